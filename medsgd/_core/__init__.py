@@ -1,0 +1,1 @@
+"""Compiled code: samples are visited here, epochs in Python."""

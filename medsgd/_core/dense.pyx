@@ -1,0 +1,217 @@
+"""One pass over the rows of a C-contiguous array."""
+
+from cython cimport floating
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+import numpy as np
+
+from medsgd._core.estimators cimport Clipping, estimate
+from medsgd._core.losses cimport loss_value
+from medsgd._core.medians cimport Gradients
+from medsgd._core.oracle cimport passive_aggressive_derivative, sample_derivative
+from medsgd._core.settings cimport ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, PA2, Settings
+from medsgd._core.steps cimport (
+    Frame, decay, learning_rate, must_leave, penalty_value,
+)
+from medsgd._core.vector cimport MEDIAN_BLOCK, axpy, charge_l1, dot, l1_norm, scale
+
+
+def run_pass(
+    Settings cfg,
+    state,
+    const floating[:, ::1] X,
+    const floating[::1] y,
+    const floating[::1] sample_weight,
+    const uint8_t[::1] strata,
+    const Py_ssize_t[:, ::1] iterations,
+    double[::1] losses,
+):
+    """Go through ``iterations`` and bring ``state`` up to date.
+
+    Each row of ``iterations`` holds the n_gradients * batch_size samples, all of one
+    stratum, of an iteration. The loss of each sample goes to ``losses``. Returned are
+    the mean over samples of loss + penalty (for the mean of gradients; else nan) and the
+    number of residuals measured and clipped.
+    """
+    cdef:
+        Py_ssize_t d = X.shape[1], n_gradients = cfg.n_gradients
+        Py_ssize_t batch_size = cfg.batch_size, n_strata = state.location.shape[0]
+        Py_ssize_t i, j, k, it, row
+        bint passive_aggressive = cfg.learning_rate in (PA1, PA2)
+        bint averaging = cfg.average > 0
+        bint l1 = cfg.penalty not in (NO_PENALTY, L2)
+        bint with_objective = cfg.gradient_estimator == MEAN
+        bint skip
+
+        floating[::1] coef = state.coef
+        floating* u = &coef[0]
+        double intercept = state.intercept
+        floating[::1] average = state.sums if averaging else coef
+        floating* sums = &average[0] if averaging else NULL
+        # scikit-learn's averages do not see what the L1 penalty takes.
+        floating* charged_sums = NULL if cfg.gradient_estimator == MEAN else sums
+        double average_intercept = state.average_intercept
+        floating[:, ::1] location = state.location, tracked_scale = state.scale
+        floating* m = NULL
+        floating* s = NULL
+        double[::1] n_updates = state.n_updates, shares = state.shares
+        floating[::1] paid_penalty = state.paid_penalty
+        double owed_penalty = state.owed_penalty
+        double t = state.t, eta = state.eta
+
+        # One iteration's gradients; batches are averaged into rows of their own.
+        double[::1] scales = np.empty(n_gradients), intercepts = np.empty(n_gradients)
+        double[::1] weights = np.empty(n_gradients)
+        double[::1] work = np.empty(n_gradients * (n_gradients + 4))
+        size_t[::1] addresses = np.empty(n_gradients, dtype=np.uintp)
+        const floating** x = <const floating**>&addresses[0]
+        floating[:, ::1] batches = np.empty(
+            (n_gradients if batch_size > 1 else 0, d), dtype=state.coef.dtype
+        )
+        floating[::1] room = np.empty(
+            d if n_gradients > 1 else 1, dtype=state.coef.dtype
+        )
+        floating[::1] scratch = np.empty(
+            n_gradients * MEDIAN_BLOCK, dtype=state.coef.dtype
+        )
+        Gradients g
+        Clipping clipping
+        Frame frame
+
+        const floating* direction
+        double direction_scale, direction_intercept
+        double p, derivative, weight, squared_norm, total_weight, step, along
+        double loss, objective = 0
+        bint penalised = (
+            cfg.penalty != NO_PENALTY and not passive_aggressive
+            and not cfg.tracks_location
+        )
+
+    g.n, g.scale, g.intercept = n_gradients, &scales[0], &intercepts[0]
+    g.weight, g.work = &weights[0], &work[0]
+    clipping.n_residuals = clipping.n_clipped = 0
+    frame.scale, frame.sum_scale = 1, state.sum_scale
+
+    with nogil:
+        for it in range(iterations.shape[0]):
+            k = strata[iterations[it, 0]] if n_strata > 1 else 0
+            eta = learning_rate(cfg, t, eta)
+
+            # Stochastic gradient oracle
+            total_weight = 0
+            skip = False
+            for i in range(n_gradients):
+                intercepts[i] = weights[i] = 0
+                if batch_size > 1:
+                    memset(&batches[i, 0], 0, d * sizeof(floating))
+                for j in range(batch_size):
+                    row = iterations[it, i * batch_size + j]
+                    weight = sample_weight[row]
+                    p = frame.scale * dot(&X[row, 0], u, d) + intercept
+                    loss = loss_value(cfg.loss, cfg.epsilon, y[row], p)
+                    losses[row] = loss
+                    if with_objective:
+                        objective += loss
+                        if penalised:
+                            objective += penalty_value(
+                                cfg,
+                                frame.scale * frame.scale * dot(u, u, d)
+                                if cfg.l1_ratio < 1 else 0,
+                                frame.scale * l1_norm(u, d) if l1 else 0,
+                            )
+                    if passive_aggressive:
+                        squared_norm = dot(&X[row, 0], &X[row, 0], d)
+                        skip = cfg.learning_rate == PA1 and squared_norm == 0
+                        derivative = passive_aggressive_derivative(
+                            cfg, y[row], p, squared_norm
+                        )
+                    else:
+                        derivative = sample_derivative(cfg, y[row], p)
+                    weights[i] += weight
+                    if batch_size == 1:
+                        scales[i], intercepts[i] = derivative, derivative
+                        x[i] = &X[row, 0]
+                    else:
+                        axpy(weight * derivative, &X[row, 0], &batches[i, 0], d)
+                        intercepts[i] += weight * derivative
+                if batch_size > 1:
+                    scales[i] = 1 / weights[i]
+                    intercepts[i] /= weights[i]
+                    weights[i] /= batch_size
+                    x[i] = &batches[i, 0]
+                if not cfg.fit_intercept:
+                    intercepts[i] = 0
+                total_weight += weights[i]
+            if skip:
+                continue
+
+            # Gradient estimator
+            if cfg.tracks_location:
+                m = &location[k, 0]
+                s = &tracked_scale[k, 0]
+            estimate(
+                cfg, x, &g, d, m, s, &n_updates[k], &room[0], &scratch[0], &clipping,
+                &direction_scale, &direction, &direction_intercept,
+            )
+
+            # Parameter update
+            decay(cfg, &frame, eta)
+            step = -(1 if passive_aggressive else eta) * total_weight / n_gradients
+            if must_leave(&frame):
+                if averaging:
+                    axpy(frame.sum_scale, u, sums, d)
+                    frame.sum_scale = 0
+                scale(frame.scale, u, d)
+                frame.scale = 1
+            along = step / frame.scale
+            if n_strata == 1:
+                axpy(along * direction_scale, direction, u, d)
+                if averaging:
+                    axpy(-frame.sum_scale * along * direction_scale, direction, sums, d)
+            else:
+                direction_intercept = 0
+                for i in range(n_strata):
+                    axpy(along * shares[i], &location[i, 0], u, d)
+                    if averaging:
+                        axpy(
+                            -frame.sum_scale * along * shares[i], &location[i, 0], sums, d
+                        )
+                    direction_intercept += shares[i] * location[i, d]
+            intercept += step * cfg.intercept_decay * direction_intercept
+            if averaging and t >= cfg.average:
+                frame.sum_scale += frame.scale
+                average_intercept += (intercept - average_intercept) / (
+                    t - cfg.average + 1
+                )
+            if l1:
+                owed_penalty += cfg.l1_ratio * eta * cfg.alpha
+                if with_objective:
+                    charge_l1(
+                        owed_penalty, frame.scale, frame.sum_scale, <floating*>NULL, u,
+                        charged_sums, &paid_penalty[0], d,
+                    )
+                else:
+                    for i in range(n_gradients * batch_size):
+                        charge_l1(
+                            owed_penalty, frame.scale, frame.sum_scale,
+                            &X[iterations[it, i], 0], u, charged_sums,
+                            &paid_penalty[0], d,
+                        )
+            t += 1
+
+        scale(frame.scale, u, d)
+
+    state.sum_scale = frame.sum_scale / frame.scale
+    state.intercept = intercept
+    state.average_intercept = average_intercept
+    state.owed_penalty = owed_penalty
+    state.t = t
+    if cfg.learning_rate != ADAPTIVE:
+        state.eta = eta
+    n_samples = max(1, iterations.shape[0] * iterations.shape[1])
+    return (
+        objective / n_samples if with_objective else float("nan"),
+        clipping.n_residuals,
+        clipping.n_clipped,
+    )

@@ -1,0 +1,123 @@
+"""The middle box: from the gradients of an iteration to the location that they track."""
+
+from cython cimport floating
+from libc.math cimport INFINITY, exp, sqrt
+
+from medsgd._core.medians cimport Gradients, location_of
+from medsgd._core.settings cimport SPP_L1, SPP_L2, Settings
+from medsgd._core.spp cimport clip_factor, track_scale, tracking_rate
+from medsgd._core.vector cimport follow, spp_l1, squared_distance
+
+
+cdef struct Clipping:
+    # Residuals measured, and those beyond their radius.
+    double n_residuals
+    double n_clipped
+
+
+cdef inline double follow_l2(
+    Settings cfg, const floating* x, double scale, double intercept, double weight,
+    Py_ssize_t d, floating* m, floating* s, double* n_updates, Clipping* clipping,
+) noexcept nogil:
+    """One SPP step for the l2 norm; the factor applied to g - m is returned."""
+    cdef double residual, radius, factor
+    n_updates[0] += 1
+    residual = sqrt(
+        squared_distance(scale, x, m, d) + (intercept - m[d]) * (intercept - m[d])
+    )
+    if cfg.c_tau > 0:
+        s[0] = <floating>track_scale(
+            s[0], residual, tracking_rate(n_updates[0], weight)
+        )
+        radius = cfg.c_tau * s[0] * weight
+    else:
+        radius = cfg.tau * weight
+    factor = clip_factor(residual, radius, cfg.keep)
+    clipping.n_residuals += 1
+    clipping.n_clipped += factor < cfg.keep
+    if factor > 0:
+        follow(factor, scale, x, m, d)
+        if factor == 1:
+            m[d] = <floating>intercept
+        else:
+            m[d] += <floating>(factor * (intercept - m[d]))
+    return factor
+
+
+cdef inline void follow_l1(
+    Settings cfg, const floating* x, double scale, double intercept, double weight,
+    Py_ssize_t d, floating* m, floating* s, double* n_updates, Clipping* clipping,
+) noexcept nogil:
+    """One SPP step for the l1 norm, the intercept as one more coordinate."""
+    cdef double rate, up, down
+    cdef floating one = 1
+    cdef Py_ssize_t j, n_seen = 0
+    n_updates[0] += 1
+    rate = tracking_rate(n_updates[0], weight)
+    up, down = exp(0.5 * rate), exp(-0.5 * rate)
+    for j in range(d):
+        n_seen += x[j] != 0
+    clipping.n_residuals += n_seen
+    clipping.n_clipped += spp_l1(
+        cfg.keep, cfg.tau * weight, cfg.c_tau * weight, up, down,
+        scale, x, m, s if cfg.c_tau > 0 else NULL, d,
+    )
+    if cfg.fit_intercept:
+        clipping.n_residuals += 1
+        clipping.n_clipped += spp_l1(
+            cfg.keep, cfg.tau * weight, cfg.c_tau * weight, up, down,
+            intercept, &one, &m[d], &s[d] if cfg.c_tau > 0 else NULL, 1,
+        )
+
+
+cdef inline void estimate(
+    Settings cfg, const floating** x, const Gradients* g, Py_ssize_t d,
+    floating* m, floating* s, double* n_updates,
+    floating* room, floating* scratch, Clipping* clipping,
+    double* result_scale, const floating** result_x, double* result_intercept,
+) noexcept nogil:
+    """Bring the location m up to date with the gradients of one iteration.
+
+    The location is returned as (scale * x, intercept). Where it is a gradient, that is
+    the gradient's own scalar and row: nothing is rounded, and without memory
+    (cfg.tracks_location false) m is not needed.
+    """
+    cdef Py_ssize_t i, last = g.n - 1
+    cdef double factor = cfg.keep
+    cdef bint proximal = (
+        cfg.gradient_estimator == SPP_L1 or cfg.gradient_estimator == SPP_L2
+    )
+    if proximal and cfg.tau < INFINITY:
+        for i in range(g.n):
+            if cfg.gradient_estimator == SPP_L2:
+                factor = follow_l2(
+                    cfg, x[i], g.scale[i], g.intercept[i], g.weight[i], d,
+                    m, s, n_updates, clipping,
+                )
+            else:
+                factor = 0
+                follow_l1(
+                    cfg, x[i], g.scale[i], g.intercept[i], g.weight[i], d,
+                    m, s, n_updates, clipping,
+                )
+        result_scale[0], result_x[0] = g.scale[last], x[last]
+        result_intercept[0] = g.intercept[last]
+    else:
+        if proximal or g.n == 1:
+            result_scale[0], result_x[0] = g.scale[last], x[last]
+            result_intercept[0] = g.intercept[last]
+        else:
+            result_intercept[0] = location_of(
+                cfg.gradient_estimator, x, g, d, room, scratch
+            )
+            result_scale[0], result_x[0] = 1, room
+        if cfg.tracks_location:
+            for i in range(g.n - 1 if proximal else 0):
+                follow(factor, g.scale[i], x[i], m, d)
+                m[d] += <floating>(factor * (g.intercept[i] - m[d]))
+            follow(factor, result_scale[0], result_x[0], m, d)
+            m[d] += <floating>(factor * (result_intercept[0] - m[d]))
+            if factor == 1:
+                m[d] = <floating>result_intercept[0]
+    if factor < 1:
+        result_scale[0], result_x[0], result_intercept[0] = 1, m, m[d]

@@ -1,0 +1,49 @@
+from medsgd._core.losses cimport Loss
+
+
+cdef enum Penalty:
+    NO_PENALTY
+    L1
+    L2
+    ELASTICNET
+
+
+cdef enum LearningRate:
+    CONSTANT
+    OPTIMAL
+    INVSCALING
+    ADAPTIVE
+    PA1
+    PA2
+
+
+cdef enum GradientEstimator:
+    MEAN
+    COORD_MEDIAN
+    GEOMETRIC_MEDIAN
+    SPP_L1
+    SPP_L2
+
+
+cdef class Settings:
+    cdef:
+        readonly Loss loss
+        readonly double epsilon
+        readonly double largest_derivative
+        readonly Penalty penalty
+        readonly double alpha
+        readonly double l1_ratio
+        readonly bint fit_intercept
+        readonly double intercept_decay
+        readonly LearningRate learning_rate
+        readonly double eta0
+        readonly double power_t
+        readonly double optimal_init
+        readonly double average
+        readonly GradientEstimator gradient_estimator
+        readonly Py_ssize_t n_gradients
+        readonly Py_ssize_t batch_size
+        readonly double tau
+        readonly double c_tau
+        readonly double keep
+        readonly bint tracks_location

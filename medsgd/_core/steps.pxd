@@ -1,0 +1,40 @@
+"""From an estimated gradient to parameters: step sizes, decay, running averages."""
+
+from libc.math cimport pow
+
+from medsgd._core.settings cimport INVSCALING, OPTIMAL, Settings
+
+
+# Coefficients in a frame in which what concerns all of them alike costs nothing:
+# they are scale * u, the sum of the averaged ones is sum_scale * u + a, and a step on u
+# is undone in a (Bottou, "Stochastic gradient descent tricks", 2012, sections 5.1-5.2).
+cdef struct Frame:
+    double scale
+    double sum_scale
+
+
+cdef inline bint must_leave(const Frame* frame) noexcept nogil:
+    """Whether the scale has become so small that u could overflow."""
+    return frame.scale < 1e-6
+
+
+cdef inline double learning_rate(Settings cfg, double t, double eta) noexcept nogil:
+    """Step size of iteration t; ``eta`` where the schedule does not depend on t."""
+    if cfg.learning_rate == INVSCALING:
+        return cfg.eta0 / pow(t, cfg.power_t)
+    if cfg.learning_rate == OPTIMAL:
+        return 1 / (cfg.alpha * (cfg.optimal_init + t - 1))
+    return eta
+
+
+cdef inline void decay(Settings cfg, Frame* frame, double eta) noexcept nogil:
+    """Shrink by the L2 penalty, never past zero."""
+    frame.scale *= max(0.0, 1 - (1 - cfg.l1_ratio) * eta * cfg.alpha)
+
+
+cdef inline double penalty_value(
+    Settings cfg, double squared_norm, double l1_norm
+) noexcept nogil:
+    return cfg.alpha * (
+        (1 - cfg.l1_ratio) * 0.5 * squared_norm + cfg.l1_ratio * l1_norm
+    )

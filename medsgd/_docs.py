@@ -1,0 +1,146 @@
+"""Documentation of parameters and attributes, each written once."""
+
+import inspect
+import re
+
+PARAMETERS = {
+    "gradient_estimator": """
+gradient_estimator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', \
+'spp-l2'}, default='spp-l2'
+    The location of the stochastic gradients along which the parameters step.
+
+    - 'mean': their mean; with `momentum=0` and `n_gradients=1` this is plain SGD.
+    - 'coord-median': the componentwise median of the `n_gradients` gradients of an
+      iteration. With sparse rows it is 0 wherever fewer than half of the rows have
+      the coordinate: raise `batch_size`, or use SPP.
+    - 'geometric-median': the point with the least sum of Euclidean distances to
+      the `n_gradients` gradients of an iteration.
+    - 'spp-l1' and 'spp-l2': the componentwise and the geometric median over all
+      iterations, tracked by the stochastic proximal point method [1]_. Each gradient
+      moves the location by at most `tau`, so that no sample has more say than
+      any other. The default, as it costs little more than the mean.""",
+    "n_gradients": """
+n_gradients : 'auto' or int, default='auto'
+    Number of stochastic gradients per iteration. 'auto' is 5 for the two sample
+    medians, as in [1]_, and 1 otherwise.""",
+    "batch_size": """
+batch_size : int, default=1
+    Number of samples over which each stochastic gradient is averaged. Averaging makes
+    skewed gradients more symmetric, which brings their median nearer to their mean,
+    but spreads each outlier over a batch.""",
+    "momentum": """
+momentum : float, default=0.0
+    Memory of the estimator, in [0, 1). For the mean this is the heavy ball
+    ``m += (1 - momentum) * (g - m)``; the sample medians are averaged in the same
+    way; for SPP the norm becomes its Huber function, with threshold
+    ``tau * momentum / (1 - momentum)``.""",
+    "penalty": """
+penalty : {'l2', 'l1', 'elasticnet', None}, default='l2'
+    The regularization term. It acts on the coefficients directly and is not part of
+    the gradients whose location is estimated.""",
+    "alpha": """
+alpha : float, default=0.0001
+    Factor of the regularization term. Also used to compute the learning rate when
+    `learning_rate` is 'optimal'.""",
+    "l1_ratio": """
+l1_ratio : float or None, default=0.15
+    The Elastic Net mixing parameter, in [0, 1]: 0 is the L2 penalty, 1 is L1. Only
+    used if `penalty` is 'elasticnet', else it may be None.""",
+    "fit_intercept": """
+fit_intercept : bool, default=True
+    Whether the intercept should be estimated. It is part of the gradient. If False,
+    the data is assumed to be centered.""",
+    "max_iter": """
+max_iter : int, default=1000
+    The maximum number of passes over the training data (epochs). It only concerns
+    :meth:`fit`, not :meth:`partial_fit`.""",
+    "shuffle": """
+shuffle : bool, default=True
+    Whether the training data is shuffled before each epoch.""",
+    "verbose": """
+verbose : int, default=0
+    The verbosity level; above 0, each epoch is reported.""",
+    "random_state": """
+random_state : int, RandomState instance or None, default=None
+    Used for shuffling the data and for the held-out part under `early_stopping`.
+    Pass an int for reproducible output across multiple function calls.""",
+    "eta0": """
+eta0 : float, default=0.01
+    The initial learning rate for the 'constant', 'invscaling' and 'adaptive'
+    schedules. For 'pa1' it is the largest step; for 'pa2' the smaller it is, the
+    smaller the steps.""",
+    "n_iter_no_change": """
+n_iter_no_change : int, default=5
+    Number of epochs without progress before stopping.""",
+    "warm_start": """
+warm_start : bool, default=False
+    When set to True, reuse the solution of the previous call to fit as
+    initialization. The number of iterations and the tracked location start anew.""",
+    "average": """
+average : bool or int, default=False
+    When set to True, the fitted coefficients are the averages over all iterations.
+    An int greater than 1 begins the average at that iteration.""",
+    "tol": """
+tol : float or None, default=1e-3
+    The stopping criterion; None always runs `max_iter` epochs. For
+    the medians, training stops when the median of the losses of an epoch's samples
+    plus the penalty is above ``best * (1 - tol)`` for `n_iter_no_change`
+    epochs in a row: outliers do not keep it from settling, and it does not depend
+    on the scale of the data. For `gradient_estimator='mean'` it is scikit-learn's:
+    the mean loss plus the penalty above ``best - tol``.""",
+    "early_stopping": """
+early_stopping : bool, default=False
+    Whether to set aside part of the training data and to apply the stopping criterion
+    to it. For the medians the statistic is then the median of its losses; for the
+    mean it is 1 - :meth:`score`.""",
+    "validation_fraction": """
+validation_fraction : float, default=0.1
+    The proportion of training data to set aside for early stopping, in (0, 1).
+    Only used if `early_stopping` is True.""",
+}
+
+ATTRIBUTES = {
+    "n_iter_": """
+n_iter_ : int
+    Number of epochs before the stopping criterion was reached; {n_iter_note}1 after
+    :meth:`partial_fit`.""",
+    "t_": """
+t_ : float
+    Number of iterations (parameter updates) so far plus 1; for `n_gradients` and
+    `batch_size` of 1, ``n_iter_ * n_samples + 1``.""",
+    "clip_fraction_curve_": """
+clip_fraction_curve_ : {curve_shape}
+    Part of the gradients (for 'spp-l1', of their components) that were farther from
+    the location than the radius, in each epoch. Only for SPP.""",
+    "n_features_in_": """
+n_features_in_ : int
+    Number of features seen during :term:`fit`.""",
+    "feature_names_in_": """
+feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    Names of features seen during :term:`fit`. Defined only when `X` has feature names
+    that are all strings.""",
+}
+
+
+def fill(**notes):
+    """Decorate a class: replace each ``{{name}}`` line of its docstring.
+
+    A parameter or attribute of that name is taken from the tables above, with ``notes``
+    filled in.
+    """
+
+    def decorate(cls):
+        def entry(match):
+            indent, name = match.groups()
+            text = (PARAMETERS | ATTRIBUTES)[name].strip()
+            for key, note in notes.items():
+                text = text.replace(f"{{{key}}}", note)
+            return "\n".join(
+                (indent + line).rstrip() for line in text.splitlines()
+            )
+
+        doc = inspect.getdoc(cls)
+        cls.__doc__ = re.sub(r"(?m)^( *)\{\{(\w+)\}\}$", entry, doc)
+        return cls
+
+    return decorate

@@ -1,0 +1,143 @@
+"""One regression or binary classification: its data, its state and its epochs."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from medsgd._core import dense
+from medsgd._core import sparse as csr
+from medsgd._core.order import group, shuffle
+from medsgd._radius import start_scales
+from medsgd._state import State
+from medsgd._stopping import HeldOut, StoppingRule, median_loss, penalty
+
+SMALLEST_ADAPTIVE_ETA = 1e-6
+
+
+@dataclass
+class Problem:
+    """What one binary classifier or one regressor needs from epoch to epoch.
+
+    Attributes
+    ----------
+    y, sample_weight : ndarray of shape (n_samples,)
+        Targets and weights, in the dtype of X.
+    strata : ndarray of shape (n_samples,) of uint8, or None
+        The class of each sample where classes are tracked apart.
+    stratum_factors : ndarray of shape (n_strata,)
+        What multiplies the frequency of each stratum: the class weights.
+    state : State
+    rows : ndarray of intp
+        Samples with a weight, in the order of the last pass.
+    seed : int
+        Seed of every shuffle.
+    rule : StoppingRule
+    validation_mask : ndarray of shape (n_samples,) of bool, or None
+        Samples not trained on.
+    held_out : HeldOut or None
+        What sets the stopping statistic if not the training losses.
+    curve, clip_curve : list of float
+        Stopping statistic and share of clipped residuals of each epoch.
+    stopped : bool
+        Whether the stopping rule has ended the fit.
+    """
+
+    y: np.ndarray
+    sample_weight: np.ndarray
+    strata: np.ndarray | None
+    stratum_factors: np.ndarray
+    state: State
+    rows: np.ndarray
+    seed: int
+    rule: StoppingRule
+    validation_mask: np.ndarray | None = None
+    held_out: HeldOut | None = None
+    curve: list = field(default_factory=list)
+    clip_curve: list = field(default_factory=list)
+    stopped: bool = False
+
+    def __post_init__(self):
+        self.losses = np.zeros(len(self.y))
+        rows = self.training_rows()
+        n_strata = len(self.stratum_factors)
+        if n_strata > 1:
+            self.state.stratum_weight += np.bincount(
+                self.strata[rows], self.sample_weight[rows], minlength=n_strata
+            )
+            frequency = self.state.stratum_weight / self.state.stratum_weight.sum()
+            self.state.shares = frequency * self.stratum_factors
+
+    def training_rows(self):
+        """Samples of the next pass, in order."""
+        if self.validation_mask is None:
+            return self.rows
+        return self.rows[~self.validation_mask[self.rows]]
+
+    def run_epoch(self, settings, X, *, shuffled, robust):
+        """Make one pass over the training samples and note its statistic.
+
+        Raises
+        ------
+        ValueError
+            If the coefficients overflow.
+        """
+        state = self.state
+        if shuffled:
+            shuffle(self.rows, self.seed)
+        rows = self.training_rows()
+        size = settings.n_gradients * settings.batch_size
+        if size == 1:
+            iterations = rows[:, np.newaxis]
+        else:
+            iterations = group(rows, self.strata, len(self.stratum_factors), size)
+        if settings.c_tau > 0 and not state.n_updates.all():
+            start_scales(
+                settings, state, X, self.y, self.sample_weight, self.strata, iterations
+            )
+
+        if sparse.issparse(X):
+            data = (X.data, X.indices, X.indptr)
+            run_pass = csr.run_pass
+        else:
+            data = (X,)
+            run_pass = dense.run_pass
+        objective, n_residuals, n_clipped = run_pass(
+            settings, state, *data, self.y, self.sample_weight, self.strata, iterations,
+            self.losses,
+        )
+        if not (np.isfinite(state.intercept) and np.isfinite(state.coef).all()):
+            raise ValueError(
+                "Floating-point under-/overflow occurred at epoch"
+                f" #{len(self.curve) + 1}. Scaling input data with StandardScaler or"
+                " MinMaxScaler might help."
+            )
+
+        if self.held_out is not None:
+            statistic = self.held_out.statistic(settings, state)
+        elif robust:
+            statistic = median_loss(self.losses[rows], self.sample_weight[rows])
+            statistic += penalty(settings, state.coef)
+        else:
+            statistic = objective
+            if settings.tracks_location:
+                statistic += penalty(settings, state.coef)
+        self.curve.append(statistic)
+        self.clip_curve.append(n_clipped / n_residuals if n_residuals else 0.0)
+
+    def check_progress(self, *, adaptive):
+        """Apply the stopping rule to the last epoch."""
+        if not self.rule.stalled(self.curve[-1]):
+            return
+        if adaptive and self.state.eta > SMALLEST_ADAPTIVE_ETA:
+            self.state.eta /= 5
+            self.rule.n_stalled = 0
+        else:
+            self.stopped = True
+
+    def solution(self, average):
+        """Coefficients and intercept: averaged once averaging has begun."""
+        state = self.state
+        if average and average <= state.t - 1:
+            return state.average_coef(average), state.average_intercept
+        return state.coef, state.intercept

@@ -1,0 +1,103 @@
+"""What a pass over the data changes: plain arrays and numbers."""
+
+import copy
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class State:
+    """State of one regression or binary classification between two passes.
+
+    Attributes
+    ----------
+    coef, intercept : ndarray of shape (n_features,), float
+        The current iterate.
+    sums, sum_scale : ndarray of shape (n_features,) or None, float
+        The iterates since averaging began add up to ``sums + sum_scale * coef``.
+    average_intercept : float
+        Mean of the intercepts since averaging began.
+    location : ndarray of shape (n_strata, n_features + 1)
+        The tracked location m of the gradients of each stratum, the intercept's last.
+        No columns where the estimator has no memory.
+    scale : ndarray of shape (n_strata, 1) or (n_strata, n_features + 1)
+        Running median s of abs(g - m), of the norm or by coordinate; 0 where unset.
+    n_updates : ndarray of shape (n_strata,)
+        Updates of the scale so far.
+    stratum_weight : ndarray of shape (n_strata,)
+        Total sample weight seen of each stratum, for ``shares``.
+    shares : ndarray of shape (n_strata,)
+        Part of each stratum's location in a step.
+    paid_penalty, owed_penalty : ndarray of shape (n_features,), float
+        L1 penalty received by each coefficient, and that each should have received.
+    row_norms : tuple of two floats
+        Squared l2 and l1 norm of the coefficients that the last sparse row touched:
+        what scikit-learn adds to the loss as the penalty.
+    t : float
+        Number of the next iteration, from 1.
+    eta : float
+        Step size, where the schedule does not depend on t.
+    """
+
+    coef: np.ndarray
+    intercept: float = 0.0
+    sums: np.ndarray | None = None
+    sum_scale: float = 0.0
+    average_intercept: float = 0.0
+    location: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    scale: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    n_updates: np.ndarray = field(default_factory=lambda: np.empty(0))
+    stratum_weight: np.ndarray = field(default_factory=lambda: np.empty(0))
+    shares: np.ndarray = field(default_factory=lambda: np.empty(0))
+    paid_penalty: np.ndarray = field(default_factory=lambda: np.empty(0))
+    owed_penalty: float = 0.0
+    row_norms: tuple[float, float] = (0.0, 0.0)
+    t: float = 1.0
+    eta: float = 0.0
+
+    def prepared(self, settings, *, n_strata, scale_per_coordinate, averaging):
+        """Copy for one call of fit or partial_fit, with arrays that fit the settings.
+
+        What an estimator with other parameters has tracked is forgotten; the L1 penalty
+        and the step size start anew with each call, as in scikit-learn.
+        """
+        state = copy.copy(self)
+        n_features, dtype = self.coef.size, self.coef.dtype
+        n_columns = n_features + 1
+
+        def kept(array, shape):
+            if array.shape == shape:
+                return array.copy()
+            return np.zeros(shape, dtype=dtype)
+
+        state.coef = self.coef.copy()
+        state.location = kept(
+            self.location, (n_strata, n_columns if settings.tracks_location else 0)
+        )
+        state.scale = kept(
+            self.scale, (n_strata, n_columns if scale_per_coordinate else 1)
+        )
+        same = self.scale.shape == state.scale.shape
+        state.n_updates = self.n_updates.copy() if same else np.zeros(n_strata)
+        state.stratum_weight = kept(self.stratum_weight, (n_strata,))
+        state.shares = np.ones(n_strata)
+        state.sums = None
+        if averaging:
+            state.sums = np.zeros_like(self.coef) if self.sums is None else self.sums.copy()
+        state.paid_penalty = np.zeros(n_features, dtype=dtype)
+        state.owed_penalty = 0.0
+        state.row_norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))
+        state.eta = settings.eta0
+        return state
+
+    def average_coef(self, start):
+        """Mean of the iterates from number ``start`` on."""
+        return (self.sums + self.sum_scale * self.coef) / max(1.0, self.t - start)
+
+    def move_clock(self, t, start):
+        """Set the number of the next iteration, keeping the average from ``start``."""
+        if self.sums is not None:
+            self.sums = self.average_coef(start) * max(0.0, t - start)
+            self.sum_scale = 0.0
+        self.t = t

@@ -1,0 +1,65 @@
+"""The compiled part; everything else is declared in pyproject.toml."""
+
+import os
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CORE = "medsgd/_core"
+C_SOURCES = [f"{CORE}/vector.c"]
+C_FILES = C_SOURCES + glob(f"{CORE}/*.h")
+COMPILE_ARGS = ["/O2"] if os.name == "nt" else ["-O3"]
+
+
+class BuildExt(build_ext):
+    """Build the C library first, also when only ``build_ext`` is asked for."""
+
+    def run(self):
+        self.run_command("build_clib")
+        super().run()
+
+
+# Linked into every extension; the linker takes what the extension uses.
+libraries = [
+    (
+        "medsgd_core",
+        {
+            "sources": C_SOURCES,
+            "obj_deps": {"": C_FILES},
+            "include_dirs": [CORE],
+            "cflags": COMPILE_ARGS,
+        },
+    )
+]
+
+extensions = [
+    Extension(
+        "medsgd._core.*",
+        [f"{CORE}/*.pyx"],
+        include_dirs=[CORE],
+        depends=C_FILES,
+        extra_compile_args=COMPILE_ARGS,
+    )
+]
+
+# cythonize starts processes, which import this file where they cannot fork.
+if __name__ == "__main__":
+    setup(
+        cmdclass={"build_ext": BuildExt},
+        libraries=libraries,
+        ext_modules=cythonize(
+            extensions,
+            build_dir="build/cython",
+            nthreads=os.cpu_count() or 1,
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": False,
+                "wraparound": False,
+                "initializedcheck": False,
+                "cdivision": True,
+            },
+        ),
+        options={"build_ext": {"parallel": True}},
+    )

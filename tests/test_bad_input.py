@@ -1,0 +1,588 @@
+"""Bad input: scikit-learn's errors, fits that fail cleanly, values beyond measure."""
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.utils._param_validation import InvalidParameterError
+
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+
+MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
+ESTIMATORS = ["mean", *MEDIANS]
+PAIRS = [(MedianSGDRegressor, SGDRegressor), (MedianSGDClassifier, SGDClassifier)]
+CLASSES = [ours for ours, _ in PAIRS]
+X = np.random.default_rng(0).normal(size=(30, 3))
+Y = np.arange(30) % 2
+
+
+def failure(call):
+    """The exception that a call raises."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        call()
+    return caught.value
+
+
+def assert_fails_alike(ours, theirs, method, *args, **kwargs):
+    """The same type of error, of a parameter or not, and the same first words."""
+    expected = failure(lambda: getattr(theirs, method)(*args, **kwargs))
+    got = failure(lambda: getattr(ours, method)(*args, **kwargs))
+    assert type(got) is type(expected)
+    name, ours_name = type(theirs).__name__, type(ours).__name__
+    return str(got).replace(ours_name, name), str(expected)
+
+
+@pytest.mark.parametrize("estimator_class", CLASSES)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"gradient_estimator": "median"},
+        {"gradient_estimator": None},
+        {"n_gradients": 0},
+        {"n_gradients": -1},
+        {"n_gradients": 2.0},
+        {"n_gradients": "all"},
+        {"n_gradients": None},
+        {"batch_size": 0},
+        {"batch_size": 1.5},
+        {"batch_size": "auto"},
+        {"batch_size": None},
+        {"tau": 0},
+        {"tau": -1.0},
+        {"tau": -np.inf},
+        {"tau": np.nan},
+        {"tau": "none"},
+        {"tau": None},
+        {"momentum": -0.1},
+        {"momentum": 1},
+        {"momentum": np.nan},
+        {"momentum": "auto"},
+        {"momentum": None},
+    ],
+    ids=str,
+)
+def test_values_of_new_parameters(estimator_class, params):
+    (name,) = params
+    est = estimator_class(**params)
+    message = f"The '{name}' parameter of {estimator_class.__name__} must be"
+    with pytest.raises(InvalidParameterError, match=message):
+        est.fit(X, Y)
+    kwargs = {"classes": [0, 1]} if estimator_class is MedianSGDClassifier else {}
+    with pytest.raises(InvalidParameterError, match=message):
+        est.partial_fit(X, Y, **kwargs)
+
+
+@pytest.mark.parametrize("estimator_class", CLASSES)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"tau": np.inf},
+        {"tau": np.float32(0.5)},
+        {"tau": 3},
+        {"n_gradients": np.int64(3)},
+        {"batch_size": 100},
+        {"n_gradients": 100},
+        {"momentum": 0},
+        {"momentum": 0.999},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_values_at_the_edge_are_accepted(estimator_class, name, params):
+    est = estimator_class(gradient_estimator=name, max_iter=3, tol=None, **params)
+    assert np.isfinite(est.fit(X, Y).coef_).all()
+
+
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"loss": "absolute"},
+        {"penalty": "l3"},
+        {"alpha": -1.0},
+        {"l1_ratio": 1.5},
+        {"fit_intercept": "yes"},
+        {"max_iter": 0},
+        {"tol": -1.0},
+        {"shuffle": "yes"},
+        {"verbose": -1},
+        {"epsilon": -0.1},
+        {"random_state": "seed"},
+        {"learning_rate": "fast"},
+        {"eta0": -0.1},
+        {"eta0": 0.0},
+        {"power_t": "half"},
+        {"early_stopping": 2},
+        {"validation_fraction": 1.0},
+        {"n_iter_no_change": 0},
+        {"warm_start": "yes"},
+        {"average": -1},
+        {"average": 2.5},
+    ],
+    ids=str,
+)
+def test_values_of_sgds_parameters(ours, theirs, params):
+    got, expected = assert_fails_alike(ours(**params), theirs(**params), "fit", X, Y)
+    # Which values there are is said in the order of a set.
+    assert got.split(" must be ")[0] == expected.split(" must be ")[0]
+    assert got.split(". Got ")[-1] == expected.split(". Got ")[-1]
+
+
+@pytest.mark.parametrize(
+    "params", [{"class_weight": "equal"}, {"n_jobs": 1.5}, {"class_weight": {5: 1.0}}]
+)
+def test_values_of_the_classifiers_parameters(params):
+    pair = MedianSGDClassifier(**params), SGDClassifier(**params)
+    assert_fails_alike(*pair, "fit", X, Y)
+
+
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"learning_rate": "optimal", "alpha": 0},
+        {"penalty": "elasticnet", "l1_ratio": None},
+        {"learning_rate": "pa1", "loss": "huber"},
+        {"learning_rate": "pa2", "loss": "squared_error"},
+    ],
+    ids=str,
+)
+def test_impossible_combinations_of_sgds_parameters(ours, theirs, params):
+    ours = ours(gradient_estimator="mean", **params)
+    for method in ("fit", "partial_fit"):
+        got, expected = assert_fails_alike(ours, theirs(**params), method, X, Y)
+        assert got == expected
+
+
+@pytest.mark.parametrize(
+    "changed, fine",
+    [({"gradient_estimator": name}, {"gradient_estimator": "mean"}) for name in MEDIANS]
+    + [
+        ({"n_gradients": 2}, {"n_gradients": 1}),
+        ({"batch_size": 2}, {"batch_size": 1}),
+        ({"momentum": 0.5}, {"momentum": 0.0}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("learning_rate", ["pa1", "pa2"])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_passive_aggressive_needs_the_gradient_of_one_sample(
+    estimator_class, learning_rate, changed, fine
+):
+    loss = "hinge" if estimator_class is MedianSGDClassifier else "epsilon_insensitive"
+    params = {"gradient_estimator": "mean", "loss": loss} | changed
+    est = estimator_class(learning_rate=learning_rate, **params)
+    kwargs = {"classes": [0, 1]} if estimator_class is MedianSGDClassifier else {}
+    (name,) = changed
+    for call in (lambda: est.fit(X, Y), lambda: est.partial_fit(X, Y, **kwargs)):
+        message = str(failure(call))
+        assert isinstance(failure(call), ValueError)
+        assert learning_rate in message
+        assert name in message
+        assert repr(fine[name]) in message or f"{fine[name]:g}" in message
+    est.set_params(**fine, max_iter=5, tol=None).fit(X, Y)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+@pytest.mark.parametrize(
+    "data",
+    {
+        "X has one dimension": (X[:, 0], Y),
+        "X has three": (X[None], Y),
+        "no samples": (X[:0], Y[:0]),
+        "no features": (X[:, :0], Y),
+        "y is shorter": (X, Y[:-1]),
+        "y is wide": (X, np.c_[Y, Y]),
+        "nan in X": (np.where(X[2] == X, np.nan, X), Y),
+        "inf in X": (np.where(X[2] == X, -np.inf, X), Y),
+        "nan in sparse X": (sp.csr_array(np.where(X[2] == X, np.nan, X)), Y),
+        "nan in y": (X, np.where(Y, np.nan, 0.0)),
+        "inf in y": (X, np.where(Y, np.inf, 0.0)),
+        "None in y": (X, np.array([None, 1] * 15)),
+        "complex X": (X + 1j, Y),
+        "strings in X": (X.astype(str).astype(object) + "?", Y),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_data(ours, theirs, method, data):
+    classifies = theirs is SGDClassifier
+    kwargs = {"classes": [0, 1]} if classifies and method == "partial_fit" else {}
+    for name in ESTIMATORS:
+        ours_ = ours(gradient_estimator=name)
+        pair = assert_fails_alike(ours_, theirs(), method, *data[1], **kwargs)
+        assert pair[0] == pair[1]
+
+
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+def test_other_formats_of_sparse_data_are_converted(ours, theirs):
+    expected = theirs(loss=ours().loss, random_state=0).fit(sp.csr_array(X), Y).coef_
+    for kind in (sp.csc_array, sp.coo_matrix, sp.lil_array):
+        est = ours(gradient_estimator="mean", random_state=0).fit(kind(X), Y)
+        np.testing.assert_allclose(est.coef_, expected, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize(
+    "method, y, kwargs",
+    [
+        ("fit", np.zeros(30), {}),
+        ("fit", np.linspace(0, 1, 30), {}),
+        ("partial_fit", Y, {}),
+        ("partial_fit", Y, {"classes": [0]}),
+        ("partial_fit", Y, {"classes": [0, 2]}),
+    ],
+)
+def test_labels(name, method, y, kwargs):
+    ours, theirs = MedianSGDClassifier(gradient_estimator=name), SGDClassifier()
+    got, expected = assert_fails_alike(ours, theirs, method, X, y, **kwargs)
+    assert got == expected
+
+
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+@pytest.mark.parametrize(
+    "weight",
+    {
+        "all zero": np.zeros(30),
+        "too few": np.ones(29),
+        "two-dimensional": np.ones((30, 1)),
+        "nan": np.full(30, np.nan),
+        "inf": np.full(30, np.inf),
+        "strings": np.full(30, "heavy"),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_weights(ours, theirs, weight):
+    for name in ESTIMATORS:
+        pair = ours(gradient_estimator=name), theirs()
+        got, expected = assert_fails_alike(*pair, "fit", X, Y, sample_weight=weight[1])
+        assert got == expected
+
+
+@pytest.mark.parametrize("name", MEDIANS)
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_a_median_has_no_negative_weights(estimator_class, name):
+    weight = np.where(np.arange(30) == 4, -1.0, 1.0)
+    est = estimator_class(gradient_estimator=name)
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        est.fit(X, Y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+def test_early_stopping_splits_without_samples(ours, theirs, name):
+    # Nothing to train on; nothing held out that has a weight.
+    for rows, fraction, weight in [(4, 0.99, None), (30, 0.4, np.zeros(30))]:
+        params = {"early_stopping": True, "validation_fraction": fraction}
+        params["random_state"] = 0
+        pair = ours(gradient_estimator=name, **params), theirs(**params)
+        data = X[:rows], Y[:rows]
+        got, expected = assert_fails_alike(*pair, "fit", *data, sample_weight=weight)
+        assert got == expected
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+def test_partial_fit_does_not_stop_early(ours, theirs, name):
+    params = {"early_stopping": True}
+    pair = ours(gradient_estimator=name, **params), theirs(**params)
+    got, expected = assert_fails_alike(*pair, "partial_fit", X, Y)
+    assert got == expected
+
+
+def test_partial_fit_does_not_balance():
+    ours = MedianSGDClassifier(class_weight="balanced")
+    theirs = SGDClassifier(class_weight="balanced")
+    pair = assert_fails_alike(ours, theirs, "partial_fit", X, Y, classes=[0, 1])
+    assert pair[0] == pair[1]
+
+
+@pytest.mark.parametrize("name", ["mean", "spp-l2"])
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+@pytest.mark.parametrize(
+    "init",
+    [
+        {"coef_init": np.zeros(4)},
+        {"coef_init": np.zeros((2, 3))},
+        {"intercept_init": np.zeros(2)},
+        {"intercept_init": np.zeros((1, 1))},
+        {"coef_init": np.array(["a", "b", "c"])},
+    ],
+    ids=str,
+)
+def test_initial_values(ours, theirs, name, init):
+    assert_fails_alike(ours(gradient_estimator=name), theirs(), "fit", X, Y, **init)
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        {"coef_init": np.zeros(3)},
+        {"coef_init": np.zeros((2, 3))},
+        {"intercept_init": np.zeros(1)},
+        {"intercept_init": 0.0},
+    ],
+    ids=str,
+)
+def test_initial_values_of_three_classes(init):
+    pair = MedianSGDClassifier(), SGDClassifier()
+    assert_fails_alike(*pair, "fit", X, np.arange(30) % 3, **init)
+
+
+@pytest.mark.parametrize("ours, theirs", PAIRS)
+def test_calls_on_what_was_fitted_to_other_data(ours, theirs):
+    pair = ours(gradient_estimator="mean"), theirs()
+    assert type(failure(lambda: pair[0].predict(X))) is NotFittedError
+    for est in pair:
+        est.fit(X, Y)
+    for method, args in [("predict", (X[:, :2],)), ("partial_fit", (X[:, :2], Y))]:
+        got, expected = assert_fails_alike(*pair, method, *args)
+        assert got == expected
+    assert_fails_alike(*pair, "predict", np.where(X > 1, np.nan, X))
+
+
+def test_labels_unknown_to_a_stream():
+    pair = MedianSGDClassifier(gradient_estimator="mean"), SGDClassifier()
+    for est in pair:
+        est.partial_fit(X, Y, classes=[0, 1])
+    assert_fails_alike(*pair, "partial_fit", X, Y, classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("estimator_class", CLASSES)
+@pytest.mark.parametrize(
+    "name, ignored",
+    [
+        ("mean", [{"tau": 1e-3}, {"tau": np.inf}]),
+        ("coord-median", [{"tau": 1e-3}, {"tau": np.inf}]),
+        ("geometric-median", [{"tau": 1e-3}, {"tau": np.inf}]),
+        ("spp-l1", [{"l1_ratio": 0.9}]),
+        ("spp-l2", [{"validation_fraction": 0.9}]),
+    ],
+)
+def test_irrelevant_parameters_are_ignored(estimator_class, name, ignored):
+    params = {"gradient_estimator": name, "random_state": 0, "max_iter": 5, "tol": None}
+    expected = estimator_class(**params).fit(X, Y).coef_
+    for more in ignored:
+        assert_array_equal(estimator_class(**params, **more).fit(X, Y).coef_, expected)
+
+
+def assert_same_state(actual, desired):
+    assert actual.keys() == desired.keys()
+    for key, value in desired.items():
+        assert_same_value(actual[key], value, key)
+
+
+def assert_same_value(actual, desired, key):
+    assert type(actual) is type(desired), key
+    if isinstance(desired, np.random.RandomState):
+        pass
+    elif isinstance(desired, np.ndarray):
+        assert actual.dtype == desired.dtype, key
+        assert_array_equal(actual, desired, err_msg=key)
+    elif isinstance(desired, (list, tuple)):
+        assert len(actual) == len(desired), key
+        for one, other in zip(actual, desired, strict=True):
+            assert_same_value(one, other, key)
+    elif isinstance(desired, dict):
+        assert_same_state(actual, desired)
+    elif hasattr(desired, "__dict__"):
+        assert_same_state(vars(actual), vars(desired))
+    else:
+        assert actual == desired, key
+
+
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+HUGE = FRAME.assign(a=np.where(Y == 1, 1e300, -1e300))
+BAD_CALLS = {
+    "nan": lambda est: est.fit(np.full((30, 5), np.nan), Y),
+    "lengths": lambda est: est.fit(X[:, :2], Y[:-1]),
+    "weights": lambda est: est.fit(X[:, :2], Y, sample_weight=np.zeros(30)),
+    "parameter": lambda est: est.set_params(eta0=-1.0).fit(X[:, :2], Y),
+    "combination": lambda est: est.set_params(alpha=0, learning_rate="optimal").fit(
+        X[:, :2], Y
+    ),
+    "coef_init": lambda est: est.fit(X[:, :2], Y, coef_init=np.zeros(7)),
+    "intercept_init": lambda est: est.fit(X[:, :2], Y, intercept_init=np.zeros(7)),
+    "split": lambda est: est.set_params(
+        early_stopping=True, validation_fraction=0.99
+    ).fit(X[:4, :2], Y[:4]),
+    "pa1": lambda est: est.set_params(learning_rate="pa1").fit(X[:, :2], Y),
+    "chunk with nan": lambda est: est.partial_fit(FRAME.replace(X[3, 0], np.nan), Y),
+    "chunk of other width": lambda est: est.partial_fit(X[:, :2], Y),
+    "chunk of other names": lambda est: est.partial_fit(FRAME.add_prefix("x"), Y),
+    "chunk without weight": lambda est: est.partial_fit(
+        FRAME, Y, sample_weight=np.zeros(30)
+    ),
+    "chunk with lengths": lambda est: est.partial_fit(FRAME, Y[:-1]),
+}
+
+
+@pytest.mark.parametrize("call", BAD_CALLS.items(), ids=lambda item: item[0])
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("name", ["mean", "coord-median", "spp-l2"])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_a_failure_leaves_an_earlier_fit_as_it_was(
+    estimator_class, name, warm_start, call
+):
+    params = {"gradient_estimator": name, "warm_start": warm_start, "average": 20}
+    est = estimator_class(random_state=0, max_iter=5, tol=None, **params)
+    est.fit(FRAME, Y)
+    before = copy.deepcopy(vars(est))
+    expected = est.predict(FRAME)
+    with pytest.raises(ValueError):  # noqa: PT011
+        call[1](est)
+    est.set_params(**{name: before[name] for name in est.get_params()})
+    assert_same_state(vars(est), before)
+    assert_array_equal(est.predict(FRAME), expected)
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("n_classes", [0, 2, 3])
+def test_an_overflow_leaves_an_earlier_fit_as_it_was(
+    n_classes, method, warm_start, average
+):
+    y = np.arange(30) % n_classes if n_classes else X[:, 0]
+    if n_classes:
+        est = MedianSGDClassifier(gradient_estimator="mean", loss="squared_error")
+    else:
+        est = MedianSGDRegressor(gradient_estimator="mean")
+    est.set_params(warm_start=warm_start, average=average, learning_rate="constant")
+    est.set_params(random_state=0, max_iter=20, tol=None, eta0=0.001).fit(FRAME, y)
+    before = copy.deepcopy(vars(est))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Floating-point under-/overflow"):
+            getattr(est, method)(HUGE, y)
+        assert_same_state(vars(est), before)
+
+
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_a_failing_first_fit_leaves_nothing(estimator_class):
+    est = estimator_class()
+    before = dict(vars(est))
+    kwargs = {"classes": [0, 1]} if estimator_class is MedianSGDClassifier else {}
+    with pytest.raises(ValueError, match="sample_weight"):
+        est.fit(X, Y, sample_weight=np.ones(7))
+    with pytest.raises(ValueError, match="sample_weight"):
+        est.partial_fit(X, Y, sample_weight=np.ones(7), **kwargs)
+    assert vars(est) == before
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    "ours, theirs, params",
+    [
+        (MedianSGDRegressor, SGDRegressor, {}),
+        (MedianSGDClassifier, SGDClassifier, {"loss": "squared_hinge"}),
+    ],
+)
+def test_overflow_of_the_mean(ours, theirs, params, kind):
+    pair = ours(gradient_estimator="mean", **params), theirs(**params)
+    for est in pair:
+        est.set_params(random_state=0)
+    got, expected = assert_fails_alike(*pair, "fit", kind(HUGE.to_numpy()), Y)
+    assert got == expected
+    assert "Floating-point under-/overflow occurred at epoch #1" in expected
+
+
+def contaminated(spoil):
+    """1500 rows, with the last six of them spoilt, and the truth."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(1500, 5))
+    w = np.array([2.0, -1.0, 0.5, 0.0, 1.0])
+    y = X @ w + 1 + 0.5 * rng.normal(size=1500)
+    if spoil == "y":
+        y[-6:] = 1e300
+    elif spoil == "-y":
+        y[-6:] = -1e300
+    elif spoil == "rows":
+        X[-6:] = 1e200 * np.sign(X[-6:])
+    elif spoil == "one feature":
+        X[-6:, 2] = 1e200
+    return X, y, w
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("spoil", ["y", "-y", "rows", "one feature"])
+@pytest.mark.parametrize("params", [{"max_iter": 20, "tol": None}, {}], ids=str)
+@pytest.mark.parametrize("name", MEDIANS)
+def test_enormous_values_in_regression(name, params, spoil, kind):
+    X, y, w = contaminated(spoil)
+    est = MedianSGDRegressor(gradient_estimator=name, random_state=0, **params)
+
+    def error(rows):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            est.fit(kind(X[:rows]), y[:rows])
+        assert np.isfinite(est.loss_curve_).all()
+        return np.linalg.norm(np.r_[est.coef_ - w, est.intercept_ - 1])
+
+    # The standard error of least squares, for what another order of rows changes.
+    noise = 0.5 * np.sqrt(6 / 1494)
+    assert error(1500) <= 2 * error(1494) + noise
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("spoil", ["rows", "one feature"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", MEDIANS)
+def test_enormous_values_in_classification(name, n_classes, spoil, kind):
+    X, y, _ = contaminated(spoil)
+    y = np.digitize(y, [1] if n_classes == 2 else [0, 2])
+    y[-6:] = np.arange(6) % n_classes
+    est = MedianSGDClassifier(gradient_estimator=name, random_state=0)
+    est.set_params(max_iter=20, tol=None)
+
+    def fit(rows):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            est.fit(kind(X[:rows]), y[:rows])
+        assert np.isfinite(est.loss_curve_).all()
+        return est.coef_.copy(), est.score(X[:1494], y[:1494])
+
+    (clean_coef, clean_score), (coef, score) = fit(1494), fit(1500)
+    # Two standard deviations of the accuracy on so many rows.
+    noise = 2 * np.sqrt(clean_score * (1 - clean_score) / 1494)
+    assert score >= clean_score - noise
+    for one, other in zip(coef, clean_coef, strict=True):
+        cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+        assert cosine > 0.99
+
+
+@pytest.mark.parametrize("name", MEDIANS)
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_enormous_values_in_single_precision(estimator_class, name):
+    X, y, w = contaminated("none")
+    X, y = X.astype(np.float32), y.astype(np.float32)
+    if estimator_class is MedianSGDClassifier:
+        X[-6:], y = 1e30, y > 1
+    else:
+        y[-6:] = 1e38
+    est = estimator_class(
+        gradient_estimator=name, random_state=0, max_iter=20, tol=None
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        coef = est.fit(X, y).coef_.ravel()
+    assert coef.dtype == np.float32
+    assert coef @ w / np.linalg.norm(coef) / np.linalg.norm(w) > 0.99
+
+
+@pytest.mark.parametrize("name", MEDIANS)
+def test_enormous_values_in_a_stream(name):
+    X, y, w = contaminated("y")
+    order = np.random.default_rng(2).permutation(1500)
+    est = MedianSGDRegressor(gradient_estimator=name, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for _ in range(10):
+            for rows in np.array_split(order, 15):
+                est.partial_fit(X[rows], y[rows])
+    assert np.linalg.norm(est.coef_ - w) < 0.1 * np.linalg.norm(w)
