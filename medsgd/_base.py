@@ -140,8 +140,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _n_strata(self):
         """How many locations a problem tracks."""
         # Without clipping and memory nothing is tracked that could forget a class.
-        plain = self._proximal and self.tau == np.inf and self.momentum == 0
-        return 2 if is_classifier(self) and self._robust and not plain else 1
+        plain = self.tau == np.inf and self.momentum == 0
+        return 2 if is_classifier(self) and self._proximal and not plain else 1
 
     def _settings(self, X):
         loss, epsilon = self._losses[self.loss]

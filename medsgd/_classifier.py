@@ -36,10 +36,10 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     Where :class:`~sklearn.linear_model.SGDClassifier` steps along each sample's
     gradient, this estimator steps along running *medians* of the gradients [1]_, which
-    a share of wrong labels or of outlying samples cannot decide. The gradients of the
-    positive and of the negative class are tracked apart and weighted by the classes'
-    frequencies: the median of all of them would forget a minority class. Several
-    classes are fitted one versus the rest.
+    a share of wrong labels or of outlying samples cannot decide. SPP tracks the
+    gradients of the positive and of the negative class apart and weights them by the
+    classes' frequencies: the median of all of them would forget a minority class.
+    Several classes are fitted one versus the rest.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     {{batch_size}}
     tau : 'auto' or float, default='auto'
         Radius of SPP: how far one gradient may move the location of its class, in the
-        unit of the gradients. 'auto' is 2 times a running median of the distance
+        unit of the gradients. 'auto' is 1.5 times a running median of the distance
         between gradient and location (for 'spp-l1', of each component's). ``inf``
         clips nothing: with `momentum=0` that is plain SGD. Ignored by the other
         estimators.
@@ -74,28 +74,30 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         unless in a :obj:`joblib.parallel_backend` context. ``-1`` means using all
         processors. The result does not depend on it.
     {{random_state}}
-    learning_rate : {'optimal', 'constant', 'invscaling', 'adaptive', 'pa1', 'pa2'}, \
-            default='optimal'
+    learning_rate : {'adaptive', 'constant', 'optimal', 'invscaling', 'pa1', 'pa2'}, \
+            default='adaptive'
         The learning rate schedule, over iterations t:
 
-        - 'optimal': `eta = 1.0 / (alpha * (t + t0))`, t0 after Leon Bottou
-        - 'constant': `eta = eta0`
-        - 'invscaling': `eta = eta0 / pow(t, power_t)`
         - 'adaptive': `eta = eta0` as long as there is progress; each time the
           stopping criterion is met, it is divided by 5
+        - 'constant': `eta = eta0`
+        - 'optimal': `eta = 1.0 / (alpha * (t + t0))`, t0 after Leon Bottou. This is
+          scikit-learn's default; its first steps, of size 10 for the default `alpha`,
+          are too long for a location that lags behind the parameters.
+        - 'invscaling': `eta = eta0 / pow(t, power_t)`
         - 'pa1', 'pa2': the passive-aggressive steps of [2]_; only with `loss='hinge'`,
           `gradient_estimator='mean'`, `n_gradients` and `batch_size` of 1 and
           `momentum=0`.
     {{eta0}}
-    power_t : float, default=0.5
+    power_t : float, default=0.25
         The exponent of 'invscaling'.
     {{early_stopping}}
     {{validation_fraction}}
     {{n_iter_no_change}}
     class_weight : dict, {class_label: weight} or 'balanced', default=None
         Weights of the classes, 1 where not given. 'balanced' uses
-        ``n_samples / (n_classes * np.bincount(y))``. They multiply the classes'
-        shares in a step.
+        ``n_samples / (n_classes * np.bincount(y))``. For SPP they multiply the classes'
+        shares in a step, else the weights of the samples.
     {{warm_start}}
     {{average}}
 
@@ -130,7 +132,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     Notes
     -----
     Features should have a similar scale. A class's share is its frequency among the
-    samples seen so far, times its weight. With ``tau=inf`` and no momentum nothing is
+    samples seen so far, times its weight. The sample medians see the classes mixed:
+    for imbalanced or many classes use SPP. With ``tau=inf`` and no momentum nothing is
     tracked, and the fit is that of :class:`~sklearn.linear_model.SGDClassifier`.
 
     References
@@ -162,7 +165,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     _losses = CLASSIFICATION_LOSSES
     _passive_aggressive_loss = "hinge"
     # Measured: a radius this wide keeps the accuracy of the mean on clean data.
-    _c_tau = 2.0
+    _c_tau = 1.5
 
     def __init__(
         self,
@@ -184,9 +187,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         epsilon=0.1,
         n_jobs=None,
         random_state=None,
-        learning_rate="optimal",
+        learning_rate="adaptive",
         eta0=0.01,
-        power_t=0.5,
+        power_t=0.25,
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=5,

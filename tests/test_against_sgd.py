@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
@@ -31,6 +31,7 @@ PENALTIES = [None, "l2", "l1", "elasticnet"]
 LEARNING_RATES = ["constant", "optimal", "invscaling", "adaptive"]
 LAYOUTS = ["dense", "csr"]
 TASKS = ["regression", "binary", "multiclass"]
+CHUNKS = [slice(0, 10), slice(10, 31), slice(31, 60), slice(0, 60)]
 PAIRS = {
     "regression": (MedianSGDRegressor, SGDRegressor),
     "binary": (MedianSGDClassifier, SGDClassifier),
@@ -68,7 +69,8 @@ def make_pair(task, **params):
     params.setdefault("alpha", 0.05 if optimal else 0.01)
     params = {"epsilon": 0.3, "max_iter": N_EPOCHS, "tol": None} | params
     params.setdefault("random_state", 3)
-    return ours(gradient_estimator="mean", **params), theirs(**params)
+    theirs = theirs(**params)
+    return ours(**theirs.get_params(), gradient_estimator="mean"), theirs
 
 
 def fit_both(pair, *args, method="fit", **kwargs):
@@ -93,9 +95,8 @@ def assert_same_fit(pair, err_msg="", t=True, rtol=1e-8, atol=1e-10):
     atol = atol * np.abs(desired).max()
     actual = coef_and_intercept(ours)
     assert_allclose(actual, desired, rtol=rtol, atol=atol, err_msg=err_msg)
-    for name in ["coef_", "intercept_"]:
-        assert getattr(ours, name).shape == getattr(theirs, name).shape, err_msg
-        assert getattr(ours, name).dtype == getattr(theirs, name).dtype, err_msg
+    assert ours.coef_.shape == theirs.coef_.shape, err_msg
+    assert ours.coef_.dtype == theirs.coef_.dtype, err_msg
     assert ours.n_iter_ == theirs.n_iter_, err_msg
     assert ours.n_features_in_ == theirs.n_features_in_
     if t:
@@ -164,22 +165,34 @@ def test_partial_fit_over_chunks(task, learning_rate, layout):
     weight = np.random.default_rng(1).uniform(0.2, 2, N_SAMPLES)
     classes = {} if task == "regression" else {"classes": np.unique(y)}
     for penalty in ["l2", "elasticnet"]:
-        for average in [False, True, 25]:
+        for average in [False, True, 25] if task == "regression" else [False]:
             params = {"penalty": penalty, "average": average, "eta0": 0.05}
             pair = make_pair(task, learning_rate=learning_rate, **params)
-            for rows in [slice(0, 10), slice(10, 31), slice(31, 60), slice(0, 60)]:
+            for rows in CHUNKS:
                 kwargs = {"sample_weight": weight[rows], **classes}
                 fit_both(pair, X[rows], y[rows], method="partial_fit", **kwargs)
                 assert_same_fit(pair, f"{penalty}, average={average}, {rows}")
+            fit_both(pair, X, y, method="fit")
+            fit_both(pair, X[:20], y[:20], method="partial_fit")
+            assert_same_fit(pair, f"{penalty}, average={average}, after fit")
 
 
-@pytest.mark.parametrize("average", [False, True])
-@pytest.mark.parametrize("task", TASKS)
-def test_fit_then_partial_fit(task, average):
-    X, y = make_data(task)
-    pair = fit_both(make_pair(task, average=average), X, y)
-    fit_both(pair, X[:20], y[:20], method="partial_fit")
-    assert_same_fit(pair)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("learning_rate", LEARNING_RATES)
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_averages_of_classifiers_over_chunks(task, learning_rate, layout):
+    """Compared with one epoch of fit.
+
+    SGDClassifier.partial_fit starts every chunk of an average from the intercept it
+    had when averaging began.
+    """
+    X, y = make_data(task, layout)
+    for average in [True, 25]:
+        params = {"average": average, "eta0": 0.05, "shuffle": False, "max_iter": 1}
+        ours, theirs = make_pair(task, learning_rate=learning_rate, **params)
+        for rows in CHUNKS[:3]:
+            ours.partial_fit(X[rows], y[rows], classes=np.unique(y))
+        assert_same_fit((ours, theirs.fit(X, y)), f"average={average}")
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
@@ -236,11 +249,10 @@ def test_initial_values(task, average, given):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("task", TASKS)
-def test_warm_start(task, average, layout):
+def test_warm_start(task, layout):
     X, y = make_data(task, layout)
-    pair = make_pair(task, average=average, warm_start=True, max_iter=2)
+    pair = make_pair(task, warm_start=True, max_iter=2)
     for alpha in [0.05, 0.01, 0.1]:
         for est in pair:
             est.set_params(alpha=alpha)
@@ -248,9 +260,28 @@ def test_warm_start(task, average, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("task", TASKS)
+def test_warm_start_of_averages(task, layout):
+    """Compared with explicit initial values.
+
+    SGDRegressor, unlike SGDClassifier, goes on from weights that were not averaged.
+    """
+    X, y = make_data(task, layout)
+    ours, theirs = make_pair(task, average=True, max_iter=2)
+    ours.set_params(warm_start=True).fit(X, y)
+    for _ in range(2):
+        init = {
+            "coef_init": ours.coef_.copy(),
+            "intercept_init": ours.intercept_.copy(),
+        }
+        assert_same_fit((ours.fit(X, y), clone(theirs).fit(X, y, **init)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("penalty", [None, "l1", "l2"])
 @pytest.mark.parametrize("learning_rate", ["optimal", "adaptive"])
 @pytest.mark.parametrize("task", TASKS)
-def test_early_stopping(task, learning_rate, layout):
+def test_early_stopping(task, learning_rate, penalty, layout):
     X, y = make_data(task, layout, n=100)
     weight = np.random.default_rng(1).uniform(0.1, 3, 100)
     for average in [False, True]:
@@ -258,6 +289,7 @@ def test_early_stopping(task, learning_rate, layout):
             pair = make_pair(
                 task,
                 learning_rate=learning_rate,
+                penalty=penalty,
                 average=average,
                 early_stopping=True,
                 validation_fraction=0.23,

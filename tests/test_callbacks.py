@@ -17,6 +17,7 @@ from medsgd import MedianSGDClassifier, MedianSGDRegressor
 
 ESTIMATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
 TASKS = ["regression", "binary", "multiclass"]
+SCORINGS = {"regression": "r2", "binary": "accuracy", "multiclass": "accuracy"}
 
 
 class Recorder:
@@ -96,10 +97,9 @@ def epoch_rows(monitor, fit_path=(0,)):
 def test_scoring_monitor_logs_what_shorter_fits_score(name, task):
     X, y = make_data(task)
     score = r2_score if task == "regression" else accuracy_score
-    key = "r2" if task == "regression" else "accuracy"
     for average in [False, 100]:
         est = make_estimator(task, gradient_estimator=name, average=average)
-        monitor = ScoringMonitor(scoring=key)
+        monitor = ScoringMonitor(scoring=SCORINGS[task])
         est.set_callbacks(monitor).fit(X, y)
         rows = epoch_rows(monitor)
         assert [row["task_id"] for row in rows] == list(range(6))
@@ -108,8 +108,8 @@ def test_scoring_monitor_logs_what_shorter_fits_score(name, task):
             clone(est).set_callbacks().set_params(max_iter=k + 1) for k in range(6)
         ]
         expected = [score(y, one.fit(X, y).predict(X)) for one in shorter]
-        assert_allclose([row[key] for row in rows], expected, rtol=1e-12)
-        assert rows[-1][key] == est.score(X, y)
+        assert_allclose([row[SCORINGS[task]] for row in rows], expected, rtol=1e-12)
+        assert rows[-1][SCORINGS[task]] == est.score(X, y)
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
@@ -117,17 +117,19 @@ def test_scoring_monitor_logs_what_shorter_fits_score(name, task):
 def test_scoring_monitor_when_tol_stops(task, early_stopping):
     X, y = make_data(task)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
-    monitor = ScoringMonitor(scoring=None)
+    monitor = ScoringMonitor(scoring=SCORINGS[task])
     est = make_estimator(task, max_iter=300, tol=1e-3, early_stopping=early_stopping)
     est.set_callbacks(monitor).fit(X, y)
     rows = epoch_rows(monitor)
     assert len(rows) == est.n_iter_ < 300
-    assert np.isfinite([row["score"] for row in rows]).all()
+    assert np.isfinite([row[SCORINGS[task]] for row in rows]).all()
     est.fit(X, y, sample_weight=weight)
     rows = epoch_rows(monitor)
     assert len(rows) == est.n_iter_
     if not early_stopping:
-        assert rows[-1]["score"] == pytest.approx(est.score(X, y, weight), rel=1e-12)
+        assert rows[-1][SCORINGS[task]] == pytest.approx(
+            est.score(X, y, weight), rel=1e-12
+        )
 
 
 def test_scoring_monitor_with_several_scores():
@@ -242,7 +244,7 @@ def test_callbacks_are_checked():
 @pytest.mark.parametrize("task", TASKS)
 def test_callback_of_the_inner_estimator_of_a_search(task):
     X, y = make_data(task)
-    recorder, monitor = Recorder(), ScoringMonitor(scoring=None)
+    recorder, monitor = Recorder(), ScoringMonitor(scoring=SCORINGS[task])
     est = make_estimator(task).set_callbacks(recorder, monitor)
     search = GridSearchCV(est, {"tau": [0.1, "auto"]}, cv=3, error_score="raise")
     search.fit(X, y)
@@ -253,8 +255,8 @@ def test_callback_of_the_inner_estimator_of_a_search(task):
     rows = [r for r in monitor.get_logs().data if len(r["task_id_path"]) == 4]
     refit = [r for r in monitor.get_logs().data if len(r["task_id_path"]) == 3]
     assert len(rows) == 2 * 3 * 6
-    assert np.isfinite([row["score"] for row in rows]).all()
-    assert max(refit, key=lambda r: r["task_id_path"])["score"] == pytest.approx(
+    assert np.isfinite([row[SCORINGS[task]] for row in rows]).all()
+    assert max(refit, key=lambda r: r["task_id_path"])[SCORINGS[task]] == pytest.approx(
         search.best_estimator_.score(X, y)
     )
 
@@ -326,12 +328,10 @@ def printed(est, X, y, capsys):
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_verbose_prints_what_sgd_prints(task, params, capsys):
     X, y = make_data(task)
-    params = {"max_iter": 100, "tol": 1e-3, "verbose": 1} | params
-    if task == "binary":
-        params["loss"] = "log_loss"
     sgd_class = SGDRegressor if task == "regression" else SGDClassifier
-    ours = make_estimator(task, gradient_estimator="mean", **params)
-    expected = printed(sgd_class(random_state=0, **params), X, y, capsys)
+    theirs = sgd_class(max_iter=100, verbose=1, random_state=0, **params)
+    ours = make_estimator(task, gradient_estimator="mean", **theirs.get_params())
+    expected = printed(theirs, X, y, capsys)
     assert printed(ours, X, y, capsys) == expected
     assert "-- Epoch 2\nNorm: " in expected
     assert "Convergence after" in expected
