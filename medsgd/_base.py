@@ -378,7 +378,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             X, y, problems, settings,
             max_iter=self.max_iter, metadata=metadata, context=context,
         )
-        self._set_fitted(problems, settings, n_iter)
+        self._set_fitted(problems, settings, n_iter, t=1.0)
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, metadata=metadata, reconstruction_attributes={}
         )
@@ -414,16 +414,17 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             states = self._current_states()
         problems = self._problems(X, y, sample_weight, states, settings)
         n_iter = self._run(X, y, problems, settings, max_iter=1)
-        self._set_fitted(problems, settings, n_iter)
+        self._set_fitted(problems, settings, n_iter, t=1.0 if first else self.t_)
         return self
 
-    def _set_fitted(self, problems, settings, n_iter):
+    def _set_fitted(self, problems, settings, n_iter, *, t):
+        """Set the fitted attributes; ``t`` is the clock at the start of the call."""
         for name, value in self._solution(problems).items():
             setattr(self, name, value)
         self._states = [problem.state for problem in problems]
         self.n_iter_ = n_iter
         # The problems share one clock, that of the longest.
-        self.t_ = max(state.t for state in self._states)
+        self.t_ = t + max(problem.n_iterations for problem in problems)
         for state in self._states:
             state.move_clock(self.t_, float(self.average))
         self.loss_curve_ = _curves([problem.curve for problem in problems])

@@ -39,6 +39,8 @@ class Problem:
         What sets the stopping statistic if not the training losses.
     curve, clip_curve : list of float
         Stopping statistic and share of clipped residuals of each epoch.
+    n_iterations : int
+        Iterations so far in this call.
     stopped : bool
         Whether the stopping rule has ended the fit.
     """
@@ -55,6 +57,7 @@ class Problem:
     held_out: HeldOut | None = None
     curve: list = field(default_factory=list)
     clip_curve: list = field(default_factory=list)
+    n_iterations: int = 0
     stopped: bool = False
 
     def __post_init__(self):
@@ -91,6 +94,7 @@ class Problem:
             iterations = rows[:, np.newaxis]
         else:
             iterations = group(rows, self.strata, len(self.stratum_factors), size)
+        self.n_iterations += len(iterations)
         if settings.c_tau > 0 and not state.n_updates.all():
             start_scales(
                 settings, state, X, self.y, self.sample_weight, self.strata, iterations

@@ -31,9 +31,9 @@ class State:
         Part of each stratum's location in a step.
     paid_penalty, owed_penalty : ndarray of shape (n_features,), float
         L1 penalty received by each coefficient, and that each should have received.
-    row_norms : tuple of two floats
-        Squared l2 and l1 norm of the coefficients that the last sparse row touched:
-        what scikit-learn adds to the loss as the penalty.
+    norms : tuple of two floats
+        Squared l2 and l1 norm of the coefficients that the last step touched, before
+        the L1 penalty: what scikit-learn takes for the penalty term of the mean.
     t : float
         Number of the next iteration, from 1.
     eta : float
@@ -52,7 +52,7 @@ class State:
     shares: np.ndarray = field(default_factory=lambda: np.empty(0))
     paid_penalty: np.ndarray = field(default_factory=lambda: np.empty(0))
     owed_penalty: float = 0.0
-    row_norms: tuple[float, float] = (0.0, 0.0)
+    norms: tuple[float, float] = (0.0, 0.0)
     t: float = 1.0
     eta: float = 0.0
 
@@ -87,7 +87,7 @@ class State:
             state.sums = np.zeros_like(self.coef) if self.sums is None else self.sums.copy()
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
-        state.row_norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))
+        state.norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))
         state.eta = settings.eta0
         return state
 

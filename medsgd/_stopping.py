@@ -52,10 +52,8 @@ def median_loss(losses, sample_weight):
 
 def penalty(settings, coef):
     """The penalty term of the objective."""
-    if settings.penalty == 0:
-        return 0.0
     coef = coef.astype(np.float64, copy=False)
-    return settings.alpha * (
+    return settings.penalty_factor * (
         (1 - settings.l1_ratio) * 0.5 * (coef @ coef)
         + settings.l1_ratio * np.abs(coef).sum()
     )

@@ -118,7 +118,7 @@ def test_scoring_monitor_when_tol_stops(task, early_stopping):
     X, y = make_data(task)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
     monitor = ScoringMonitor(scoring=SCORINGS[task])
-    est = make_estimator(task, max_iter=300, tol=1e-3, early_stopping=early_stopping)
+    est = make_estimator(task, max_iter=300, tol=0.01, early_stopping=early_stopping)
     est.set_callbacks(monitor).fit(X, y)
     rows = epoch_rows(monitor)
     assert len(rows) == est.n_iter_ < 300
@@ -324,7 +324,7 @@ def printed(est, X, y, capsys):
     return re.sub(r"\d+\.\d\d seconds", "some seconds", capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"penalty": "l1"}])
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True, "penalty": None}])
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_verbose_prints_what_sgd_prints(task, params, capsys):
     X, y = make_data(task)

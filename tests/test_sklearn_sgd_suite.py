@@ -24,6 +24,8 @@ LEFT_OUT = {
     "test_loss_squared_epsilon_insensitive",
     # Mocks a private class of scikit-learn's implementation.
     "test_validation_mask_correctly_subsets",
+    # Looks for private attributes of scikit-learn's implementation.
+    "test_plain_has_no_average_attr",
     # One-class SVM, which the package does not have.
     "test_warm_start_oneclass",
     "test_clone_oneclass",
@@ -129,5 +131,5 @@ def test_the_suite_sees_the_dressed_classes():
 
 def test_no_other_test_is_left_out():
     assert LEFT_OUT.issubset(suite_tests)
-    assert len(run_here) >= 72
-    assert sum(n_cases(function) for function in run_here.values()) >= 205
+    assert len(run_here) >= 71
+    assert sum(n_cases(function) for function in run_here.values()) >= 201

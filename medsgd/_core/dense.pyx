@@ -82,7 +82,7 @@ def run_pass(
         const floating* direction
         double direction_scale, direction_intercept
         double p, derivative, weight, squared_norm, total_weight, step, along
-        double loss, objective = 0
+        double loss, objective = 0, squared_u, l1_u
         bint penalised = (
             cfg.penalty != NO_PENALTY and not passive_aggressive
             and not cfg.tracks_location
@@ -92,6 +92,7 @@ def run_pass(
     g.weight, g.work = &weights[0], &work[0]
     clipping.n_residuals = clipping.n_clipped = 0
     frame.scale, frame.sum_scale = 1, state.sum_scale
+    squared_u, l1_u = state.norms
 
     with nogil:
         for it in range(iterations.shape[0]):
@@ -115,10 +116,8 @@ def run_pass(
                         objective += loss
                         if penalised:
                             objective += penalty_value(
-                                cfg,
-                                frame.scale * frame.scale * dot(u, u, d)
-                                if cfg.l1_ratio < 1 else 0,
-                                frame.scale * l1_norm(u, d) if l1 else 0,
+                                cfg, frame.scale * frame.scale * squared_u,
+                                frame.scale * l1_u,
                             )
                     if passive_aggressive:
                         squared_norm = dot(&X[row, 0], &X[row, 0], d)
@@ -163,10 +162,15 @@ def run_pass(
                     axpy(frame.sum_scale, u, sums, d)
                     frame.sum_scale = 0
                 scale(frame.scale, u, d)
+                squared_u *= frame.scale * frame.scale
+                l1_u *= frame.scale
                 frame.scale = 1
             along = step / frame.scale
             if n_strata == 1:
                 axpy(along * direction_scale, direction, u, d)
+                if with_objective and penalised and along * direction_scale != 0:
+                    squared_u = dot(u, u, d) if cfg.l1_ratio < 1 else 0
+                    l1_u = l1_norm(u, d) if l1 else 0
                 if averaging:
                     axpy(-frame.sum_scale * along * direction_scale, direction, sums, d)
             else:
@@ -185,7 +189,7 @@ def run_pass(
                     t - cfg.average + 1
                 )
             if l1:
-                owed_penalty += cfg.l1_ratio * eta * cfg.alpha
+                owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
                 if with_objective:
                     charge_l1(
                         owed_penalty, frame.scale, frame.sum_scale, <floating*>NULL, u,
@@ -203,6 +207,9 @@ def run_pass(
         scale(frame.scale, u, d)
 
     state.sum_scale = frame.sum_scale / frame.scale
+    state.norms = (
+        frame.scale * frame.scale * squared_u, frame.scale * l1_u
+    )
     state.intercept = intercept
     state.average_intercept = average_intercept
     state.owed_penalty = owed_penalty

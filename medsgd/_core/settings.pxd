@@ -32,6 +32,7 @@ cdef class Settings:
         readonly double largest_derivative
         readonly Penalty penalty
         readonly double alpha
+        readonly double penalty_factor  # alpha, or 0 without a penalty
         readonly double l1_ratio
         readonly bint fit_intercept
         readonly double intercept_decay

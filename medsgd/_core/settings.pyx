@@ -40,6 +40,7 @@ cdef class Settings:
         self.largest_derivative = largest_derivative
         self.penalty = PENALTIES[penalty]
         self.alpha = alpha
+        self.penalty_factor = 0 if penalty is None else alpha
         self.l1_ratio = (
             1 if self.penalty == L1 else l1_ratio if self.penalty == ELASTICNET else 0
         )

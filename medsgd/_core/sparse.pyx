@@ -128,7 +128,7 @@ def run_pass(
         Gradients g
         Clipping clipping
         Lazy lazy
-        double row_squared_norm, row_l1_norm
+        double squared_u, l1_u
         Coordinate* c
 
         const double* direction
@@ -142,7 +142,7 @@ def run_pass(
     for i in range(n_gradients):
         x[i] = &rows[i, 0]
     clipping.n_residuals = clipping.n_clipped = 0
-    row_squared_norm, row_l1_norm = state.row_norms
+    squared_u, l1_u = state.norms
 
     lazy.n_features, lazy.averaging, lazy.thresholding = d, averaging, thresholding
     lazy.n_strata = n_strata if cfg.tracks_location else 0
@@ -210,8 +210,8 @@ def run_pass(
                         if penalised:
                             objective += penalty_value(
                                 cfg,
-                                lazy.frame.scale * lazy.frame.scale * row_squared_norm,
-                                lazy.frame.scale * row_l1_norm,
+                                lazy.frame.scale * lazy.frame.scale * squared_u,
+                                lazy.frame.scale * l1_u,
                             )
                     if passive_aggressive:
                         skip = cfg.learning_rate == PA1 and squared_norm == 0
@@ -280,8 +280,8 @@ def run_pass(
                 decay(cfg, &lazy.frame, eta)
                 step = -(1 if passive_aggressive else eta) * total_weight / n_gradients
                 if must_leave(&lazy.frame):
-                    row_squared_norm *= lazy.frame.scale * lazy.frame.scale
-                    row_l1_norm *= lazy.frame.scale
+                    squared_u *= lazy.frame.scale * lazy.frame.scale
+                    l1_u *= lazy.frame.scale
                     materialise(cfg, &lazy, True)
                 along = step / lazy.frame.scale
                 if n_strata == 1 and factor == 1:
@@ -289,7 +289,7 @@ def run_pass(
                     if along * direction_scale != 0:
                         add_to_u(
                             &lazy, &index[0], n, along * direction_scale, direction,
-                            &row_squared_norm, &row_l1_norm,
+                            &squared_u, &l1_u,
                         )
                 else:
                     step_along_locations(&lazy, along)
@@ -305,7 +305,7 @@ def run_pass(
                         t - cfg.average + 1
                     )
                 if l1:
-                    owed_penalty += cfg.l1_ratio * eta * cfg.alpha
+                    owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
                     for i in range(n):
                         charge(cfg, &lazy, index[i], owed_penalty)
                 t += 1
@@ -315,8 +315,8 @@ def run_pass(
             for i in range(n_gradients):
                 memset(&rows[i, 0], 0, n * sizeof(double))
 
-        row_squared_norm *= lazy.frame.scale * lazy.frame.scale
-        row_l1_norm *= lazy.frame.scale
+        squared_u *= lazy.frame.scale * lazy.frame.scale
+        l1_u *= lazy.frame.scale
         materialise(cfg, &lazy, False)
         for j in range(d):
             c = &lazy.coordinates[j]
@@ -342,7 +342,7 @@ def run_pass(
     state.intercept = intercept
     state.average_intercept = average_intercept
     state.owed_penalty = owed_penalty
-    state.row_norms = row_squared_norm, row_l1_norm
+    state.norms = squared_u, l1_u
     state.t = t
     if cfg.learning_rate != ADAPTIVE:
         state.eta = eta

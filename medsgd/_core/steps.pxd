@@ -29,12 +29,12 @@ cdef inline double learning_rate(Settings cfg, double t, double eta) noexcept no
 
 cdef inline void decay(Settings cfg, Frame* frame, double eta) noexcept nogil:
     """Shrink by the L2 penalty, never past zero."""
-    frame.scale *= max(0.0, 1 - (1 - cfg.l1_ratio) * eta * cfg.alpha)
+    frame.scale *= max(0.0, 1 - (1 - cfg.l1_ratio) * eta * cfg.penalty_factor)
 
 
 cdef inline double penalty_value(
     Settings cfg, double squared_norm, double l1_norm
 ) noexcept nogil:
-    return cfg.alpha * (
+    return cfg.penalty_factor * (
         (1 - cfg.l1_ratio) * 0.5 * squared_norm + cfg.l1_ratio * l1_norm
     )
