@@ -346,11 +346,14 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _report(self, problem, seconds):
         state = problem.state
         losses = problem.losses[problem.training_rows()]
+        held_out = ""
+        if problem.held_out is not None:
+            held_out = f", Validation score: {problem.held_out.score(problem.curve[-1]):f}"
         print(
             f"Norm: {np.linalg.norm(state.coef):.2f}, "
             f"NNZs: {np.count_nonzero(state.coef)}, Bias: {state.intercept:.6f}, "
-            f"T: {int(state.t) - 1}, Avg. loss: {losses.mean():f}, "
-            f"Objective: {problem.curve[-1]:f}"
+            f"T: {problem.n_iterations}, Avg. loss: {losses.mean():f}, "
+            f"Objective: {problem.objective:f}{held_out}"
         )
         print(f"Total training time: {seconds:.2f} seconds.")
 
@@ -401,8 +404,6 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, first):
         """One pass over the samples given."""
-        if first:
-            self._check_parameters(for_partial_fit=True)
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=first)
         y = self._check_targets(y, X.dtype, first=False)
         settings = self._settings(X)

@@ -359,6 +359,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             As for :meth:`fit`; also if `class_weight` is 'balanced', which needs all
             targets at once.
         """
+        if not hasattr(self, "classes_"):
+            self._check_parameters(for_partial_fit=True)
         first = _check_partial_fit_first_call(self, classes)
         if first and self.class_weight == "balanced":
             raise ValueError(

@@ -39,6 +39,8 @@ class Problem:
         What sets the stopping statistic if not the training losses.
     curve, clip_curve : list of float
         Stopping statistic and share of clipped residuals of each epoch.
+    objective : float
+        Mean or median loss of the last epoch, plus the penalty.
     n_iterations : int
         Iterations so far in this call.
     stopped : bool
@@ -57,6 +59,7 @@ class Problem:
     held_out: HeldOut | None = None
     curve: list = field(default_factory=list)
     clip_curve: list = field(default_factory=list)
+    objective: float = np.inf
     n_iterations: int = 0
     stopped: bool = False
 
@@ -117,16 +120,15 @@ class Problem:
                 " MinMaxScaler might help."
             )
 
+        if robust:
+            objective = median_loss(self.losses[rows], self.sample_weight[rows])
+        if robust or settings.tracks_location:
+            objective += penalty(settings, state.coef)
+        self.objective = objective
         if self.held_out is not None:
-            statistic = self.held_out.statistic(settings, state)
-        elif robust:
-            statistic = median_loss(self.losses[rows], self.sample_weight[rows])
-            statistic += penalty(settings, state.coef)
+            self.curve.append(self.held_out.statistic(settings, state))
         else:
-            statistic = objective
-            if settings.tracks_location:
-                statistic += penalty(settings, state.coef)
-        self.curve.append(statistic)
+            self.curve.append(objective)
         self.clip_curve.append(n_clipped / n_residuals if n_residuals else 0.0)
 
     def check_progress(self, *, adaptive):

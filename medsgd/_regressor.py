@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -186,6 +186,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self.average = average
 
     def _check_targets(self, y, dtype, *, first):
+        assert_all_finite(y, input_name="y")  # None has become NaN by now
         # Values beyond the range of a narrower dtype stay enormous, but finite.
         limit = np.finfo(dtype).max
         return np.clip(y, -limit, limit).astype(dtype, copy=False)
@@ -270,7 +271,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         ValueError
             As for :meth:`fit`.
         """
-        return self._partial_fit(X, y, sample_weight, first=not hasattr(self, "coef_"))
+        first = not hasattr(self, "coef_")
+        if first:
+            self._check_parameters(for_partial_fit=True)
+        return self._partial_fit(X, y, sample_weight, first=first)
 
     def predict(self, X):
         """Predict using the linear model.

@@ -85,3 +85,7 @@ class HeldOut:
                 self.y, label, sample_weight=self.sample_weight
             )
         return 1 - r2_score(self.y, prediction, sample_weight=self.sample_weight)
+
+    def score(self, statistic):
+        """The statistic as a score, greater is better."""
+        return -statistic if self.robust else 1 - statistic

@@ -42,6 +42,10 @@ def run_pass(
         bint averaging = cfg.average > 0
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
         bint with_objective = cfg.gradient_estimator == MEAN
+        # As scikit-learn on dense rows; else, as on sparse rows, where a row has x != 0.
+        bint charge_everywhere = with_objective or (
+            n_gradients == 1 and not cfg.tracks_location
+        )
         bint skip
 
         floating[::1] coef = state.coef
@@ -49,8 +53,6 @@ def run_pass(
         double intercept = state.intercept
         floating[::1] average = state.sums if averaging else coef
         floating* sums = &average[0] if averaging else NULL
-        # scikit-learn's averages do not see what the L1 penalty takes.
-        floating* charged_sums = NULL if cfg.gradient_estimator == MEAN else sums
         double average_intercept = state.average_intercept
         floating[:, ::1] location = state.location, tracked_scale = state.scale
         floating* m = NULL
@@ -190,16 +192,15 @@ def run_pass(
                 )
             if l1:
                 owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
-                if with_objective:
+                if charge_everywhere:
                     charge_l1(
-                        owed_penalty, frame.scale, frame.sum_scale, <floating*>NULL, u,
-                        charged_sums, &paid_penalty[0], d,
+                        owed_penalty, frame.scale, <floating*>NULL, u,
+                        &paid_penalty[0], d,
                     )
                 else:
                     for i in range(n_gradients * batch_size):
                         charge_l1(
-                            owed_penalty, frame.scale, frame.sum_scale,
-                            &X[iterations[it, i], 0], u, charged_sums,
+                            owed_penalty, frame.scale, &X[iterations[it, i], 0], u,
                             &paid_penalty[0], d,
                         )
             t += 1

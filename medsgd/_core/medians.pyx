@@ -10,6 +10,10 @@ from medsgd._core.settings cimport COORD_MEDIAN, GEOMETRIC_MEDIAN, GradientEstim
 from medsgd._core.vector cimport MEDIAN_BLOCK, axpy, coordinate_median, dot
 
 
+# Relative difference of sums of distances that rounding in float32 explains.
+cdef double TIE = 1e-6
+
+
 cdef double weighted_median(
     double* values, const double* weights, double* sorted_weights, Py_ssize_t n
 ) noexcept nogil:
@@ -69,7 +73,8 @@ cdef void geometric_median_weights(
         for i in range(n):
             if isfinite(gram[i * n + i]):
                 total += weights[i] * sqrt(squared_gap(gram, i, j, n))
-        if total < least:
+        # Of several medians (points on a line) the same one whatever the rounding.
+        if best < 0 or total < least * (1 - TIE):
             least, best = total, j
     if best < 0:
         return
@@ -96,7 +101,7 @@ cdef void geometric_median_weights(
                     + gram[best * n + best]
                 )
     pull = sqrt(max(0.0, pull))
-    if pull <= rest or total == 0:
+    if pull <= rest * (1 + TIE) or total == 0:
         memset(share, 0, n * sizeof(double))
         share[best] = 1
         return

@@ -45,14 +45,9 @@ cdef inline void charge(Settings cfg, Lazy* lazy, Py_ssize_t j, double owed) noe
     """Take the cumulative L1 penalty from a coordinate."""
     cdef Coordinate* c = &lazy.coordinates[j]
     cdef double before, after
-    # scikit-learn's averages do not see what the L1 penalty takes.
-    cdef double* sums = NULL if cfg.gradient_estimator == MEAN else &c.sums
     catch_up(cfg, lazy, j)
     before = after = coefficient(lazy, j)
-    charge_l1(
-        owed, lazy.frame.scale, lazy.frame.sum_scale, <double*>NULL, &after, sums,
-        &c.paid, 1,
-    )
+    charge_l1(owed, lazy.frame.scale, <double*>NULL, &after, &c.paid, 1)
     c.u += after - before
 
 

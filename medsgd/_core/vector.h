@@ -27,10 +27,10 @@
     ptrdiff_t spp_l1_##S(double keep, double tau, double c_tau, double up,          \
                          double down, double a, const T *x, T *m, T *s,             \
                          ptrdiff_t n);                                              \
-    /* cumulative L1 penalty on scale * u, where x != 0 (x NULL: everywhere);       \
-     * sums (unless NULL) keeps sum_scale * u + sums as it was */                   \
-    void charge_l1_##S(double owed, double scale, double sum_scale, const T *x,     \
-                       T *u, T *sums, T *paid, ptrdiff_t n);                        \
+    /* cumulative L1 penalty on scale * u, where x != 0 (x NULL: everywhere):        \
+     * Tsuruoka, Tsujii, Ananiadou, ACL 2009 */                                     \
+    void charge_l1_##S(double owed, double scale, const T *x, T *u, T *paid,        \
+                       ptrdiff_t n);                                                \
     /* out = median of a_i x_i over i, coordinate by coordinate */                  \
     void coordinate_median_##S(const T *const *x, const double *a, ptrdiff_t n,     \
                                ptrdiff_t d, T *scratch, T *out);

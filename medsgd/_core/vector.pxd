@@ -22,10 +22,8 @@ cdef extern from "vector.h" nogil:
                           const float*, float*, float*, Py_ssize_t)
     Py_ssize_t spp_l1_f64(double, double, double, double, double, double,
                           const double*, double*, double*, Py_ssize_t)
-    void charge_l1_f32(double, double, double, const float*, float*, float*, float*,
-                       Py_ssize_t)
-    void charge_l1_f64(double, double, double, const double*, double*, double*,
-                       double*, Py_ssize_t)
+    void charge_l1_f32(double, double, const float*, float*, float*, Py_ssize_t)
+    void charge_l1_f64(double, double, const double*, double*, double*, Py_ssize_t)
     void coordinate_median_f32(const float* const*, const double*, Py_ssize_t,
                                Py_ssize_t, float*, float*)
     void coordinate_median_f64(const double* const*, const double*, Py_ssize_t,
@@ -91,13 +89,13 @@ cdef inline Py_ssize_t spp_l1(
 
 
 cdef inline void charge_l1(
-    double owed, double scale, double sum_scale, const floating* x, floating* u,
-    floating* sums, floating* paid, Py_ssize_t n
+    double owed, double scale, const floating* x, floating* u, floating* paid,
+    Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        charge_l1_f32(owed, scale, sum_scale, x, u, sums, paid, n)
+        charge_l1_f32(owed, scale, x, u, paid, n)
     else:
-        charge_l1_f64(owed, scale, sum_scale, x, u, sums, paid, n)
+        charge_l1_f64(owed, scale, x, u, paid, n)
 
 
 cdef inline void coordinate_median(

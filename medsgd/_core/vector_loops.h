@@ -87,8 +87,8 @@ ptrdiff_t NAME(spp_l1)(double keep, double tau, double c_tau, double up, double 
     return clipped;
 }
 
-void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x, T *u,
-                     T *sums, T *paid, ptrdiff_t n) {
+void NAME(charge_l1)(double owed, double scale, const T *x, T *u, T *paid,
+                     ptrdiff_t n) {
     for (ptrdiff_t j = 0; j < n; j++) {
         if (x && x[j] == 0)
             continue;
@@ -102,8 +102,6 @@ void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x, T 
             after = after < 0 ? after : 0;
         }
         u[j] = (T)after;
-        if (sums)
-            sums[j] -= (T)(sum_scale * (after - before));
         paid[j] += (T)(scale * (after - before));
     }
 }
