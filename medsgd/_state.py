@@ -34,6 +34,8 @@ class State:
     norms : tuple of two floats
         Squared l2 and l1 norm of the coefficients that the last step touched, before
         the L1 penalty: what scikit-learn takes for the penalty term of the mean.
+    decay : float
+        Factor by which the L2 penalty has shrunk the coefficients in this call.
     t : float
         Number of the next iteration, from 1.
     eta : float
@@ -53,6 +55,7 @@ class State:
     paid_penalty: np.ndarray = field(default_factory=lambda: np.empty(0))
     owed_penalty: float = 0.0
     norms: tuple[float, float] = (0.0, 0.0)
+    decay: float = 1.0
     t: float = 1.0
     eta: float = 0.0
 
@@ -88,6 +91,7 @@ class State:
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         state.norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))
+        state.decay = 1.0
         state.eta = settings.eta0
         return state
 

@@ -73,9 +73,9 @@ class HeldOut:
         self.robust = robust
 
     def statistic(self, settings, state):
-        prediction = np.asarray(
-            self.X @ state.coef + state.intercept, dtype=np.float64
-        ).ravel()
+        # scikit-learn scores the coefficients without the factor of their decay.
+        coef = state.coef if self.robust else state.coef / state.decay
+        prediction = np.asarray(self.X @ coef + state.intercept, dtype=np.float64)
         if self.robust:
             losses, _ = evaluate(settings.loss, settings.epsilon, self.y, prediction)
             return median_loss(losses, self.sample_weight)

@@ -278,8 +278,7 @@ def test_warm_start_of_averages(task, layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-# Without L2: SGD scores the held-out part with coefficients that lack their scale.
-@pytest.mark.parametrize("penalty", [None, "l1"])
+@pytest.mark.parametrize("penalty", [None, "l1", "l2"])
 @pytest.mark.parametrize("learning_rate", ["optimal", "adaptive"])
 @pytest.mark.parametrize("task", TASKS)
 def test_early_stopping(task, learning_rate, penalty, layout):

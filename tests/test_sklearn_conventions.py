@@ -51,7 +51,13 @@ def test_scikit_learn_checks(estimator, check):
 def test_parameters_are_those_of_sgd_and_more(estimator_class):
     ours = inspect.signature(estimator_class).parameters
     theirs = inspect.signature(SGD[estimator_class]).parameters
-    documented = {"loss": "log_loss"} if estimator_class is MedianSGDClassifier else {}
+    documented = {}
+    if estimator_class is MedianSGDClassifier:
+        documented = {
+            "loss": "log_loss",
+            "learning_rate": "adaptive",
+            "power_t": 0.25,
+        }
     for name, parameter in theirs.items():
         assert ours[name].kind == parameter.kind, name
         assert ours[name].default == documented.get(name, parameter.default), name

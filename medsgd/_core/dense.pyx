@@ -207,6 +207,7 @@ def run_pass(
 
         scale(frame.scale, u, d)
 
+    state.decay *= frame.scale
     state.sum_scale = frame.sum_scale / frame.scale
     state.norms = (
         frame.scale * frame.scale * squared_u, frame.scale * l1_u

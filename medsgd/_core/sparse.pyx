@@ -123,7 +123,7 @@ def run_pass(
         Gradients g
         Clipping clipping
         Lazy lazy
-        double squared_u, l1_u
+        double squared_u, l1_u, last_scale
         Coordinate* c
 
         const double* direction
@@ -312,6 +312,7 @@ def run_pass(
 
         squared_u *= lazy.frame.scale * lazy.frame.scale
         l1_u *= lazy.frame.scale
+        last_scale = lazy.frame.scale
         materialise(cfg, &lazy, False)
         for j in range(d):
             c = &lazy.coordinates[j]
@@ -336,6 +337,7 @@ def run_pass(
     state.scale[:] = tracked_scale
     state.intercept = intercept
     state.average_intercept = average_intercept
+    state.decay *= last_scale
     state.owed_penalty = owed_penalty
     state.norms = squared_u, l1_u
     state.t = t
