@@ -59,7 +59,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
-        "n_gradients": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_gradients": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         # Closed on the right: infinity is a radius.
         "tau": [StrOptions({"auto"}), Interval(Real, 0, None, closed="right")],
@@ -116,7 +119,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                     f"{self._passive_aggressive_loss!r}."
                 )
             needed = {
-                "gradient_estimator": "mean", "n_gradients": 1, "batch_size": 1,
+                "gradient_estimator": "mean",
+                "n_gradients": 1,
+                "batch_size": 1,
                 "momentum": 0,
             }
             given = {name: getattr(self, name) for name in needed}
@@ -135,7 +140,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _n_gradients(self):
         if self.n_gradients != "auto":
             return int(self.n_gradients)
-        return 5 if self.gradient_estimator in ("coord-median", "geometric-median") else 1
+        return (
+            5 if self.gradient_estimator in ("coord-median", "geometric-median") else 1
+        )
 
     def _n_strata(self):
         """How many locations a problem tracks."""
@@ -166,9 +173,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             gradient_estimator=self.gradient_estimator,
             n_gradients=self._n_gradients(),
             batch_size=self.batch_size,
-            tau=None if self._proximal and self.tau == "auto" else (
-                self.tau if self._proximal else np.inf
-            ),
+            tau=None
+            if self._proximal and self.tau == "auto"
+            else (self.tau if self._proximal else np.inf),
             c_tau=self._c_tau,
             momentum=self.momentum,
             n_strata=self._n_strata(),
@@ -178,7 +185,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """Check and convert the data; weights of 1 where None are given."""
         dtype = [np.float64, np.float32] if reset else self.coef_.dtype
         X, y = validate_data(
-            self, X, y, accept_sparse="csr", order="C", dtype=dtype, reset=reset,
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            order="C",
+            dtype=dtype,
+            reset=reset,
             y_numeric=not is_classifier(self),
         )
         if sparse.issparse(X):
@@ -189,7 +202,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             if X.indices.dtype != X.indptr.dtype:
                 X.indptr = X.indptr.astype(X.indices.dtype)
         sample_weight = _check_sample_weight(
-            sample_weight, X, dtype=X.dtype, ensure_non_negative=self._robust,
+            sample_weight,
+            X,
+            dtype=X.dtype,
+            ensure_non_negative=self._robust,
             # The split for early stopping says more about weights of zero.
             allow_all_zero_weights=self.early_stopping,
         )
@@ -222,16 +238,28 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return mask
 
     def _problem(
-        self, X, y, sample_weight, state, seed, settings, *, validation_mask=None,
-        strata=None, stratum_factors=(1.0,),
+        self,
+        X,
+        y,
+        sample_weight,
+        state,
+        seed,
+        settings,
+        *,
+        validation_mask=None,
+        strata=None,
+        stratum_factors=(1.0,),
     ):
         """A problem ready for its first epoch in this call."""
         held_out = None
         if validation_mask is not None:
             held = validation_mask
             held_out = HeldOut(
-                X[held], y[held], sample_weight[held],
-                classification=is_classifier(self), robust=self._robust,
+                X[held],
+                y[held],
+                sample_weight[held],
+                classification=is_classifier(self),
+                robust=self._robust,
             )
         return Problem(
             y=y,
@@ -246,16 +274,14 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             ),
             rows=np.flatnonzero(sample_weight),
             seed=seed,
-            rule=StoppingRule(
-                self.tol, self.n_iter_no_change, relative=self._robust
-            ),
+            rule=StoppingRule(self.tol, self.n_iter_no_change, relative=self._robust),
             validation_mask=validation_mask,
             held_out=held_out,
         )
 
     def _initial_states(self, shape, dtype, coef_init, intercept_init):
-        """States of a new fit, one per row of ``shape``, from checked initial values."""
-        n_problems, n_features = shape
+        """States of a new fit, one per row of the coefficients' ``shape``."""
+        n_problems = shape[0]
         coef, intercept = coef_init, intercept_init
         if self.warm_start and hasattr(self, "coef_"):
             if coef is None:
@@ -287,10 +313,12 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         ]
 
     def _current_states(self):
-        """States to go on from in partial_fit: coef_ and intercept_ may have been set."""
+        """States to go on from; coef_ and intercept_ may have been set by the user."""
         coef = self.coef_.toarray() if sparse.issparse(self.coef_) else self.coef_
         coef = np.atleast_2d(coef)
-        for state, row, intercept in zip(self._states, coef, self.intercept_):
+        for state, row, intercept in zip(
+            self._states, coef, self.intercept_, strict=True
+        ):
             if state.sums is not None:
                 continue
             state.coef = np.array(row, dtype=self.coef_.dtype)
@@ -348,7 +376,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         losses = problem.losses[problem.training_rows()]
         held_out = ""
         if problem.held_out is not None:
-            held_out = f", Validation score: {problem.held_out.score(problem.curve[-1]):f}"
+            held_out = (
+                f", Validation score: {problem.held_out.score(problem.curve[-1]):f}"
+            )
         print(
             f"Norm: {np.linalg.norm(state.coef):.2f}, "
             f"NNZs: {np.count_nonzero(state.coef)}, Bias: {state.intercept:.6f}, "
@@ -378,8 +408,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         )
         problems = self._problems(X, y, sample_weight, states, settings)
         n_iter = self._run(
-            X, y, problems, settings,
-            max_iter=self.max_iter, metadata=metadata, context=context,
+            X,
+            y,
+            problems,
+            settings,
+            max_iter=self.max_iter,
+            metadata=metadata,
+            context=context,
         )
         self._set_fitted(problems, settings, n_iter, t=1.0)
         context.call_on_fit_task_end(
@@ -446,7 +481,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
 
 def _curves(curves):
-    """Curves as an array, one column each; a problem that has stopped keeps its last."""
+    """Curves as columns; a problem that has stopped keeps its last value."""
     if len(curves) == 1:
         return np.array(curves[0])
     length = max(map(len, curves))

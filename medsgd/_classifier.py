@@ -268,14 +268,29 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             problems = [(i, 1.0, weight) for i, weight in enumerate(class_weight)]
         return [
             self._binary_problem(
-                X, y == self.classes_[i], sample_weight, (negative, positive), state,
-                seed, settings, validation_mask,
+                X,
+                y == self.classes_[i],
+                sample_weight,
+                (negative, positive),
+                state,
+                seed,
+                settings,
+                validation_mask,
             )
-            for (i, negative, positive), state, seed in zip(problems, states, seeds)
+            for (i, negative, positive), state, seed in zip(
+                problems, states, seeds, strict=True
+            )
         ]
 
     def _binary_problem(
-        self, X, is_positive, sample_weight, factors, state, seed, settings,
+        self,
+        X,
+        is_positive,
+        sample_weight,
+        factors,
+        state,
+        seed,
+        settings,
         validation_mask,
     ):
         """One class against the rest; ``factors``: weights of rest and class."""
@@ -284,13 +299,24 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             factor = np.where(is_positive, factors[1], factors[0])
             sample_weight = (sample_weight * factor).astype(X.dtype)
             return self._problem(
-                X, y, sample_weight, state, seed, settings,
+                X,
+                y,
+                sample_weight,
+                state,
+                seed,
+                settings,
                 validation_mask=validation_mask,
             )
         return self._problem(
-            X, y, sample_weight, state, seed, settings,
+            X,
+            y,
+            sample_weight,
+            state,
+            seed,
+            settings,
             validation_mask=validation_mask,
-            strata=is_positive.view(np.uint8), stratum_factors=factors,
+            strata=is_positive.view(np.uint8),
+            stratum_factors=factors,
         )
 
     @all_or_nothing
@@ -366,9 +392,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             raise ValueError(
                 "class_weight 'balanced' is not supported for partial_fit. In order to "
                 "use 'balanced' weights, use compute_class_weight('balanced', "
-                "classes=classes, y=y). In place of y you can use a large enough sample "
-                "of the full training set target to properly estimate the class "
-                "frequency distributions. Pass the resulting weights as the "
+                "classes=classes, y=y). In place of y you can use a large enough "
+                "sample of the full training set target to properly estimate the "
+                "class frequency distributions. Pass the resulting weights as the "
                 "class_weight parameter."
             )
         return self._partial_fit(X, y, sample_weight, first=first)

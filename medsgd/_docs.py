@@ -135,9 +135,7 @@ def fill(**notes):
             text = (PARAMETERS | ATTRIBUTES)[name].strip()
             for key, note in notes.items():
                 text = text.replace(f"{{{key}}}", note)
-            return "\n".join(
-                (indent + line).rstrip() for line in text.splitlines()
-            )
+            return "\n".join((indent + line).rstrip() for line in text.splitlines())
 
         doc = inspect.getdoc(cls)
         cls.__doc__ = re.sub(r"(?m)^( *)\{\{(\w+)\}\}$", entry, doc)

@@ -110,7 +110,13 @@ class Problem:
             data = (X,)
             run_pass = dense.run_pass
         objective, n_residuals, n_clipped = run_pass(
-            settings, state, *data, self.y, self.sample_weight, self.strata, iterations,
+            settings,
+            state,
+            *data,
+            self.y,
+            self.sample_weight,
+            self.strata,
+            iterations,
             self.losses,
         )
         if not (np.isfinite(state.intercept) and np.isfinite(state.coef).all()):

@@ -19,7 +19,11 @@ def start_scales(settings, state, X, y, sample_weight, strata, iterations):
     for k in range(len(state.n_updates)):
         if state.n_updates[k] > 0:
             continue
-        own = batches if len(state.n_updates) == 1 else batches[strata[batches[:, 0]] == k]
+        own = (
+            batches
+            if len(state.n_updates) == 1
+            else batches[strata[batches[:, 0]] == k]
+        )
         own = own[: max(1, N_SAMPLES // settings.batch_size)]
         if len(own) == 0:
             continue

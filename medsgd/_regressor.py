@@ -16,10 +16,10 @@ from medsgd._docs import fill
 class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     """Linear regression by stochastic gradient descent on the median of gradients.
 
-    Where :class:`~sklearn.linear_model.SGDRegressor` steps along each sample's gradient,
-    whose average a few outliers can decide, this estimator steps along a running
-    *median* of the gradients [1]_. It takes the same parameters, streams in the same
-    way with :meth:`partial_fit`, and fits dense and sparse data.
+    Where :class:`~sklearn.linear_model.SGDRegressor` steps along each sample's
+    gradient, whose average a few outliers can decide, this estimator steps along a
+    running *median* of the gradients [1]_. It takes the same parameters, streams in the
+    same way with :meth:`partial_fit`, and fits dense and sparse data.
 
     Parameters
     ----------
@@ -206,7 +206,12 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         random_state.randint(1, MAX_INT)
         return [
             self._problem(
-                X, y, sample_weight, states[0], seed, settings,
+                X,
+                y,
+                sample_weight,
+                states[0],
+                seed,
+                settings,
                 validation_mask=validation_mask,
             )
         ]

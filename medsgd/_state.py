@@ -87,7 +87,9 @@ class State:
         state.shares = np.ones(n_strata)
         state.sums = None
         if averaging:
-            state.sums = np.zeros_like(self.coef) if self.sums is None else self.sums.copy()
+            state.sums = (
+                np.zeros_like(self.coef) if self.sums is None else self.sums.copy()
+            )
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         state.norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))

@@ -45,9 +45,7 @@ def median_loss(losses, sample_weight):
     losses = np.nan_to_num(losses, nan=np.inf, posinf=np.inf)
     if np.all(sample_weight == sample_weight[0]):
         return float(np.median(losses))
-    return float(
-        np.quantile(losses, 0.5, weights=sample_weight, method="inverted_cdf")
-    )
+    return float(np.quantile(losses, 0.5, weights=sample_weight, method="inverted_cdf"))
 
 
 def penalty(settings, coef):
@@ -81,9 +79,7 @@ class HeldOut:
             return median_loss(losses, self.sample_weight)
         if self.classification:
             label = np.where(prediction > 0, 1, -1)
-            return 1 - accuracy_score(
-                self.y, label, sample_weight=self.sample_weight
-            )
+            return 1 - accuracy_score(self.y, label, sample_weight=self.sample_weight)
         return 1 - r2_score(self.y, prediction, sample_weight=self.sample_weight)
 
     def score(self, statistic):

@@ -31,8 +31,8 @@ def run_pass(
 
     Each row of ``iterations`` holds the n_gradients * batch_size samples, all of one
     stratum, of an iteration. The loss of each sample goes to ``losses``. Returned are
-    the mean over samples of loss + penalty (for the mean of gradients; else nan) and the
-    number of residuals measured and clipped.
+    the mean over samples of loss + penalty (for the mean of gradients; else nan) and
+    the number of residuals measured and clipped.
     """
     cdef:
         Py_ssize_t d = X.shape[1], n_gradients = cfg.n_gradients
@@ -42,7 +42,7 @@ def run_pass(
         bint averaging = cfg.average > 0
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
         bint with_objective = cfg.gradient_estimator == MEAN
-        # As scikit-learn on dense rows; else, as on sparse rows, where a row has x != 0.
+        # As scikit-learn on dense rows; else, as on sparse ones, where x != 0.
         bint charge_everywhere = with_objective or (
             n_gradients == 1 and not cfg.tracks_location
         )
@@ -181,7 +181,8 @@ def run_pass(
                     axpy(along * shares[i], &location[i, 0], u, d)
                     if averaging:
                         axpy(
-                            -frame.sum_scale * along * shares[i], &location[i, 0], sums, d
+                            -frame.sum_scale * along * shares[i], &location[i, 0],
+                            sums, d,
                         )
                     direction_intercept += shares[i] * location[i, d]
             intercept += step * cfg.intercept_decay * direction_intercept

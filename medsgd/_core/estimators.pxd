@@ -1,4 +1,4 @@
-"""The middle box: from the gradients of an iteration to the location that they track."""
+"""The middle box: from an iteration's gradients to the location that they track."""
 
 from cython cimport floating
 from libc.math cimport INFINITY, exp, sqrt

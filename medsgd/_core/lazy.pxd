@@ -4,12 +4,12 @@ Coordinates outside a row all move in the same, known way. Which way depends on 
 location m is tracked; ``catch_up`` in lazy.pyx covers both, and every coordinate must
 go through it before it is read or written.
 
-- Linear (mean with momentum, sample medians, SPP for the l2 norm): between the rows that
-  have a coordinate, m shrinks by factors common to all, and the coefficients move along
-  m. With m = shrink * v, the coefficients are frame.scale * (u + drift v). A change of v
-  is made up for in u. When ``shrink`` has become small (u and drift v would cancel) or 0,
-  a new generation begins: the old drift is recorded and folded into u when a coordinate
-  is next touched.
+- Linear (mean with momentum, sample medians, SPP for the l2 norm): between the rows
+  that have a coordinate, m shrinks by factors common to all, and the coefficients move
+  along m. With m = shrink * v, the coefficients are frame.scale * (u + drift v). A
+  change of v is made up for in u. When ``shrink`` has become small (u and drift v would
+  cancel) or 0, a new generation begins: the old drift is recorded and folded into u
+  when a coordinate is next touched.
 - Soft thresholding (SPP for the l1 norm): m_j moves towards 0 by its radius at each
   update. The updates that a coordinate missed are replayed until m_j is 0; as every row
   that has the coordinate moves m_j by at most a radius, this is O(1) amortised.
@@ -31,7 +31,7 @@ cdef struct Coordinate:
 
 
 cdef struct Drift:
-    # Soft thresholding: the running sums at the last catch-up, and the scales of |g - m|.
+    # Thresholding: the running sums at the last catch-up, and the scales of |g - m|.
     double steps
     double weighted_steps
     double s[2]

@@ -23,7 +23,9 @@ cdef double coefficient(const Lazy* lazy, Py_ssize_t j) noexcept nogil:
     return value
 
 
-cdef inline void fold_generations(Stratum* stratum, Coordinate* c, Py_ssize_t k) noexcept nogil:
+cdef inline void fold_generations(
+    Stratum* stratum, Coordinate* c, Py_ssize_t k
+) noexcept nogil:
     cdef Py_ssize_t generation = c.seen[k]
     cdef double left = 1
     while generation < stratum.n_seen and c.m[k] != 0:

@@ -62,7 +62,7 @@ cdef void geometric_median_weights(
     points, which either is the median or is left for good. ``gram`` holds the inner
     products of the points; points at infinity are left out.
     """
-    cdef Py_ssize_t i, j, step, best = -1
+    cdef Py_ssize_t i, j, _, best = -1
     cdef double total, pull, rest, least = INFINITY, norm, inner, moved
     memset(share, 0, n * sizeof(double))
 
@@ -109,7 +109,7 @@ cdef void geometric_median_weights(
         share[i] *= (1 - rest / pull) / total
     share[best] += rest / pull
 
-    for step in range(100):
+    for _ in range(1000):
         norm = 0
         for i in range(n):
             if share[i] > 0:
@@ -187,7 +187,9 @@ cdef double location_of(
     return intercept
 
 
-def median_of_rows(str estimator, const floating[:, ::1] rows, const double[::1] weights):
+def median_of_rows(
+    str estimator, const floating[:, ::1] rows, const double[::1] weights
+):
     """Coordinate or geometric median of the rows of an array."""
     cdef Py_ssize_t i, n = rows.shape[0]
     cdef GradientEstimator code = (
@@ -206,5 +208,7 @@ def median_of_rows(str estimator, const floating[:, ::1] rows, const double[::1]
         addresses[i] = <size_t>&rows[i, 0]
     g.n, g.scale, g.intercept = n, &scale[0], &intercept[0]
     g.weight, g.work = <double*>&weights[0], &workspace[0]
-    location_of(code, <const floating**>&addresses[0], &g, rows.shape[1], &out[0], &room[0])
+    location_of(
+        code, <const floating**>&addresses[0], &g, rows.shape[1], &out[0], &room[0]
+    )
     return result

@@ -41,7 +41,9 @@ cdef inline void add_to_u(
         l1_norm[0] += fabs(c.u)
 
 
-cdef inline void charge(Settings cfg, Lazy* lazy, Py_ssize_t j, double owed) noexcept nogil:
+cdef inline void charge(
+    Settings cfg, Lazy* lazy, Py_ssize_t j, double owed
+) noexcept nogil:
     """Take the cumulative L1 penalty from a coordinate."""
     cdef Coordinate* c = &lazy.coordinates[j]
     cdef double before, after
@@ -83,6 +85,9 @@ def run_pass(
         )
         bint proximal = (
             cfg.gradient_estimator in (SPP_L1, SPP_L2) and cfg.tau < INFINITY
+        )
+        bint unclipped = (
+            cfg.gradient_estimator in (SPP_L1, SPP_L2) and not proximal
         )
         bint thresholding = proximal and cfg.gradient_estimator == SPP_L1
 
@@ -254,7 +259,7 @@ def run_pass(
                                 x[i], &index[0], n, &clipping,
                             )
                 else:
-                    if n_gradients > 1 and cfg.gradient_estimator not in (SPP_L1, SPP_L2):
+                    if n_gradients > 1 and not unclipped:
                         direction, direction_scale = &room[0], 1
                         direction_intercept = location_of(
                             cfg.gradient_estimator, x, &g, n, &room[0], &scratch[0]

@@ -30,7 +30,9 @@ cdef extern from "vector.h" nogil:
                                Py_ssize_t, double*, double*)
 
 
-cdef inline double dot(const floating* x, const floating* w, Py_ssize_t n) noexcept nogil:
+cdef inline double dot(
+    const floating* x, const floating* w, Py_ssize_t n
+) noexcept nogil:
     if floating is float:
         return dot_f32(x, w, n)
     else:

@@ -1,0 +1,195 @@
+"""What a user comes for: fits that outliers, wrong labels and rare classes leave be."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_digits, make_classification
+from sklearn.linear_model import HuberRegressor, SGDClassifier, SGDRegressor
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+
+ESTIMATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
+MEDIANS = ESTIMATORS[1:]
+
+
+def regression(noise, *, n=3000, d=10, seed=0):
+    rng = np.random.default_rng(seed)
+    X, w = rng.standard_normal((n, d)), rng.standard_normal(d)
+    e = rng.standard_normal(n)
+    if noise == "Cauchy":
+        e = rng.standard_cauchy(n)
+    elif noise == "Pareto":
+        e = rng.pareto(1.2, n) * rng.choice([-1, 1], n)
+    elif noise == "wild y":
+        e[: n // 10] *= 1e3
+    elif noise == "y + 100":
+        e[: n // 10] += 100
+    return X, X @ w + 2 + e, np.r_[w, 2]
+
+
+def error(est, truth):
+    return np.linalg.norm(np.r_[est.coef_, est.intercept_] - truth) / np.linalg.norm(
+        truth
+    )
+
+
+@pytest.mark.parametrize("name", ["spp-l1", "spp-l2"])
+@pytest.mark.parametrize("noise", ["normal", "Cauchy", "Pareto", "wild y", "y + 100"])
+def test_spp_is_about_as_good_as_a_batch_huber_fit(noise, name):
+    X, y, truth = regression(noise)
+    # The average leaves out three epochs on the way to the solution.
+    ours = MedianSGDRegressor(
+        gradient_estimator=name, average=3 * len(X), random_state=0
+    ).fit(X, y)
+    batch = HuberRegressor().fit(X, y)
+    assert error(ours, truth) < 1.5 * error(batch, truth)
+
+
+@pytest.mark.parametrize("noise", ["Cauchy", "Pareto", "wild y", "y + 100"])
+def test_the_mean_is_carried_away(noise):
+    X, y, truth = regression(noise)
+    ours = MedianSGDRegressor(random_state=0).fit(X, y)
+    plain = SGDRegressor(random_state=0).fit(X, y)
+    assert error(ours, truth) < 0.2 * error(plain, truth)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_minority_class_is_learned(seed):
+    scores = []
+    for split in range(4):
+        X, y = make_classification(
+            2500,
+            20,
+            n_informative=5,
+            weights=[0.96],
+            flip_y=0.01,
+            random_state=10 * seed + split,
+        )
+        A, B, a, b = train_test_split(X, y, random_state=split, stratify=y)
+        plain = SGDClassifier(loss="log_loss", random_state=0)
+        scores.append(
+            [
+                balanced_accuracy_score(b, clf.fit(A, a).predict(B))
+                for clf in (MedianSGDClassifier(random_state=0), plain)
+            ]
+        )
+    ours, theirs = np.mean(scores, axis=0)
+    assert ours >= theirs
+
+
+@pytest.mark.parametrize(
+    "contamination, least", [("none", 0.93), ("labels", 0.9), ("rows", 0.93)]
+)
+def test_digits_with_wrong_labels_and_wild_rows(contamination, least):
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)
+    scaler = StandardScaler().fit(A)
+    A, B = scaler.transform(A), scaler.transform(B)
+    share = {"none": 0, "labels": 5, "rows": 10}[contamination]
+    if share:
+        wrong = rng.choice(len(a), len(a) // share, replace=False)
+        a[wrong] = rng.integers(0, 10, len(wrong))
+        A[wrong] *= 30 if contamination == "rows" else 1
+    clf = MedianSGDClassifier(random_state=0).fit(A, a)
+    assert clf.score(B, b) > least
+    if share:
+        plain = SGDClassifier(loss="log_loss", random_state=0).fit(A, a)
+        assert clf.score(B, b) > plain.score(B, b) + 0.03
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_samples_of_weight_0_are_as_if_absent(name, layout):
+    X, y, _ = regression("normal", n=300)
+    weight = np.random.default_rng(0).integers(0, 3, size=300).astype(float)
+    params = {"gradient_estimator": name, "random_state": 0, "max_iter": 5, "tol": None}
+    one = MedianSGDRegressor(**params).fit(layout(X), y, sample_weight=weight)
+    kept = weight > 0
+    other = MedianSGDRegressor(**params).fit(
+        layout(X[kept]), y[kept], sample_weight=weight[kept]
+    )
+    assert_array_equal(one.coef_, other.coef_)
+    assert_array_equal(one.intercept_, other.intercept_)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_integer_weights_are_copies_in_distribution(name):
+    # Two noisy groups disagree: a fit must put the groups' weights in proportion.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 1))
+    y = np.where(np.arange(400) < 200, 1.0, -1.0) * X[:, 0] + rng.normal(size=400)
+    weight = np.where(np.arange(400) < 200, 3, 1)
+    params = {
+        "gradient_estimator": name,
+        "average": True,
+        "max_iter": 40,
+        "tol": None,
+        "eta0": 0.002,
+        "learning_rate": "constant",
+    }
+    copies = np.repeat(np.arange(400), weight)
+    weighted, copied = (
+        np.mean(
+            [
+                MedianSGDRegressor(**params, random_state=seed).fit(*data).coef_[0]
+                for seed in range(5)
+            ]
+        )
+        for data in ((X, y, None, None, weight), (X[copies], y[copies]))
+    )
+    unweighted = np.mean(
+        [
+            MedianSGDRegressor(**params, random_state=seed).fit(X, y).coef_[0]
+            for seed in range(5)
+        ]
+    )
+    assert abs(weighted - copied) < 0.25 * abs(weighted - unweighted)
+
+
+@pytest.mark.parametrize("n_jobs", [2, -1])
+def test_the_number_of_threads_changes_nothing(n_jobs):
+    X, y = load_digits(return_X_y=True)
+    params = {"random_state": 0, "max_iter": 5, "tol": None}
+    one = MedianSGDClassifier(**params).fit(X, y)
+    other = MedianSGDClassifier(**params, n_jobs=n_jobs).fit(X, y)
+    assert_array_equal(one.coef_, other.coef_)
+    assert_array_equal(one.loss_curve_, other.loss_curve_)
+
+
+def test_curves_and_radius():
+    X, y, _ = regression("y + 100")
+    est = MedianSGDRegressor(random_state=0, tau=1e9, max_iter=7, tol=None).fit(X, y)
+    assert_array_equal(est.clip_fraction_curve_, np.zeros(7))
+    assert est.tau_ == 1e9
+    est.set_params(tau=1e-9).fit(X, y)
+    assert_array_equal(est.clip_fraction_curve_, np.ones(7))
+    est.set_params(tau="auto").fit(X, y)
+    assert 0.5 < est.clip_fraction_curve_[-1] < 1
+    # The last statistic is near the median loss at the fitted coefficients.
+    losses = 0.5 * (est.predict(X) - y) ** 2
+    penalty = 0.5 * est.alpha * est.coef_ @ est.coef_
+    assert_allclose(est.loss_curve_[-1], np.median(losses) + penalty, rtol=0.05)
+    est.set_params(gradient_estimator="coord-median").fit(X, y)
+    assert not hasattr(est, "tau_")
+    assert not hasattr(est, "clip_fraction_curve_")
+
+
+def test_stopping_watches_the_median_loss():
+    X, y, _ = regression("y + 100")
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    best = np.minimum.accumulate(np.r_[np.inf, est.loss_curve_])[:-1]
+    stalled = est.loss_curve_ >= best * (1 - est.tol)
+    runs = np.convolve(stalled, np.ones(5), mode="valid")  # n_iter_no_change is 5
+    assert est.n_iter_ == len(est.loss_curve_) == np.argmax(runs == 5) + 5
+
+
+def test_held_out_median_loss_is_not_moved_by_outliers():
+    X, y, truth = regression("wild y")
+    est = MedianSGDRegressor(random_state=0, early_stopping=True).fit(X, y)
+    assert est.n_iter_ < est.max_iter
+    assert error(est, truth) < 0.1
