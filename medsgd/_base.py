@@ -270,7 +270,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 settings,
                 n_strata=len(stratum_factors),
                 scale_per_coordinate=self.gradient_estimator == "spp-l1",
-                averaging=bool(self.average),
+                average=float(self.average),
             ),
             rows=np.flatnonzero(sample_weight),
             seed=seed,

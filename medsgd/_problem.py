@@ -98,7 +98,7 @@ class Problem:
         else:
             iterations = group(rows, self.strata, len(self.stratum_factors), size)
         self.n_iterations += len(iterations)
-        if settings.c_tau > 0 and not state.n_updates.all():
+        if settings.c_tau > 0 and not state.scale.any(axis=1).all():
             start_scales(
                 settings, state, X, self.y, self.sample_weight, self.strata, iterations
             )

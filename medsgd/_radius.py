@@ -17,7 +17,7 @@ def start_scales(settings, state, X, y, sample_weight, strata, iterations):
     """
     batches = iterations.reshape(-1, settings.batch_size)
     for k in range(len(state.n_updates)):
-        if state.n_updates[k] > 0:
+        if state.scale[k].any():
             continue
         own = (
             batches

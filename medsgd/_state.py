@@ -59,11 +59,12 @@ class State:
     t: float = 1.0
     eta: float = 0.0
 
-    def prepared(self, settings, *, n_strata, scale_per_coordinate, averaging):
+    def prepared(self, settings, *, n_strata, scale_per_coordinate, average):
         """Copy for one call of fit or partial_fit, with arrays that fit the settings.
 
         What an estimator with other parameters has tracked is forgotten; the L1 penalty
-        and the step size start anew with each call, as in scikit-learn.
+        and the step size start anew with each call, as in scikit-learn. ``average`` is
+        the first iteration to average, 0 for none.
         """
         state = copy.copy(self)
         n_features, dtype = self.coef.size, self.coef.dtype
@@ -85,11 +86,14 @@ class State:
         state.n_updates = self.n_updates.copy() if same else np.zeros(n_strata)
         state.stratum_weight = kept(self.stratum_weight, (n_strata,))
         state.shares = np.ones(n_strata)
-        state.sums = None
-        if averaging:
-            state.sums = (
-                np.zeros_like(self.coef) if self.sums is None else self.sums.copy()
-            )
+        if average == 0:
+            state.sums = None
+        elif self.sums is not None:
+            state.sums = self.sums.copy()
+        else:
+            # Iterations that nobody averaged count as having been where we are.
+            state.sums = max(0.0, self.t - average) * self.coef
+            state.average_intercept = self.intercept if self.t > average else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         state.norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))

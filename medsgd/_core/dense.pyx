@@ -6,11 +6,12 @@ from libc.string cimport memset
 
 import numpy as np
 
-from medsgd._core.estimators cimport Clipping, estimate
+from medsgd._core.estimators cimport estimate
 from medsgd._core.losses cimport loss_value
 from medsgd._core.medians cimport Gradients
 from medsgd._core.oracle cimport passive_aggressive_derivative, sample_derivative
 from medsgd._core.settings cimport ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, PA2, Settings
+from medsgd._core.spp cimport Clipping
 from medsgd._core.steps cimport (
     Frame, decay, learning_rate, must_leave, penalty_value,
 )

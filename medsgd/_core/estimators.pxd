@@ -5,14 +5,8 @@ from libc.math cimport INFINITY, exp, sqrt
 
 from medsgd._core.medians cimport Gradients, location_of
 from medsgd._core.settings cimport SPP_L1, SPP_L2, Settings
-from medsgd._core.spp cimport clip_factor, track_scale, tracking_rate
+from medsgd._core.spp cimport Clipping, l2_factor, tracking_rate
 from medsgd._core.vector cimport follow, spp_l1, squared_distance
-
-
-cdef struct Clipping:
-    # Residuals measured, and those beyond their radius.
-    double n_residuals
-    double n_clipped
 
 
 cdef inline double follow_l2(
@@ -20,21 +14,12 @@ cdef inline double follow_l2(
     Py_ssize_t d, floating* m, floating* s, double* n_updates, Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
-    cdef double residual, radius, factor
-    n_updates[0] += 1
+    cdef double residual, factor, running_scale = s[0]
     residual = sqrt(
         squared_distance(scale, x, m, d) + (intercept - m[d]) * (intercept - m[d])
     )
-    if cfg.c_tau > 0:
-        s[0] = <floating>track_scale(
-            s[0], residual, tracking_rate(n_updates[0], weight)
-        )
-        radius = cfg.c_tau * s[0] * weight
-    else:
-        radius = cfg.tau * weight
-    factor = clip_factor(residual, radius, cfg.keep)
-    clipping.n_residuals += 1
-    clipping.n_clipped += factor < cfg.keep
+    factor = l2_factor(cfg, residual, weight, &running_scale, n_updates, clipping)
+    s[0] = <floating>running_scale
     if factor > 0:
         follow(factor, scale, x, m, d)
         if factor == 1:

@@ -15,9 +15,9 @@ go through it before it is read or written.
   that has the coordinate moves m_j by at most a radius, this is O(1) amortised.
 """
 
-from medsgd._core.estimators cimport Clipping
 from medsgd._core.medians cimport Gradients
 from medsgd._core.settings cimport Settings
+from medsgd._core.spp cimport Clipping
 from medsgd._core.steps cimport Frame
 
 

@@ -2,9 +2,8 @@
 
 from libc.math cimport exp, fabs, sqrt
 
-from medsgd._core.estimators cimport Clipping
 from medsgd._core.settings cimport Settings
-from medsgd._core.spp cimport clip_factor, track_scale, tracking_rate
+from medsgd._core.spp cimport Clipping, l2_factor, tracking_rate
 from medsgd._core.vector cimport spp_l1
 
 # A generation ends here: what cancels between u and drift v is at most its inverse.
@@ -139,10 +138,9 @@ cdef double follow_l2(
 ) noexcept nogil:
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
     cdef Stratum* stratum = &lazy.strata[k]
-    cdef double gradient, residual, radius, factor, gap = intercept - stratum.intercept
+    cdef double gradient, residual, factor, gap = intercept - stratum.intercept
     cdef double inner = 0, squared = 0
     cdef Py_ssize_t i
-    stratum.n_updates += 1
     for i in range(n):
         gradient = scale * x[i]
         squared += gradient * gradient
@@ -150,17 +148,9 @@ cdef double follow_l2(
     residual = squared - 2 * stratum.shrink * inner + stratum.squared_norm + gap * gap
     if residual != residual:  # inf - inf: the gradient is beyond any radius
         residual = squared
-    residual = sqrt(max(0.0, residual))
-    if cfg.c_tau > 0:
-        stratum.s = track_scale(
-            stratum.s, residual, tracking_rate(stratum.n_updates, weight)
-        )
-        radius = cfg.c_tau * stratum.s * weight
-    else:
-        radius = cfg.tau * weight
-    factor = clip_factor(residual, radius, cfg.keep)
-    clipping.n_residuals += 1
-    clipping.n_clipped += factor < cfg.keep
+    factor = l2_factor(
+        cfg, sqrt(max(0.0, residual)), weight, &stratum.s, &stratum.n_updates, clipping
+    )
     if factor > 0:
         follow(lazy, k, factor, scale, intercept, x, index, n)
     return factor

@@ -7,7 +7,6 @@ from libc.string cimport memset
 
 import numpy as np
 
-from medsgd._core.estimators cimport Clipping
 from medsgd._core.lazy cimport (
     Coordinate, Drift, Lazy, catch_up, coefficient, count_average, follow, follow_l1,
     follow_l2, materialise, step_along_locations,
@@ -18,6 +17,7 @@ from medsgd._core.oracle cimport passive_aggressive_derivative, sample_derivativ
 from medsgd._core.settings cimport (
     ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, PA2, SPP_L1, SPP_L2, Settings,
 )
+from medsgd._core.spp cimport Clipping
 from medsgd._core.steps cimport decay, learning_rate, must_leave, penalty_value
 from medsgd._core.vector cimport MEDIAN_BLOCK, charge_l1
 
@@ -104,9 +104,9 @@ def run_pass(
         double average_intercept = state.average_intercept
         double owed_penalty = state.owed_penalty
         double t = state.t, eta = state.eta
-        char[::1] coordinates = np.zeros(d * sizeof(Coordinate), dtype=np.int8)
-        char[::1] drifts = np.zeros(
-            d * sizeof(Drift) if thresholding else 1, dtype=np.int8
+        uint8_t[::1] coordinates = np.zeros(d * sizeof(Coordinate), dtype=np.uint8)
+        uint8_t[::1] drifts = np.zeros(
+            d * sizeof(Drift) if thresholding else 1, dtype=np.uint8
         )
         double[:, :, ::1] logs = np.empty(
             (n_strata, 3, 1 + cfg.tracks_location * n_iterations * n_gradients)

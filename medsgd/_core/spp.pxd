@@ -7,6 +7,14 @@ Huber function. The l1 update, coordinate by coordinate, is ``spp_l1`` in vector
 
 from libc.math cimport INFINITY, exp, pow
 
+from medsgd._core.settings cimport Settings
+
+
+cdef struct Clipping:
+    # Residuals measured, and those beyond their radius.
+    double n_residuals
+    double n_clipped
+
 
 cdef inline double clip_factor(
     double residual, double radius, double keep
@@ -32,3 +40,21 @@ cdef inline double track_scale(
     if scale == 0:
         return residual
     return scale * exp(0.5 * rate if residual > scale else -0.5 * rate)
+
+
+cdef inline double l2_factor(
+    Settings cfg, double residual, double weight, double* s, double* n_updates,
+    Clipping* clipping,
+) noexcept nogil:
+    """Factor on g - m of an SPP step for the l2 norm, residual = |g - m|."""
+    cdef double radius, factor
+    n_updates[0] += 1
+    if cfg.c_tau > 0:
+        s[0] = track_scale(s[0], residual, tracking_rate(n_updates[0], weight))
+        radius = cfg.c_tau * s[0] * weight
+    else:
+        radius = cfg.tau * weight
+    factor = clip_factor(residual, radius, cfg.keep)
+    clipping.n_residuals += 1
+    clipping.n_clipped += factor < cfg.keep
+    return factor
