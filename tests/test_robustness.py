@@ -191,3 +191,15 @@ def test_held_out_median_loss_is_not_moved_by_outliers():
     est = MedianSGDRegressor(random_state=0, early_stopping=True).fit(X, y)
     assert est.n_iter_ < est.max_iter
     assert error(est, truth) < 0.1
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("name", MEDIANS)
+def test_values_near_the_end_of_float32_do_not_break_a_float32_fit(name, layout):
+    X, y, truth = regression("normal", n=1000, d=4)
+    X = X.astype(np.float32)
+    X[5], X[11, 2], y[7], y[9] = 1e30, -1e30, 1e300, -1e300
+    est = MedianSGDRegressor(gradient_estimator=name, random_state=0)
+    est.fit(layout(X), y)
+    assert est.coef_.dtype == np.float32
+    assert error(est, truth) < 0.1

@@ -1,7 +1,7 @@
 """Medians of a few vectors, each given as a scalar times a row."""
 
 from cython cimport floating
-from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.math cimport fabs, isfinite, sqrt
 from libc.string cimport memset
 
 import numpy as np
@@ -63,19 +63,30 @@ cdef void geometric_median_weights(
     products of the points; points at infinity are left out.
     """
     cdef Py_ssize_t i, j, _, best = -1
-    cdef double total, pull, rest, least = INFINITY, norm, inner, moved
+    cdef double total, pull, rest, size, norm, inner, moved
     memset(share, 0, n * sizeof(double))
 
     for j in range(n):
         if not isfinite(gram[j * n + j]):
             continue
-        total = 0
+        if best < 0:
+            best = j
+            continue
+        # Differences of distances, not of their sums, which one point can dominate.
+        total = size = 0
         for i in range(n):
-            if isfinite(gram[i * n + i]):
-                total += weights[i] * sqrt(squared_gap(gram, i, j, n))
+            norm = sqrt(squared_gap(gram, i, j, n))
+            norm += sqrt(squared_gap(gram, i, best, n))
+            if isfinite(gram[i * n + i]) and norm > 0:
+                moved = weights[i] / norm * (
+                    gram[j * n + j] - gram[best * n + best]
+                    - 2 * (gram[i * n + j] - gram[i * n + best])
+                )
+                total += moved
+                size += fabs(moved)
         # Of several medians (points on a line) the same one whatever the rounding.
-        if best < 0 or total < least * (1 - TIE):
-            least, best = total, j
+        if total < -TIE * size:
+            best = j
     if best < 0:
         return
 

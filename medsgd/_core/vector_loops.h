@@ -46,8 +46,8 @@ double NAME(squared_distance)(double a, const T *x, const T *m, ptrdiff_t n) {
     for (int k = 0; k < LANES; k++)
         sum += lane[k];
     for (; j < n; j++) {
-        const double r = (double)b * x[j] - m[j];
-        sum += r * r;
+        const T r = b * x[j] - m[j]; /* infinite where follow would overflow */
+        sum += (double)r * r;
     }
     return sum;
 }
