@@ -7,6 +7,7 @@ from functools import wraps
 from numbers import Integral, Real
 
 import numpy as np
+from joblib import effective_n_jobs
 from scipy import sparse
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin
@@ -330,7 +331,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         start = time.perf_counter()
         epoch_options = {"shuffled": self.shuffle, "robust": self._robust}
         pool = nullcontext()
-        if len(problems) > 1:
+        if len(problems) > 1 and effective_n_jobs(self.n_jobs) > 1:
             pool = Parallel(n_jobs=self.n_jobs, require="sharedmem")
         with pool as parallel:
             for epoch in range(max_iter):
@@ -342,8 +343,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 active = [problem for problem in problems if not problem.stopped]
                 if self.verbose:
                     print(f"-- Epoch {epoch + 1}")
-                if len(active) == 1:
-                    active[0].run_epoch(settings, X, **epoch_options)
+                if parallel is None:
+                    for problem in active:
+                        problem.run_epoch(settings, X, **epoch_options)
                 else:
                     parallel(
                         delayed(problem.run_epoch)(settings, X, **epoch_options)

@@ -55,7 +55,6 @@ cdef struct Stratum:
 cdef struct Lazy:
     Py_ssize_t n_features
     Py_ssize_t n_strata
-    bint averaging
     bint thresholding
     Frame frame
     Coordinate* coordinates

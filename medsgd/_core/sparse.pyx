@@ -144,7 +144,7 @@ def run_pass(
     clipping.n_residuals = clipping.n_clipped = 0
     squared_u, l1_u = state.norms
 
-    lazy.n_features, lazy.averaging, lazy.thresholding = d, averaging, thresholding
+    lazy.n_features, lazy.thresholding = d, thresholding
     lazy.n_strata = n_strata if cfg.tracks_location else 0
     lazy.frame.scale, lazy.frame.sum_scale = 1, state.sum_scale
     lazy.coordinates = <Coordinate*>&coordinates[0]
