@@ -201,7 +201,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 X = X.copy()
                 X.sum_duplicates()
             if X.indices.dtype != X.indptr.dtype:
-                X.indptr = X.indptr.astype(X.indices.dtype)
+                X = X.copy()
+                X.indices = X.indices.astype(np.int64)
+                X.indptr = X.indptr.astype(np.int64)
         sample_weight = _check_sample_weight(
             sample_weight,
             X,

@@ -13,6 +13,8 @@ from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, median_loss, penalty
 
 SMALLEST_ADAPTIVE_ETA = 1e-6
+# Where scikit-learn folds the factor of the decay into the coefficients.
+SMALLEST_DECAY = 1e-9
 
 
 @dataclass
@@ -119,6 +121,8 @@ class Problem:
             iterations,
             self.losses,
         )
+        if state.decay < SMALLEST_DECAY:
+            state.decay = 1.0
         if not (np.isfinite(state.intercept) and np.isfinite(state.coef).all()):
             raise ValueError(
                 "Floating-point under-/overflow occurred at epoch"

@@ -31,7 +31,7 @@ def start_scales(settings, state, X, y, sample_weight, strata, iterations):
             features, intercept = _gradients(settings, state, X, y, sample_weight, own)
             if state.scale.shape[1] == 1:
                 size = np.sqrt(row_norms(features, squared=True) + intercept**2)
-                size = size[size > 0]
+                size = size[(size > 0) & np.isfinite(size)]
                 state.scale[k] = np.median(size) if len(size) else 0
             else:
                 state.scale[k] = _coordinate_scales(features, intercept)
@@ -61,7 +61,8 @@ def _coordinate_scales(features, intercept):
     scales = np.zeros(features.shape[1] + 1)
     size = np.abs(features.data)
     column = np.repeat(np.arange(features.shape[1]), np.diff(features.indptr))
-    column, size = column[size > 0], size[size > 0]
+    useful = (size > 0) & np.isfinite(size)
+    column, size = column[useful], size[useful]
     if len(size):
         # A coordinate that the first samples lack starts from what is typical.
         scales[:] = np.median(size)
@@ -69,7 +70,9 @@ def _coordinate_scales(features, intercept):
         present, start, count = np.unique(
             column[order], return_index=True, return_counts=True
         )
-        scales[present] = size[order][start + (count - 1) // 2]
-    intercept = np.abs(intercept[intercept != 0])
+        median = size[order][start + (count - 1) // 2]
+        # One sample alone may only make it smaller than that.
+        scales[present] = np.where(count > 1, median, np.minimum(median, scales[-1]))
+    intercept = np.abs(intercept[(intercept != 0) & np.isfinite(intercept)])
     scales[-1] = np.median(intercept) if len(intercept) else 0
     return scales

@@ -72,7 +72,7 @@ class State:
 
         def kept(array, shape):
             if array.shape == shape:
-                return array.copy()
+                return array.astype(dtype)
             return np.zeros(shape, dtype=dtype)
 
         state.coef = self.coef.copy()
@@ -89,7 +89,7 @@ class State:
         if average == 0:
             state.sums = None
         elif self.sums is not None:
-            state.sums = self.sums.copy()
+            state.sums = self.sums.astype(dtype)
         else:
             # Iterations that nobody averaged count as having been where we are.
             state.sums = max(0.0, self.t - average) * self.coef

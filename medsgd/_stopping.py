@@ -42,6 +42,8 @@ class StoppingRule:
 
 def median_loss(losses, sample_weight):
     """Weighted median of losses; those beyond the largest float count as infinite."""
+    if len(losses) == 0:  # class weights of 0 can leave no sample
+        return 0.0
     losses = np.nan_to_num(losses, nan=np.inf, posinf=np.inf)
     if np.all(sample_weight == sample_weight[0]):
         return float(np.median(losses))

@@ -589,3 +589,24 @@ def test_enormous_values_in_a_stream(name):
             for rows in np.array_split(order, 15):
                 est.partial_fit(X[rows], y[rows])
     assert np.linalg.norm(est.coef_ - w) < 0.1 * np.linalg.norm(w)
+
+
+def test_index_arrays_of_two_widths_stay_as_they_are():
+    A = sp.csr_array(np.eye(5))
+    A.indptr = A.indptr.astype(np.int64)
+    indices, indptr = A.indices, A.indptr
+    MedianSGDRegressor(max_iter=2, tol=None).fit(A, np.arange(5.0))
+    assert A.indices is indices
+    assert A.indptr is indptr
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_a_coordinate_seen_only_in_an_enormous_row(layout):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 4))
+    X[:, 3] = 0
+    X[7, 3] = 1e200
+    y = X[:, :3] @ [1.0, 2.0, 3.0]
+    est = MedianSGDRegressor(gradient_estimator="spp-l1", random_state=0)
+    est.fit(layout(X), y)
+    np.testing.assert_allclose(est.coef_[:3], [1, 2, 3], rtol=0.1)
