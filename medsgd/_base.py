@@ -1,19 +1,17 @@
 """What regressor and classifier share: parameters, validation, epochs."""
 
-import time
 import warnings
-from contextlib import nullcontext
+from dataclasses import replace
 from functools import wraps
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import effective_n_jobs
 from scipy import sparse
+from scipy.stats import chi2
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
 from medsgd._compat import (
@@ -23,14 +21,25 @@ from medsgd._compat import (
     _check_sample_weight,
 )
 from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
-from medsgd._problem import Problem
+from medsgd._problem import Problem, as_columns
+from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
 from medsgd._state import State
-from medsgd._stopping import HeldOut, StoppingRule
+from medsgd._stopping import HeldOut, StoppingRule, held_out_mask
+from medsgd._training import Training
 
 MAX_INT = np.iinfo(np.int32).max
 PASSIVE_AGGRESSIVE = ("pa1", "pa2")
 # As scikit-learn bounds them.
 LARGEST_MEAN_DERIVATIVE = 1e12
+SGD_ETA0 = 0.01
+SGD_N_ITER_NO_CHANGE = 5
+# Work is counted in updates: with a million samples one pass is many of them, with
+# twenty it is next to nothing. Measured: fewer leave correlated features half fitted.
+UPDATES_NO_CHANGE = 20_000
+LONGEST_PATIENCE = 200
+# Steps on the bisquare may take a row far out this much too far: heavy-tailed features
+# keep most of their say, and no row can throw the fit away.
+OVERSHOOT = 6.0
 
 
 def all_or_nothing(fit):
@@ -53,9 +62,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     """Base class: a fit is a loop of epochs over one or several problems.
 
     A subclass checks its targets (``_check_targets``) and turns them into problems
-    (``_problems``). It has the table of its losses (``_losses``), what the scale is
-    multiplied by for ``tau="auto"`` (``_c_tau``), and the loss of passive-aggressive
-    learning (``_passive_aggressive_loss``).
+    (``_problems``). It has the table of its losses (``_losses``), the loss of
+    passive-aggressive learning (``_passive_aggressive_loss``), and what was measured to
+    be right for it: the factors of "auto" for tau, eta0 and epsilon (``_c_tau``,
+    ``_c_eta``, ``_c_epsilon``), how features are scaled (``_scale_clip``) and what
+    leverage weighs (``_leverage_power``).
     """
 
     _parameter_constraints: dict = {
@@ -79,11 +90,16 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         "epsilon": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
         "learning_rate": [StrOptions(set(LEARNING_RATES))],
-        "eta0": [Interval(Real, 0, None, closed="neither")],
+        "eta0": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, None, None, closed="neither")],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "standardize": [StrOptions({"auto"}), "boolean"],
+        "leverage_weights": ["boolean"],
         "warm_start": ["boolean"],
         "average": [Interval(Integral, 0, None, closed="neither"), "boolean"],
     }
@@ -95,6 +111,12 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     @property
     def _proximal(self):
         return self.gradient_estimator in ("spp-l1", "spp-l2")
+
+    @property
+    def _follows_each(self):
+        """Whether the location is each gradient itself, as in plain SGD."""
+        unclipped = self.tau == np.inf or not self._proximal
+        return unclipped and self.momentum == 0 and self._n_gradients() == 1
 
     def _check_parameters(self, *, for_partial_fit=False):
         """Check combinations of parameters.
@@ -148,43 +170,122 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _n_strata(self):
         """How many locations a problem tracks."""
         # Without clipping and memory nothing is tracked that could forget a class.
-        plain = self.tau == np.inf and self.momentum == 0
-        return 2 if is_classifier(self) and self._proximal and not plain else 1
+        tracks = self._proximal and not self._follows_each
+        return 2 if is_classifier(self) and tracks else 1
 
-    def _settings(self, X):
-        loss, epsilon = self._losses[self.loss]
-        return Settings(
-            loss=loss,
-            epsilon=self.epsilon if epsilon is None else epsilon,
-            largest_derivative=(
-                np.sqrt(np.finfo(X.dtype).max)
-                if self._robust
-                else LARGEST_MEAN_DERIVATIVE
-            ),
-            penalty=self.penalty,
-            alpha=self.alpha,
-            l1_ratio=0.0 if self.l1_ratio is None else self.l1_ratio,
-            fit_intercept=self.fit_intercept,
-            # scikit-learn's damping for sparse rows; a median's steps are bounded.
-            intercept_decay=0.01 if sparse.issparse(X) and not self._robust else 1.0,
-            learning_rate=self.learning_rate,
-            eta0=self.eta0,
-            power_t=self.power_t,
-            average=float(self.average),
-            gradient_estimator=self.gradient_estimator,
-            n_gradients=self._n_gradients(),
-            batch_size=self.batch_size,
-            tau=None
-            if self._proximal and self.tau == "auto"
-            else (self.tau if self._proximal else np.inf),
-            c_tau=self._c_tau,
-            momentum=self.momentum,
-            n_strata=self._n_strata(),
+    def _feature_units(self, X, sample_weight):
+        standardize = self.standardize
+        if standardize == "auto":
+            standardize = self._robust
+        return feature_units(
+            X,
+            sample_weight,
+            standardize=standardize,
+            needed=standardize or (self.leverage_weights and self._robust),
+            # A model through the origin must stay one.
+            centered=self.fit_intercept,
+            clip=self._scale_clip,
         )
+
+    def _learn_units(self, X, sample_weight, states, *, first):
+        """Set the units of a stream, and ``states`` to them, until enough has come."""
+        if first:
+            self._first_rows = []
+        if self._first_rows is not None:
+            # A new list, so that a call that fails leaves the old one.
+            self._first_rows = [*self._first_rows, (X, sample_weight)]
+            seen = stacked([X for X, _ in self._first_rows])
+            weight = np.concatenate([weight for _, weight in self._first_rows])
+            units = self._feature_units(seen, weight)
+            if len(weight) >= ENOUGH_ROWS:
+                self._first_rows = None
+        elif self._robust and self.leverage_weights and not self._units.known:
+            units = replace(self._feature_units(X, sample_weight), applied=False)
+        else:
+            return
+        for state in states:
+            state.change_units(self._units, units)
+        self._units = units
+
+    def _eta0(self):
+        if self.eta0 != "auto":
+            return self.eta0
+        if not self._robust and not self._units.applied:
+            return SGD_ETA0
+        eta0 = self._c_eta / (1 + self._units.squared_norm)
+        if eta0 == 0:
+            raise ValueError(
+                "eta0='auto' is 0, for the squared norms of the rows of X overflow. "
+                "Use standardize=True or divide the features by their scales."
+            )
+        return eta0
+
+    def _stopping_rule(self, n_samples, settings, n_updates, *, robust, **start):
+        """The rule of a stage; "auto" waits for the epochs of ``n_updates`` updates."""
+        tol, patience = self.tol, self.n_iter_no_change
+        if patience == "auto" and not robust:
+            patience = SGD_N_ITER_NO_CHANGE
+        elif patience == "auto":
+            per_epoch = n_samples / (settings.n_gradients * settings.batch_size)
+            epochs = n_updates / max(1, per_epoch)
+            patience = int(np.clip(np.ceil(epochs), 1, LONGEST_PATIENCE))
+            # An epoch of more updates has to make more progress.
+            tol = None if tol is None else min(0.5, tol / min(1.0, epochs))
+        return StoppingRule(tol, patience, relative=robust, **start)
+
+    def _tau(self):
+        """The radius; infinite where nothing is clipped, None where it is tracked."""
+        if not self._proximal:
+            return np.inf
+        return None if self.tau == "auto" else self.tau
+
+    def _settings(self, X, **changes):
+        """What compiled code needs to know, with ``changes`` to it."""
+        loss, epsilon = self._losses[self.loss]
+        epsilon = self.epsilon if epsilon is None else epsilon
+        bisquare, median = self.loss == "bisquare", self._robust
+        largest_float = float(np.finfo(X.dtype).max)
+        settings = {
+            "loss": loss,
+            "epsilon": None if bisquare or epsilon == "auto" else epsilon,
+            "c_epsilon": self._c_epsilon.get(self.loss, 0.0),
+            "tracks_residuals": not is_classifier(self),
+            "largest_residual_scale": np.inf,
+            "standardize": self._units.applied,
+            "leverage_limit": np.inf,
+            "leverage_power": self._leverage_power,
+            "overshoot": OVERSHOOT if bisquare and not median else np.inf,
+            "largest_derivative": LARGEST_MEAN_DERIVATIVE,
+            "penalty": self.penalty,
+            "alpha": self.alpha,
+            "l1_ratio": 0.0 if self.l1_ratio is None else self.l1_ratio,
+            "fit_intercept": self.fit_intercept,
+            "intercept_decay": 1.0,
+            "learning_rate": self.learning_rate,
+            "eta0": self._eta0(),
+            "power_t": self.power_t,
+            "average": float(self.average),
+            "gradient_estimator": self.gradient_estimator,
+            "n_gradients": self._n_gradients(),
+            "batch_size": self.batch_size,
+            "tau": self._tau(),
+            "c_tau": self._c_tau,
+            "momentum": self.momentum,
+            "n_strata": self._n_strata(),
+        }
+        if median:
+            settings["largest_derivative"] = np.sqrt(largest_float)
+            if self.leverage_weights:
+                settings["leverage_limit"] = chi2.ppf(0.975, X.shape[1])
+        elif sparse.issparse(X):
+            # scikit-learn's damping; a median's steps are bounded.
+            settings["intercept_decay"] = 0.01
+        return Settings(**settings | changes)
 
     def _validate(self, X, y, sample_weight, *, reset):
         """Check and convert the data; weights of 1 where None are given."""
-        dtype = [np.float64, np.float32] if reset else self.coef_.dtype
+        # Not that of coef_, which the user may have set.
+        dtype = [np.float64, np.float32] if reset else self._states[0].coef.dtype
         X, y = validate_data(
             self,
             X,
@@ -218,27 +319,14 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """Samples to hold out; None without early stopping."""
         if not self.early_stopping:
             return None
-        if len(rows) == 0:
-            raise ValueError(
-                "The sample weights for validation set are all zero, consider using a"
-                " different random state."
-            )
         splitter = StratifiedShuffleSplit if is_classifier(self) else ShuffleSplit
-        split = splitter(
-            test_size=self.validation_fraction, random_state=self.random_state
+        return held_out_mask(
+            splitter(
+                test_size=self.validation_fraction, random_state=self.random_state
+            ),
+            y,
+            rows,
         )
-        train, held_out = next(split.split(np.zeros((len(rows), 1)), y[rows]))
-        if len(train) == 0 or len(held_out) == 0:
-            raise ValueError(
-                f"Splitting {len(rows)} samples into a train set and a validation set "
-                f"with validation_fraction={self.validation_fraction!r} led to an "
-                f"empty set ({len(train)} and {len(held_out)} samples). Please either "
-                "change validation_fraction, increase number of samples, or disable "
-                "early_stopping."
-            )
-        mask = np.zeros(len(y), dtype=bool)
-        mask[rows[held_out]] = True
-        return mask
 
     def _problem(
         self,
@@ -254,15 +342,21 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         stratum_factors=(1.0,),
     ):
         """A problem ready for its first epoch in this call."""
+        rows = np.flatnonzero(sample_weight)
+        # Losses of the bisquare, of which no sum is robust, settle like a median's.
+        robust = self._robust or self.loss == "bisquare"
         held_out = None
         if validation_mask is not None:
             held = validation_mask
+            weight = sample_weight[held]
+            if strata is not None:
+                weight = weight * np.asarray(stratum_factors)[strata[held]]
             held_out = HeldOut(
                 X[held],
                 y[held],
-                sample_weight[held],
+                weight,
                 classification=is_classifier(self),
-                robust=self._robust,
+                robust=robust,
             )
         return Problem(
             y=y,
@@ -275,16 +369,25 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 scale_per_coordinate=self.gradient_estimator == "spp-l1",
                 average=float(self.average),
             ),
-            rows=np.flatnonzero(sample_weight),
+            units=self._units,
+            rows=rows,
             seed=seed,
-            rule=StoppingRule(self.tol, self.n_iter_no_change, relative=self._robust),
+            robust=robust,
+            rule=self._stopping_rule(
+                len(rows), settings, UPDATES_NO_CHANGE, robust=robust
+            ),
             validation_mask=validation_mask,
             held_out=held_out,
         )
 
-    def _initial_states(self, shape, dtype, coef_init, intercept_init):
-        """States of a new fit, one per row of the coefficients' ``shape``."""
-        n_problems = shape[0]
+    def _first_intercepts(self, X, y, sample_weight, coef):
+        """Where the intercepts of a new fit start, given its coefficients or None."""
+        return np.zeros(self._n_problems())
+
+    def _initial_states(self, X, y, sample_weight, coef_init=None, intercept_init=None):
+        """States of a new fit, one per row of the coefficients."""
+        n_problems, dtype = self._n_problems(), X.dtype
+        shape = (n_problems, X.shape[1])
         coef, intercept = coef_init, intercept_init
         if self.warm_start and hasattr(self, "coef_"):
             if coef is None:
@@ -293,8 +396,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 intercept = self.intercept_
         if sparse.issparse(coef):
             coef = coef.toarray()
-        coef = np.zeros(shape) if coef is None else np.asarray(coef, dtype=dtype)
-        intercept = np.zeros(n_problems) if intercept is None else np.asarray(intercept)
+        given = coef is not None
+        coef = np.asarray(coef, dtype=dtype) if given else np.zeros(shape)
         if n_problems == 1:
             coef = coef.ravel()[np.newaxis]
         if coef.shape != shape:
@@ -302,6 +405,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 "Provided coef_init does not match dataset. "
                 f"Expected shape {shape}, got {coef.shape}."
             )
+        if intercept is None:
+            intercept = self._first_intercepts(
+                X, y, sample_weight, coef if given else None
+            )
+        intercept = np.asarray(intercept)
         if intercept.shape != (n_problems,) and not (
             n_problems == 1 and intercept.shape == ()
         ):
@@ -311,92 +419,39 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             )
         intercept = np.atleast_1d(intercept)
         return [
-            State(np.array(coef[i], dtype=dtype), float(intercept[i]), eta=self.eta0)
+            State(**_start(self._units, coef[i], intercept[i], dtype))
             for i in range(n_problems)
         ]
 
     def _current_states(self):
         """States to go on from; coef_ and intercept_ may have been set by the user."""
         coef = self.coef_.toarray() if sparse.issparse(self.coef_) else self.coef_
-        coef = np.atleast_2d(coef)
-        for state, row, intercept in zip(
-            self._states, coef, self.intercept_, strict=True
-        ):
-            if state.sums is not None:
-                continue
-            state.coef = np.array(row, dtype=self.coef_.dtype)
-            state.intercept = float(intercept)
-        return self._states
-
-    def _run(self, X, y, problems, settings, *, max_iter, metadata=None, context=None):
-        """Epochs until every problem has stopped, or ``max_iter``."""
-        start = time.perf_counter()
-        epoch_options = {"shuffled": self.shuffle, "robust": self._robust}
-        pool = nullcontext()
-        if len(problems) > 1 and effective_n_jobs(self.n_jobs) > 1:
-            pool = Parallel(n_jobs=self.n_jobs, require="sharedmem")
-        with pool as parallel:
-            for epoch in range(max_iter):
-                if context is not None:
-                    task = context.subcontext(task_name="epoch")
-                    task.call_on_fit_task_begin(
-                        estimator=self, X=X, y=y, metadata=metadata
-                    )
-                active = [problem for problem in problems if not problem.stopped]
-                if self.verbose:
-                    print(f"-- Epoch {epoch + 1}")
-                if parallel is None:
-                    for problem in active:
-                        problem.run_epoch(settings, X, **epoch_options)
-                else:
-                    parallel(
-                        delayed(problem.run_epoch)(settings, X, **epoch_options)
-                        for problem in active
-                    )
-                for problem in active:
-                    problem.check_progress(adaptive=self.learning_rate == "adaptive")
-                    if self.verbose:
-                        self._report(problem, time.perf_counter() - start)
-                stop = all(problem.stopped for problem in problems)
-                if context is not None:
-                    stop |= task.call_on_fit_task_end(
-                        estimator=self,
-                        X=X,
-                        y=y,
-                        metadata=metadata,
-                        reconstruction_attributes=lambda: self._solution(problems),
-                    )
-                if stop:
-                    break
-        if self.verbose and all(problem.stopped for problem in problems):
-            print(
-                f"Convergence after {epoch + 1} epochs took "
-                f"{time.perf_counter() - start:.2f} seconds"
+        given = np.column_stack([np.atleast_2d(coef), self.intercept_])
+        fitted = np.column_stack(_solutions(self._states, self._units))
+        return [
+            replace(state)
+            if state.sums is not None or np.array_equal(own, known)
+            else replace(
+                state, **_start(self._units, own[:-1], own[-1], state.coef.dtype)
             )
-        return epoch + 1
+            for state, own, known in zip(self._states, given, fitted, strict=True)
+        ]
 
-    def _report(self, problem, seconds):
-        state = problem.state
-        losses = problem.losses[problem.training_rows()]
-        held_out = ""
-        if problem.held_out is not None:
-            held_out = (
-                f", Validation score: {problem.held_out.score(problem.curve[-1]):f}"
-            )
-        print(
-            f"Norm: {np.linalg.norm(state.coef):.2f}, "
-            f"NNZs: {np.count_nonzero(state.coef)}, Bias: {state.intercept:.6f}, "
-            f"T: {problem.n_iterations}, Avg. loss: {losses.mean():f}, "
-            f"Objective: {problem.objective:f}{held_out}"
-        )
-        print(f"Total training time: {seconds:.2f} seconds.")
-
-    def _solution(self, problems):
-        """The fitted coefficients and intercepts as attributes."""
-        solutions = [problem.solution(self.average) for problem in problems]
-        coef = np.stack([coef for coef, _ in solutions])
-        intercept = np.array([b for _, b in solutions], dtype=coef.dtype)
+    def _solution(self, states, units):
+        """The coefficients and intercepts as attributes."""
+        coef, intercept = _solutions(states, units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
+
+    def _first_stage_epochs(self):
+        """The epochs that the stage of the chosen gradient estimator may take."""
+        return self.max_iter
+
+    def _later_stages(self, training, problems, sample_weight):
+        """What fit does once the chosen gradient estimator has stopped."""
+        return problems
+
+    def _set_residual_attributes(self, X, y, sample_weight):
+        """Set what a fit tells of the residuals of its training data."""
 
     def _fit(self, X, y, coef_init, intercept_init, sample_weight):
         """Fit from scratch, or from the last solution with ``warm_start``."""
@@ -406,28 +461,31 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=True)
         y = self._check_targets(y, X.dtype, first=True)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+        if self._robust and not self._follows_each and sample_weight.any():
+            # Steps of a typical size, whatever the unit of the weights.
+            sample_weight = sample_weight / sample_weight[sample_weight > 0].mean()
+        self._units, self._first_rows = self._feature_units(X, sample_weight), None
         settings = self._settings(X)
-        states = self._initial_states(
-            (self._n_problems(), X.shape[1]), X.dtype, coef_init, intercept_init
-        )
+        states = self._initial_states(X, y, sample_weight, coef_init, intercept_init)
         problems = self._problems(X, y, sample_weight, states, settings)
-        n_iter = self._run(
-            X,
-            y,
+        training = Training(self, X, y, metadata=metadata, context=context)
+        training.run(
             problems,
             settings,
-            max_iter=self.max_iter,
-            metadata=metadata,
-            context=context,
+            self._first_stage_epochs(),
+            adaptive=self.learning_rate == "adaptive",
         )
-        self._set_fitted(problems, settings, n_iter, t=1.0)
+        problems = self._later_stages(training, problems, sample_weight)
+        self._set_fitted(problems, settings, training.n_epochs, t=1.0)
+        self._set_residual_attributes(X, y, sample_weight)
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, metadata=metadata, reconstruction_attributes={}
         )
-        if self.tol is not None and n_iter == self.max_iter:
+        if self.tol is not None and not (training.converged or training.interrupted):
+            part = "" if training.n_epochs == self.max_iter else " of the median stage"
             warnings.warn(
-                "Maximum number of iteration reached before convergence. Consider "
-                "increasing max_iter to improve the fit.",
+                f"Maximum number of iteration{part} reached before convergence. "
+                "Consider increasing max_iter to improve the fit.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -445,33 +503,41 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """One pass over the samples given."""
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=first)
         y = self._check_targets(y, X.dtype, first=False)
-        settings = self._settings(X)
+        states = [] if first else self._current_states()
+        self._learn_units(X, sample_weight, states, first=first)
         if first:
-            states = self._initial_states(
-                (self._n_problems(), X.shape[1]), X.dtype, None, None
-            )
+            states = self._initial_states(X, y, sample_weight)
         else:
-            states = self._current_states()
+            if sparse.issparse(X) and self._units.center.any():
+                # The first call was dense, so this much fits.
+                X = X.toarray()
+        settings = self._settings(X)
         problems = self._problems(X, y, sample_weight, states, settings)
-        n_iter = self._run(X, y, problems, settings, max_iter=1)
-        self._set_fitted(problems, settings, n_iter, t=1.0 if first else self.t_)
+        training = Training(self, X, y)
+        training.run(problems, settings, 1, adaptive=False)
+        self._set_fitted(
+            problems, settings, training.n_epochs, t=1.0 if first else self.t_
+        )
         return self
 
     def _set_fitted(self, problems, settings, n_iter, *, t):
         """Set the fitted attributes; ``t`` is the clock at the start of the call."""
-        for name, value in self._solution(problems).items():
-            setattr(self, name, value)
         self._states = [problem.state for problem in problems]
+        for name, value in self._solution(self._states, self._units).items():
+            setattr(self, name, value)
         self.n_iter_ = n_iter
         # The problems share one clock, that of the longest.
         self.t_ = t + max(problem.n_iterations for problem in problems)
         for state in self._states:
-            state.move_clock(self.t_, float(self.average))
-        self.loss_curve_ = _curves([problem.curve for problem in problems])
+            state.t = self.t_
+        if settings.tracks_residuals:
+            self.scale_ = self._states[0].residual_scale
+            vars(self).pop("outliers_", None)
+        self.loss_curve_ = as_columns([problem.curve for problem in problems])
         for name in ("tau_", "clip_fraction_curve_"):
             vars(self).pop(name, None)
         if self._proximal:
-            self.clip_fraction_curve_ = _curves([p.clip_curve for p in problems])
+            self.clip_fraction_curve_ = as_columns([p.clip_curve for p in problems])
             if self.tau == "auto":
                 radius = settings.c_tau * np.stack([s.scale for s in self._states])
                 self.tau_ = radius.item() if radius.size == 1 else radius.squeeze()
@@ -484,9 +550,17 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-def _curves(curves):
-    """Curves as columns; a problem that has stopped keeps its last value."""
-    if len(curves) == 1:
-        return np.array(curves[0])
-    length = max(map(len, curves))
-    return np.array([curve + curve[-1:] * (length - len(curve)) for curve in curves]).T
+def _start(units, coef, intercept, dtype):
+    """Coefficients and intercept in the user's units as fields of a state."""
+    coef, intercept = units.from_user(coef, intercept)
+    return {"coef": np.array(coef, dtype=dtype), "intercept": float(intercept)}
+
+
+def _solutions(states, units):
+    """Coefficients and intercepts in the user's units, a row a state."""
+    solutions = [units.to_user(*state.solution()) for state in states]
+    dtype = states[0].coef.dtype
+    return (
+        np.array([coef for coef, _ in solutions], dtype=dtype),
+        np.array([intercept for _, intercept in solutions], dtype=dtype),
+    )

@@ -40,7 +40,8 @@ penalty : {'l2', 'l1', 'elasticnet', None}, default='l2'
     the gradients whose location is estimated.""",
     "alpha": """
 alpha : float, default=0.0001
-    Factor of the regularization term. Also used to compute the learning rate when
+    Factor of the regularization term, which is of the coefficients of standardised
+    features if `standardize` is on. Also used to compute the learning rate when
     `learning_rate` is 'optimal'.""",
     "l1_ratio": """
 l1_ratio : float or None, default=0.15
@@ -52,8 +53,8 @@ fit_intercept : bool, default=True
     the data is assumed to be centered.""",
     "max_iter": """
 max_iter : int, default=1000
-    The maximum number of passes over the training data (epochs). It only concerns
-    :meth:`fit`, not :meth:`partial_fit`.""",
+    The maximum number of passes over the training data (epochs){max_iter_note}. It
+    only concerns :meth:`fit`, not :meth:`partial_fit`.""",
     "shuffle": """
 shuffle : bool, default=True
     Whether the training data is shuffled before each epoch.""",
@@ -65,13 +66,37 @@ random_state : int, RandomState instance or None, default=None
     Used for shuffling the data and for the held-out part under `early_stopping`.
     Pass an int for reproducible output across multiple function calls.""",
     "eta0": """
-eta0 : float, default=0.01
+eta0 : 'auto' or float, default='auto'
     The initial learning rate for the 'constant', 'invscaling' and 'adaptive'
-    schedules. For 'pa1' it is the largest step; for 'pa2' the smaller it is, the
-    smaller the steps.""",
+    schedules. 'auto' is ``0.2 / (1 + q)``, q the squared norm of a typical row (for
+    standardised features about their number): scikit-learn's 0.01 is too long a step
+    for some hundred features and too short for one. It is 0.01 for
+    `gradient_estimator='mean'` without standardisation. For 'pa1' it is the largest
+    step; for 'pa2' the smaller it is, the smaller the steps.""",
     "n_iter_no_change": """
-n_iter_no_change : int, default=5
-    Number of epochs without progress before stopping.""",
+n_iter_no_change : 'auto' or int, default={patience_default}
+    Number of epochs without progress before stopping. 'auto' counts the work in
+    updates, {patience_updates}. For few samples that is up to 200
+    epochs; for a million it is one, of which more progress than `tol` is asked in
+    proportion. For `gradient_estimator='mean'` 'auto' is 5.""",
+    "standardize": """
+standardize : 'auto' or bool, default='auto'
+    Whether the fit works on features from which their median is taken, then divided
+    by their normalised median absolute deviation{scale_note}; columns with many ties
+    by what a normal distribution mixed with one value has. No scaler is needed in
+    front, outliers do not move these units, and `coef_` is in those of `X`. Sparse
+    features, and all features without an intercept, are divided and not centred:
+    such features far from 0 converge slowly. At most 10,000 rows, of :meth:`fit` or
+    of the first call of :meth:`partial_fit` (of a stream in tiny pieces, the first
+    30), set the units, which are then kept. 'auto' is True for the medians and False
+    for `gradient_estimator='mean'`.""",
+    "leverage_weights": """
+leverage_weights : bool, default=True
+    Whether a sample far out in the features has less say in the median: its radius,
+    or weight in a sample median, is multiplied by {leverage_formula}, z
+    its standardised row and chi2 the 97.5% quantile for the number of features.
+    With `batch_size` above 1 it also weights the sample within its batch. Ignored for
+    `gradient_estimator='mean'`{leverage_note}.""",
     "warm_start": """
 warm_start : bool, default=False
     When set to True, reuse the solution of the previous call to fit as
@@ -87,7 +112,8 @@ tol : float or None, default=1e-3
     plus the penalty is above ``best * (1 - tol)`` for `n_iter_no_change`
     epochs in a row: outliers do not keep it from settling, and it does not depend
     on the scale of the data. For `gradient_estimator='mean'` it is scikit-learn's:
-    the mean loss plus the penalty above ``best - tol``.""",
+    the mean loss plus the penalty above ``best - tol``, but for `loss='bisquare'`,
+    which stops like the medians.""",
     "early_stopping": """
 early_stopping : bool, default=False
     Whether to set aside part of the training data and to apply the stopping criterion
@@ -102,16 +128,16 @@ validation_fraction : float, default=0.1
 ATTRIBUTES = {
     "n_iter_": """
 n_iter_ : int
-    Number of epochs before the stopping criterion was reached; {n_iter_note}1 after
-    :meth:`partial_fit`.""",
+    Number of epochs before the stopping criterion was reached{n_iter_note}. It is 1
+    after :meth:`partial_fit`.""",
     "t_": """
 t_ : float
     Number of iterations (parameter updates) so far plus 1; for `n_gradients` and
-    `batch_size` of 1, ``n_iter_ * n_samples + 1``.""",
+    `batch_size` of 1 and one stage, ``n_iter_ * n_samples + 1``.""",
     "clip_fraction_curve_": """
 clip_fraction_curve_ : {curve_shape}
     Part of the gradients (for 'spp-l1', of their components) that were farther from
-    the location than the radius, in each epoch. Only for SPP.""",
+    the location than the radius, in each epoch.{clip_note} Only for SPP.""",
     "n_features_in_": """
 n_features_in_ : int
     Number of features seen during :term:`fit`.""",

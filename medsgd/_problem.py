@@ -1,6 +1,6 @@
 """One regression or binary classification: its data, its state and its epochs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
@@ -8,7 +8,8 @@ from scipy import sparse
 from medsgd._core import dense
 from medsgd._core import sparse as csr
 from medsgd._core.order import group, shuffle
-from medsgd._radius import start_scales
+from medsgd._scales import start_scales
+from medsgd._standardize import FeatureUnits
 from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, median_loss, penalty
 
@@ -30,15 +31,21 @@ class Problem:
     stratum_factors : ndarray of shape (n_strata,)
         What multiplies the frequency of each stratum: the class weights.
     state : State
+    units : FeatureUnits
+        What standardises the rows.
     rows : ndarray of intp
         Samples with a weight, in the order of the last pass.
     seed : int
         Seed of every shuffle.
+    robust : bool
+        Whether the stopping statistic is the median of the losses, not their mean.
     rule : StoppingRule
     validation_mask : ndarray of shape (n_samples,) of bool, or None
         Samples not trained on.
     held_out : HeldOut or None
         What sets the stopping statistic if not the training losses.
+    averages_stall : bool
+        Whether the average begins anew after each epoch that made progress.
     curve, clip_curve : list of float
         Stopping statistic and share of clipped residuals of each epoch.
     objective : float
@@ -54,11 +61,14 @@ class Problem:
     strata: np.ndarray | None
     stratum_factors: np.ndarray
     state: State
+    units: FeatureUnits
     rows: np.ndarray
     seed: int
+    robust: bool
     rule: StoppingRule
     validation_mask: np.ndarray | None = None
     held_out: HeldOut | None = None
+    averages_stall: bool = False
     curve: list = field(default_factory=list)
     clip_curve: list = field(default_factory=list)
     objective: float = np.inf
@@ -67,6 +77,7 @@ class Problem:
 
     def __post_init__(self):
         self.losses = np.zeros(len(self.y))
+        self.loss_weight = self.sample_weight
         rows = self.training_rows()
         n_strata = len(self.stratum_factors)
         if n_strata > 1:
@@ -75,6 +86,7 @@ class Problem:
             )
             frequency = self.state.stratum_weight / self.state.stratum_weight.sum()
             self.state.shares = frequency * self.stratum_factors
+            self.loss_weight = self.sample_weight * self.stratum_factors[self.strata]
 
     def training_rows(self):
         """Samples of the next pass, in order."""
@@ -82,7 +94,20 @@ class Problem:
             return self.rows
         return self.rows[~self.validation_mask[self.rows]]
 
-    def run_epoch(self, settings, X, *, shuffled, robust):
+    def next_stage(self, state, rows):
+        """The same problem for a refinement, going on from this one."""
+        return replace(
+            self,
+            state=state,
+            rows=rows,
+            strata=None,
+            stratum_factors=np.ones(1),
+            robust=True,
+            averages_stall=True,
+            stopped=False,
+        )
+
+    def run_epoch(self, settings, X, *, shuffled):
         """Make one pass over the training samples and note its statistic.
 
         Raises
@@ -91,6 +116,8 @@ class Problem:
             If the coefficients overflow.
         """
         state = self.state
+        if self.averages_stall and self.rule.n_stalled == 0:
+            state.restart_average()
         if shuffled:
             shuffle(self.rows, self.seed)
         rows = self.training_rows()
@@ -100,10 +127,16 @@ class Problem:
         else:
             iterations = group(rows, self.strata, len(self.stratum_factors), size)
         self.n_iterations += len(iterations)
-        if settings.c_tau > 0 and not state.scale.any(axis=1).all():
-            start_scales(
-                settings, state, X, self.y, self.sample_weight, self.strata, iterations
-            )
+        start_scales(
+            settings,
+            state,
+            self.units,
+            X,
+            self.y,
+            self.sample_weight,
+            self.strata,
+            iterations,
+        )
 
         if sparse.issparse(X):
             data = (X.data, X.indices, X.indptr)
@@ -114,6 +147,8 @@ class Problem:
         objective, n_residuals, n_clipped = run_pass(
             settings,
             state,
+            self.units.center,
+            self.units.inverse_scale,
             *data,
             self.y,
             self.sample_weight,
@@ -123,23 +158,32 @@ class Problem:
         )
         if state.decay < SMALLEST_DECAY:
             state.decay = 1.0
-        if not (np.isfinite(state.intercept) and np.isfinite(state.coef).all()):
+        coef, intercept = state.solution()
+        if not (np.isfinite(state.intercept + intercept) and np.isfinite(coef).all()):
             raise ValueError(
                 "Floating-point under-/overflow occurred at epoch"
                 f" #{len(self.curve) + 1}. Scaling input data with StandardScaler or"
                 " MinMaxScaler might help."
             )
 
-        if robust:
-            objective = median_loss(self.losses[rows], self.sample_weight[rows])
-        if robust or settings.tracks_location:
+        if self.robust:
+            objective = self.median_objective(settings, self.losses[rows])
+        elif settings.tracks_location:
             objective += penalty(settings, state.coef)
         self.objective = objective
-        if self.held_out is not None:
-            self.curve.append(self.held_out.statistic(settings, state))
-        else:
-            self.curve.append(objective)
+        self.curve.append(self.statistic(settings, objective))
         self.clip_curve.append(n_clipped / n_residuals if n_residuals else 0.0)
+
+    def median_objective(self, settings, losses):
+        """Median of the losses of the training rows, plus the penalty."""
+        weight = self.loss_weight[self.training_rows()]
+        return median_loss(losses, weight) + penalty(settings, self.state.coef)
+
+    def statistic(self, settings, objective):
+        """What the stopping rule watches."""
+        if self.held_out is None:
+            return objective
+        return self.held_out.statistic(settings, self.state, self.units)
 
     def check_progress(self, *, adaptive):
         """Apply the stopping rule to the last epoch."""
@@ -151,9 +195,10 @@ class Problem:
         else:
             self.stopped = True
 
-    def solution(self, average):
-        """Coefficients and intercept: averaged once averaging has begun."""
-        state = self.state
-        if average and average <= state.t - 1:
-            return state.average_coef(average), state.average_intercept
-        return state.coef, state.intercept
+
+def as_columns(curves):
+    """Curves side by side; a problem that has stopped keeps its last value."""
+    if len(curves) == 1:
+        return np.array(curves[0])
+    length = max(map(len, curves))
+    return np.array([curve + curve[-1:] * (length - len(curve)) for curve in curves]).T

@@ -15,9 +15,12 @@ class State:
     coef, intercept : ndarray of shape (n_features,), float
         The current iterate.
     sums, sum_scale : ndarray of shape (n_features,) or None, float
-        The iterates since averaging began add up to ``sums + sum_scale * coef``.
-    average_intercept : float
-        Mean of the intercepts since averaging began.
+        The coefficients since averaging began add up to ``sums + sum_scale * coef``;
+        the latter is 0 but where the L1 penalty is charged as in scikit-learn.
+    average_intercept, n_averaged : float
+        Mean of the intercepts since averaging began; the number of iterates so far.
+    residual_scale : float
+        Normalised running median of the absolute residuals; 0 where unset.
     location : ndarray of shape (n_strata, n_features + 1)
         The tracked location m of the gradients of each stratum, the intercept's last.
         No columns where the estimator has no memory.
@@ -47,6 +50,8 @@ class State:
     sums: np.ndarray | None = None
     sum_scale: float = 0.0
     average_intercept: float = 0.0
+    n_averaged: float = 0.0
+    residual_scale: float = 0.0
     location: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     scale: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     n_updates: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -86,13 +91,15 @@ class State:
         state.n_updates = self.n_updates.copy() if same else np.zeros(n_strata)
         state.stratum_weight = kept(self.stratum_weight, (n_strata,))
         state.shares = np.ones(n_strata)
+        state.sum_scale = 0.0
         if average == 0:
             state.sums = None
         elif self.sums is not None:
-            state.sums = self.sums.astype(dtype)
+            state.sums = (self.sums + self.sum_scale * self.coef).astype(dtype)
         else:
             # Iterations that nobody averaged count as having been where we are.
-            state.sums = max(0.0, self.t - average) * self.coef
+            state.n_averaged = max(0.0, self.t - average)
+            state.sums = state.n_averaged * self.coef
             state.average_intercept = self.intercept if self.t > average else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
@@ -101,13 +108,27 @@ class State:
         state.eta = settings.eta0
         return state
 
-    def average_coef(self, start):
-        """Mean of the iterates from number ``start`` on."""
-        return (self.sums + self.sum_scale * self.coef) / max(1.0, self.t - start)
+    def restart_average(self):
+        """Average from the next iteration on."""
+        self.sums = np.zeros_like(self.coef)
+        self.sum_scale = self.average_intercept = self.n_averaged = 0.0
 
-    def move_clock(self, t, start):
-        """Set the number of the next iteration, keeping the average from ``start``."""
-        if self.sums is not None:
-            self.sums = self.average_coef(start) * max(0.0, t - start)
-            self.sum_scale = 0.0
-        self.t = t
+    def change_units(self, old, new):
+        """Go on in other units of the features; what was tracked starts anew."""
+        if not (old.applied or new.applied):
+            return
+        dtype = self.coef.dtype
+        if self.sums is not None and self.n_averaged > 0:
+            coef, intercept = new.from_user(*old.to_user(*self.solution()))
+            self.sums = (self.n_averaged * coef).astype(dtype)
+            self.sum_scale, self.average_intercept = 0.0, float(intercept)
+        coef, intercept = new.from_user(*old.to_user(self.coef, self.intercept))
+        self.coef, self.intercept = coef.astype(dtype), float(intercept)
+        self.location, self.scale = np.empty((0, 0)), np.empty((0, 0))
+
+    def solution(self):
+        """Coefficients and intercept: averaged once averaging has begun."""
+        if self.sums is None or self.n_averaged == 0:
+            return self.coef, self.intercept
+        coef = (self.sums + self.sum_scale * self.coef) / self.n_averaged
+        return coef, self.average_intercept

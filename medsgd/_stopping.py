@@ -3,7 +3,9 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 
-from medsgd._core.losses import evaluate
+from medsgd._scales import weighted_median
+
+EXACT = np.finfo(np.float64).eps
 
 
 class StoppingRule:
@@ -18,13 +20,19 @@ class StoppingRule:
     relative : bool
         Whether progress is measured against the best statistic so far. The statistic of
         a median has the unit of the loss, so its tolerance cannot be absolute.
+    best : float
+        The statistic to improve on.
+    floor : float or None
+        A relative statistic this small is that of an exact fit, where relative progress
+        need not end; by default rounding's share of the first statistic.
     """
 
-    def __init__(self, tol, n_iter_no_change, *, relative):
+    def __init__(self, tol, n_iter_no_change, *, relative, best=np.inf, floor=None):
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.relative = relative
-        self.best = np.inf
+        self.best = best
+        self.floor = floor
         self.n_stalled = 0
 
     def stalled(self, statistic):
@@ -32,12 +40,15 @@ class StoppingRule:
         if self.tol is None:
             return False
         if self.relative:
+            if self.floor is None:
+                self.floor = EXACT * statistic
             progress = statistic < self.best * (1 - self.tol)
         else:
             progress = not statistic > self.best - self.tol
         self.n_stalled = 0 if progress else self.n_stalled + 1
         self.best = min(self.best, statistic)
-        return self.n_stalled >= self.n_iter_no_change
+        exact = self.relative and statistic <= self.floor
+        return exact or self.n_stalled >= self.n_iter_no_change
 
 
 def median_loss(losses, sample_weight):
@@ -45,9 +56,7 @@ def median_loss(losses, sample_weight):
     if len(losses) == 0:  # class weights of 0 can leave no sample
         return 0.0
     losses = np.nan_to_num(losses, nan=np.inf, posinf=np.inf)
-    if np.all(sample_weight == sample_weight[0]):
-        return float(np.median(losses))
-    return float(np.quantile(losses, 0.5, weights=sample_weight, method="inverted_cdf"))
+    return float(weighted_median(losses, sample_weight))
 
 
 def penalty(settings, coef):
@@ -57,6 +66,33 @@ def penalty(settings, coef):
         (1 - settings.l1_ratio) * 0.5 * (coef @ coef)
         + settings.l1_ratio * np.abs(coef).sum()
     )
+
+
+def held_out_mask(splitter, y, rows):
+    """The samples among ``rows`` to hold out.
+
+    Raises
+    ------
+    ValueError
+        If that leaves no samples to train on, or to hold out.
+    """
+    if len(rows) == 0:
+        raise ValueError(
+            "The sample weights for validation set are all zero, consider using a"
+            " different random state."
+        )
+    train, held_out = next(splitter.split(np.zeros((len(rows), 1)), y[rows]))
+    if len(train) == 0 or len(held_out) == 0:
+        raise ValueError(
+            f"Splitting {len(rows)} samples into a train set and a validation set "
+            f"with validation_fraction={splitter.test_size!r} led to an "
+            f"empty set ({len(train)} and {len(held_out)} samples). Please either "
+            "change validation_fraction, increase number of samples, or disable "
+            "early_stopping."
+        )
+    mask = np.zeros(len(y), dtype=bool)
+    mask[rows[held_out]] = True
+    return mask
 
 
 class HeldOut:
@@ -72,12 +108,13 @@ class HeldOut:
         self.classification = classification
         self.robust = robust
 
-    def statistic(self, settings, state):
+    def statistic(self, settings, state, units):
         # scikit-learn scores the coefficients without the factor of their decay.
         coef = state.coef if self.robust else state.coef / state.decay
-        prediction = np.asarray(self.X @ coef + state.intercept, dtype=np.float64)
+        coef, intercept = units.to_user(coef, state.intercept)
+        prediction = np.asarray(self.X @ coef + intercept, dtype=np.float64)
         if self.robust:
-            losses, _ = evaluate(settings.loss, settings.epsilon, self.y, prediction)
+            losses, _ = settings.evaluate(self.y, prediction, state.residual_scale)
             return median_loss(losses, self.sample_weight)
         if self.classification:
             label = np.where(prediction > 0, 1, -1)

@@ -86,6 +86,11 @@ def make_estimator(task, **params):
     return estimator_class(**{"random_state": 0, "max_iter": 6, "tol": None} | params)
 
 
+def one_stage(task):
+    """Parameters at which epochs do not depend on how many may follow."""
+    return {"refine": False} if task == "regression" else {}
+
+
 def epoch_rows(monitor, fit_path=(0,)):
     """The rows of the log just below the fit that has the given path of tasks."""
     rows = monitor.get_logs().data
@@ -98,7 +103,9 @@ def test_scoring_monitor_logs_what_shorter_fits_score(name, task):
     X, y = make_data(task)
     score = r2_score if task == "regression" else accuracy_score
     for average in [False, 100]:
-        est = make_estimator(task, gradient_estimator=name, average=average)
+        est = make_estimator(
+            task, gradient_estimator=name, average=average, **one_stage(task)
+        )
         monitor = ScoringMonitor(scoring=SCORINGS[task])
         est.set_callbacks(monitor).fit(X, y)
         rows = epoch_rows(monitor)
@@ -112,13 +119,39 @@ def test_scoring_monitor_logs_what_shorter_fits_score(name, task):
         assert rows[-1][SCORINGS[task]] == est.score(X, y)
 
 
+@pytest.mark.parametrize("name", ESTIMATORS[1:])
+def test_scoring_monitor_logs_both_stages(name):
+    X, y = make_data("regression")
+    monitor = ScoringMonitor(scoring="r2")
+    est = make_estimator("regression", gradient_estimator=name, max_iter=7)
+    est.set_callbacks(monitor).fit(X, y)
+    scores = [row["r2"] for row in epoch_rows(monitor)]
+    # The median stage has the first half of the epochs, rounded up.
+    medians = [
+        clone(est).set_callbacks().set_params(max_iter=k + 1, refine=False)
+        for k in range(4)
+    ]
+    stopped = [
+        clone(est).set_callbacks(Recorder(stop_after=k + 1)) for k in range(4, 7)
+    ]
+    expected = [one.fit(X, y).score(X, y) for one in medians + stopped]
+    assert_allclose(scores, expected, rtol=1e-12)
+    assert scores[-1] == est.score(X, y)
+
+
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("task", TASKS)
 def test_scoring_monitor_when_tol_stops(task, early_stopping):
     X, y = make_data(task)
     weight = np.random.default_rng(1).uniform(0.5, 2, len(y))
     monitor = ScoringMonitor(scoring=SCORINGS[task])
-    est = make_estimator(task, max_iter=300, tol=0.01, early_stopping=early_stopping)
+    est = make_estimator(
+        task,
+        max_iter=300,
+        tol=0.01,
+        n_iter_no_change=5,
+        early_stopping=early_stopping,
+    )
     est.set_callbacks(monitor).fit(X, y)
     rows = epoch_rows(monitor)
     assert len(rows) == est.n_iter_ < 300
@@ -153,7 +186,10 @@ def test_a_callback_stops_the_fit(name, task):
     assert est.n_iter_ == 3
     assert len(est.loss_curve_) == 3
     assert len(recorder.names("begin")) == len(recorder.names("end")) == 3
-    short = make_estimator(task, gradient_estimator=name, max_iter=3).fit(X, y)
+    # The third of six epochs is the last before a refinement.
+    short = make_estimator(
+        task, gradient_estimator=name, max_iter=3, **one_stage(task)
+    ).fit(X, y)
     assert_array_equal(est.coef_, short.coef_)
     assert_array_equal(est.intercept_, short.intercept_)
     assert est.t_ == short.t_

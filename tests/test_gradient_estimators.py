@@ -10,6 +10,8 @@ from scipy.optimize import minimize
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
 
 LAYOUTS = [np.asarray, sp.csr_matrix, sp.csr_array]
+# Neither the features nor the samples' say are touched: the bare gradients.
+BARE = {"standardize": False, "leverage_weights": False}
 
 
 def standing(gradient_estimator, **params):
@@ -17,14 +19,18 @@ def standing(gradient_estimator, **params):
 
     At 0 the gradient of the squared error is -y * (x, 1).
     """
-    return MedianSGDRegressor(
+    est = MedianSGDRegressor(
         gradient_estimator=gradient_estimator,
         learning_rate="constant",
         eta0=1e-300,
         penalty=None,
         shuffle=False,
+        **BARE,
         **params,
     )
+    # The intercept starts at the median of the first targets. The gradient of this
+    # sample is 0, where every location starts.
+    return est.partial_fit(np.zeros((1, 3)), [0.0])
 
 
 def location(est):
@@ -159,7 +165,9 @@ def reference_spp_l2(X, y, *, eta, c, n_epochs):
     """DESIGN by the letter: SPP for the l2 norm with the tracked radius, in NumPy."""
     rows = np.column_stack([X, np.ones(len(X))])
     w, m, t = np.zeros(rows.shape[1]), np.zeros(rows.shape[1]), 0
-    s = np.median(np.linalg.norm(-y[:256, np.newaxis] * rows[:256], axis=1))
+    w[-1] = np.median(y)
+    first = (rows[:256] @ w - y[:256])[:, np.newaxis] * rows[:256]
+    s = np.median(np.linalg.norm(first, axis=1))
     for _ in range(n_epochs):
         for x, target in zip(rows, y, strict=True):
             t += 1
@@ -175,10 +183,17 @@ def reference_spp_l2(X, y, *, eta, c, n_epochs):
 def test_the_default_radius_follows_the_design(layout):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 4))
-    y = X @ [1.0, 2.0, 3.0, 4.0] + rng.standard_t(1.5, size=400)
+    y = X @ [1.0, 2.0, 3.0, 4.0] + 5 + rng.standard_t(1.5, size=400)
     w, s = reference_spp_l2(X, y, eta=0.01, c=0.1, n_epochs=3)
     est = MedianSGDRegressor(
-        learning_rate="constant", penalty=None, shuffle=False, max_iter=3, tol=None
+        learning_rate="constant",
+        eta0=0.01,
+        penalty=None,
+        shuffle=False,
+        max_iter=3,
+        tol=None,
+        refine=False,
+        **BARE,
     ).fit(layout(X), y)
     assert_allclose(np.r_[est.coef_, est.intercept_], w, rtol=1e-9)
     assert_allclose(est.tau_, 0.1 * s, rtol=1e-9)
@@ -188,7 +203,10 @@ def test_the_default_radius_follows_the_design(layout):
 def test_a_stream_in_pieces_is_tracked_throughout(name):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(900, 3)), rng.standard_cauchy(size=900)
+    # The intercept starts at the median of the first call: the same 0 in both.
+    y[1::2] = -y[::2]
     params = {"gradient_estimator": name, "shuffle": False, "penalty": None}
+    params |= {"eta0": 0.01, **BARE}
     whole, pieces = MedianSGDRegressor(**params), MedianSGDRegressor(**params)
     whole.partial_fit(X, y)
     # The first 256 samples set the scale in both.
@@ -220,7 +238,12 @@ def test_classes_are_tracked_apart():
     y = rng.random(600) < 0.1
     X[y] += 3
     est = MedianSGDClassifier(
-        learning_rate="constant", eta0=1e-300, penalty=None, tau=0.05, shuffle=False
+        learning_rate="constant",
+        eta0=1e-300,
+        penalty=None,
+        tau=0.05,
+        shuffle=False,
+        **BARE,
     ).partial_fit(X, y, classes=[False, True])
     for k, label in enumerate([False, True]):
         # At 0 the derivative of the log loss is 1/2 for negatives, -1/2 for positives.

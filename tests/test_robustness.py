@@ -161,7 +161,8 @@ def test_the_number_of_threads_changes_nothing(n_jobs):
 
 def test_curves_and_radius():
     X, y, _ = regression("y + 100")
-    est = MedianSGDRegressor(random_state=0, tau=1e9, max_iter=7, tol=None).fit(X, y)
+    params = {"random_state": 0, "max_iter": 7, "tol": None}
+    est = MedianSGDRegressor(tau=1e9, refine=False, **params).fit(X, y)
     assert_array_equal(est.clip_fraction_curve_, np.zeros(7))
     assert est.tau_ == 1e9
     est.set_params(tau=1e-9).fit(X, y)
@@ -172,18 +173,53 @@ def test_curves_and_radius():
     losses = 0.5 * (est.predict(X) - y) ** 2
     penalty = 0.5 * est.alpha * est.coef_ @ est.coef_
     assert_allclose(est.loss_curve_[-1], np.median(losses) + penalty, rtol=0.05)
+    medians = est.clip_fraction_curve_[:4], est.loss_curve_[:4]
+    est.set_params(refine=True).fit(X, y)
+    assert len(est.clip_fraction_curve_) == len(est.loss_curve_) == 7
+    assert_array_equal(est.clip_fraction_curve_[:4], medians[0])
+    assert_array_equal(est.loss_curve_[:4], medians[1])
+    # The tight bisquare rejects some more than the tenth of the targets that are far
+    # off, the last one only those.
+    assert np.all(est.clip_fraction_curve_[4:] >= 0.1)
+    assert_allclose(est.clip_fraction_curve_[-1], 0.1, rtol=0.02)
     est.set_params(gradient_estimator="coord-median").fit(X, y)
     assert not hasattr(est, "tau_")
     assert not hasattr(est, "clip_fraction_curve_")
 
 
-def test_stopping_watches_the_median_loss():
+def epochs_until_stalled(curve, patience, tol):
+    """Epochs until there was no progress for as many as ``patience``."""
+    best = np.minimum.accumulate(np.r_[np.inf, curve])[:-1]
+    stalled = curve >= best * (1 - tol)
+    runs = np.convolve(stalled, np.ones(patience), mode="valid")
+    return np.argmax(runs == patience) + patience
+
+
+# Patience lasts 20,000 updates; an epoch of twice the patience has to make twice the
+# progress.
+@pytest.mark.parametrize(
+    "n, patience, tol", [(300, 67, 1e-3), (3000, 7, 1e-3), (40_000, 1, 2e-3)]
+)
+def test_stopping_watches_the_median_loss(n, patience, tol):
+    X, y, _ = regression("y + 100", n=n)
+    est = MedianSGDRegressor(random_state=0, refine=False).fit(X, y)
+    medians = est.loss_curve_
+    assert est.n_iter_ == len(medians) == epochs_until_stalled(medians, patience, tol)
+
+
+# Each of the two steps of the refinement waits: 20,000 and 100,000 updates, or as told.
+@pytest.mark.parametrize("given, patience", [("auto", 7 + 34), (5, 5 + 5)])
+def test_the_refinement_stops_once_it_makes_no_progress(given, patience):
     X, y, _ = regression("y + 100")
-    est = MedianSGDRegressor(random_state=0).fit(X, y)
-    best = np.minimum.accumulate(np.r_[np.inf, est.loss_curve_])[:-1]
-    stalled = est.loss_curve_ >= best * (1 - est.tol)
-    runs = np.convolve(stalled, np.ones(5), mode="valid")  # n_iter_no_change is 5
-    assert est.n_iter_ == len(est.loss_curve_) == np.argmax(runs == 5) + 5
+    est = MedianSGDRegressor(random_state=0, n_iter_no_change=given, refine=False)
+    medians = est.fit(X, y).loss_curve_
+    est.set_params(refine=True).fit(X, y)
+    assert est.n_iter_ == len(est.loss_curve_) < est.max_iter
+    assert_array_equal(est.loss_curve_[: len(medians)], medians)
+    refined = est.loss_curve_[len(medians) :]
+    assert patience <= len(refined) < 5 * patience
+    # What it settles on is where the medians were, without their noise.
+    assert refined[-1] < medians[-1]
 
 
 def test_held_out_median_loss_is_not_moved_by_outliers():

@@ -51,21 +51,30 @@ def test_scikit_learn_checks(estimator, check):
 def test_parameters_are_those_of_sgd_and_more(estimator_class):
     ours = inspect.signature(estimator_class).parameters
     theirs = inspect.signature(SGD[estimator_class]).parameters
-    documented = {}
+    documented = {"eta0": "auto"}
+    added = {
+        "gradient_estimator": "spp-l2",
+        "n_gradients": "auto",
+        "batch_size": 1,
+        "tau": "auto",
+        "momentum": 0.0,
+        "standardize": "auto",
+        "leverage_weights": True,
+    }
     if estimator_class is MedianSGDClassifier:
-        documented = {
+        documented |= {
             "loss": "log_loss",
             "learning_rate": "adaptive",
             "power_t": 0.25,
         }
+    else:
+        documented["n_iter_no_change"] = "auto"
+        added["refine"] = True
     for name, parameter in theirs.items():
         assert ours[name].kind == parameter.kind, name
         assert ours[name].default == documented.get(name, parameter.default), name
     new = {name: p.default for name, p in ours.items() if name not in theirs}
-    assert new["gradient_estimator"] == "spp-l2"
-    assert new["n_gradients"] == "auto"
-    assert new["tau"] == "auto"
-    assert {"batch_size", "momentum"} < set(new)
+    assert new == added
     for name in new:
         assert ours[name].kind == inspect.Parameter.KEYWORD_ONLY, name
 
@@ -81,7 +90,10 @@ def test_methods_and_fitted_attributes_are_those_of_sgd_and_more(estimator_class
         return {name for name in names if hasattr(est, name)}
 
     assert public(theirs) - {"loss_functions"} <= public(ours)
-    assert {"tau_", "loss_curve_", "clip_fraction_curve_"} <= public(ours)
+    more = {"tau_", "loss_curve_", "clip_fraction_curve_"}
+    if estimator_class is MedianSGDRegressor:
+        more |= {"scale_", "outliers_"}
+    assert more <= public(ours)
 
 
 def make_data(task, n=150, seed=0):

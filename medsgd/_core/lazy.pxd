@@ -48,8 +48,9 @@ cdef struct Stratum:
     double drift
     double sum_drift    # coefficient of v in the averages' sum
     double squared_norm  # of m, features only
-    # By generation: drift, its part in sums, shrink. By update: running sums, weight.
-    double* log[3]
+    # By generation: drift, its part in sums, shrink. By update: running sums, weight of
+    # the term, share of a step that is not clipped.
+    double* log[4]
 
 
 cdef struct Lazy:
@@ -72,14 +73,12 @@ cdef void follow(
     const double* x, const Py_ssize_t* index, Py_ssize_t n,
 ) noexcept nogil
 cdef double follow_l2(
-    Settings cfg, Lazy* lazy, Py_ssize_t k, double scale, double intercept,
-    double weight, const double* x, const Py_ssize_t* index, Py_ssize_t n,
-    Clipping* clipping,
+    Settings cfg, Lazy* lazy, Py_ssize_t k, const Gradients* g, Py_ssize_t which,
+    const double* x, const Py_ssize_t* index, Py_ssize_t n, Clipping* clipping,
 ) noexcept nogil
 cdef void follow_l1(
-    Settings cfg, Lazy* lazy, Py_ssize_t k, double scale, double intercept,
-    double weight, const double* x, const Py_ssize_t* index, Py_ssize_t n,
-    Clipping* clipping,
+    Settings cfg, Lazy* lazy, Py_ssize_t k, const Gradients* g, Py_ssize_t which,
+    const double* x, const Py_ssize_t* index, Py_ssize_t n, Clipping* clipping,
 ) noexcept nogil
 cdef void step_along_locations(Lazy* lazy, double step) noexcept nogil
 cdef void count_average(Lazy* lazy) noexcept nogil

@@ -2,8 +2,9 @@
 
 from libc.math cimport exp, fabs, sqrt
 
+from medsgd._core.medians cimport Gradients
 from medsgd._core.settings cimport Settings
-from medsgd._core.spp cimport Clipping, l2_factor, tracking_rate
+from medsgd._core.spp cimport Clipping, l2_factor, step_share, tracking_rate
 from medsgd._core.vector cimport spp_l1
 
 # A generation ends here: what cancels between u and drift v is at most its inverse.
@@ -51,8 +52,8 @@ cdef inline void replay_updates(
         steps, weighted_steps = stratum.log[0][update], stratum.log[1][update]
         weight = stratum.log[2][update]
         spp_l1(
-            cfg.keep, cfg.tau * weight, cfg.c_tau * weight, 1, 1, 0, &zero, &m,
-            &drift.s[k] if cfg.c_tau > 0 else NULL, 1,
+            stratum.log[3][update], cfg.tau * weight, cfg.c_tau * weight, 1, 1,
+            0, &zero, &m, &drift.s[k] if cfg.c_tau > 0 else NULL, 1,
         )
         if fabs(m) <= negligible:
             m = 0
@@ -132,12 +133,12 @@ cdef void follow(
 
 
 cdef double follow_l2(
-    Settings cfg, Lazy* lazy, Py_ssize_t k, double scale, double intercept,
-    double weight, const double* x, const Py_ssize_t* index, Py_ssize_t n,
-    Clipping* clipping,
+    Settings cfg, Lazy* lazy, Py_ssize_t k, const Gradients* g, Py_ssize_t which,
+    const double* x, const Py_ssize_t* index, Py_ssize_t n, Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
     cdef Stratum* stratum = &lazy.strata[k]
+    cdef double scale = g.scale[which], intercept = g.intercept[which]
     cdef double gradient, residual, factor, gap = intercept - stratum.intercept
     cdef double inner = 0, squared = 0
     cdef Py_ssize_t i
@@ -149,7 +150,8 @@ cdef double follow_l2(
     if residual != residual:  # inf - inf: the gradient is beyond any radius
         residual = squared
     factor = l2_factor(
-        cfg, sqrt(max(0.0, residual)), weight, &stratum.s, &stratum.n_updates, clipping
+        cfg, sqrt(max(0.0, residual)), g.sample_weight[which], g.weight[which],
+        &stratum.s, &stratum.n_updates, clipping,
     )
     if factor > 0:
         follow(lazy, k, factor, scale, intercept, x, index, n)
@@ -157,21 +159,22 @@ cdef double follow_l2(
 
 
 cdef void follow_l1(
-    Settings cfg, Lazy* lazy, Py_ssize_t k, double scale, double intercept,
-    double weight, const double* x, const Py_ssize_t* index, Py_ssize_t n,
-    Clipping* clipping,
+    Settings cfg, Lazy* lazy, Py_ssize_t k, const Gradients* g, Py_ssize_t which,
+    const double* x, const Py_ssize_t* index, Py_ssize_t n, Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l1 norm, the intercept as one more coordinate."""
     cdef Stratum* stratum = &lazy.strata[k]
     cdef Coordinate* c
     cdef Py_ssize_t i, j
-    cdef double one = 1, rate, up, down
+    cdef double one = 1, rate, up, down, weight = g.weight[which]
+    cdef double keep = step_share(cfg, g.sample_weight[which])
     stratum.n_updates += 1
-    rate = tracking_rate(stratum.n_updates, weight)
+    rate = tracking_rate(stratum.n_updates, g.sample_weight[which])
     up, down = exp(0.5 * rate), exp(-0.5 * rate)
     stratum.log[0][stratum.n_seen] = lazy.steps
     stratum.log[1][stratum.n_seen] = lazy.weighted_steps
     stratum.log[2][stratum.n_seen] = weight
+    stratum.log[3][stratum.n_seen] = keep
     stratum.n_seen += 1
     for i in range(n):
         j = index[i]
@@ -179,14 +182,16 @@ cdef void follow_l1(
         c.seen[k] = stratum.n_seen
         clipping.n_residuals += x[i] != 0
         clipping.n_clipped += spp_l1(
-            cfg.keep, cfg.tau * weight, cfg.c_tau * weight, up, down, scale, &x[i],
-            &c.m[k], &lazy.drifts[j].s[k] if cfg.c_tau > 0 else NULL, 1,
+            keep, cfg.tau * weight, cfg.c_tau * weight, up, down,
+            g.scale[which], &x[i], &c.m[k],
+            &lazy.drifts[j].s[k] if cfg.c_tau > 0 else NULL, 1,
         )
     if cfg.fit_intercept:
         clipping.n_residuals += 1
         clipping.n_clipped += spp_l1(
-            cfg.keep, cfg.tau * weight, cfg.c_tau * weight, up, down, intercept, &one,
-            &stratum.intercept, &stratum.s if cfg.c_tau > 0 else NULL, 1,
+            keep, cfg.tau * weight, cfg.c_tau * weight, up, down,
+            g.intercept[which], &one, &stratum.intercept,
+            &stratum.s if cfg.c_tau > 0 else NULL, 1,
         )
 
 
@@ -221,11 +226,9 @@ cdef void materialise(Settings cfg, Lazy* lazy, bint sum_up) noexcept nogil:
         if not lazy.thresholding:
             for k in range(lazy.n_strata):
                 c.sums += lazy.strata[k].sum_drift * c.m[k]
-        c.u += change
-        c.sums -= lazy.frame.sum_scale * change
-        if sum_up:
-            c.sums += lazy.frame.sum_scale * c.u
-        c.u *= lazy.frame.scale
+        # What u gains here the sum already has.
+        c.sums += lazy.frame.sum_scale * (c.u if sum_up else -change)
+        c.u = (c.u + change) * lazy.frame.scale
     lazy.frame.sum_scale = 0 if sum_up else lazy.frame.sum_scale / lazy.frame.scale
     lazy.frame.scale = 1
     for k in range(lazy.n_strata):

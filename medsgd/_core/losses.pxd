@@ -1,7 +1,8 @@
 """Losses of a linear model: value and derivative in the prediction.
 
 A loss is one row of the table in losses.pyx and one branch in each function here.
-Classes are coded y = -1 and y = +1; ``epsilon`` is the loss's own parameter.
+Classes are coded y = -1 and y = +1; ``epsilon`` is the loss's own parameter, for the
+bisquare the residual from which on it is constant.
 """
 
 from libc.math cimport exp, fabs, log1p
@@ -16,6 +17,7 @@ cdef enum Loss:
     SQUARED_HINGE
     LOG_LOSS
     MODIFIED_HUBER
+    BISQUARE
 
 
 cdef inline double loss_value(
@@ -40,6 +42,9 @@ cdef inline double loss_value(
     elif loss == SQUARED_HINGE:
         z = max(0.0, epsilon - y * p)
         return z * z
+    elif loss == BISQUARE:  # Beaton and Tukey, Technometrics 1974; z^2 / 2 near 0
+        z = 0 if fabs(p - y) >= epsilon else 1 - ((p - y) / epsilon) ** 2
+        return epsilon * epsilon / 6 * (1 - z * z * z)
     else:  # MODIFIED_HUBER
         z = y * p
         if z < -1:
@@ -71,6 +76,9 @@ cdef inline double loss_derivative(
     elif loss == SQUARED_HINGE:
         z = epsilon - y * p
         return -2 * y * z if z > 0 else 0
+    elif loss == BISQUARE:
+        z = (p - y) / epsilon
+        return (p - y) * (1 - z * z) * (1 - z * z) if fabs(p - y) < epsilon else 0
     else:  # MODIFIED_HUBER
         z = y * p
         if z < -1:

@@ -10,6 +10,7 @@ REGRESSION_LOSSES = {
     "huber": (HUBER, None),
     "epsilon_insensitive": (EPSILON_INSENSITIVE, None),
     "squared_epsilon_insensitive": (SQUARED_EPSILON_INSENSITIVE, None),
+    "bisquare": (BISQUARE, None),
 }
 CLASSIFICATION_LOSSES = {
     "hinge": (HINGE, 1.0),
@@ -17,7 +18,7 @@ CLASSIFICATION_LOSSES = {
     "perceptron": (HINGE, 0.0),
     "log_loss": (LOG_LOSS, 0.0),
     "modified_huber": (MODIFIED_HUBER, 0.0),
-    **REGRESSION_LOSSES,
+    **{name: row for name, row in REGRESSION_LOSSES.items() if name != "bisquare"},
 }
 
 

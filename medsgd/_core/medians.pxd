@@ -9,7 +9,8 @@ cdef struct Gradients:
     Py_ssize_t n
     double* scale
     double* intercept
-    double* weight
+    double* sample_weight
+    double* weight  # of its term in the median: sample weight times leverage weight
     # Of n * (n + 4) doubles: room for the functions below.
     double* work
 

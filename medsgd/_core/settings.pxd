@@ -29,6 +29,13 @@ cdef class Settings:
     cdef:
         readonly Loss loss
         readonly double epsilon
+        readonly double c_epsilon
+        readonly bint tracks_residuals
+        readonly double largest_residual_scale
+        readonly bint standardize
+        readonly double leverage_limit
+        readonly double leverage_power
+        readonly double overshoot
         readonly double largest_derivative
         readonly Penalty penalty
         readonly double alpha
@@ -41,10 +48,11 @@ cdef class Settings:
         readonly double power_t
         readonly double optimal_init
         readonly double average
+        readonly bint exact_average
         readonly GradientEstimator gradient_estimator
         readonly Py_ssize_t n_gradients
         readonly Py_ssize_t batch_size
         readonly double tau
         readonly double c_tau
-        readonly double keep
+        readonly double momentum
         readonly bint tracks_location

@@ -2,6 +2,10 @@
 
 from libc.math cimport INFINITY, sqrt
 
+from medsgd._core.losses cimport BISQUARE, EPSILON_INSENSITIVE
+
+from medsgd._core.losses import evaluate
+
 PENALTIES = {None: NO_PENALTY, "l1": L1, "l2": L2, "elasticnet": ELASTICNET}
 LEARNING_RATES = {
     "constant": CONSTANT,
@@ -21,22 +25,47 @@ GRADIENT_ESTIMATORS = {
 
 
 cdef class Settings:
-    """Parameters of one fit.
+    """Parameters of one stage of a fit: those of the estimators by name, and these.
 
-    Parameters are those of the estimators by name, with: ``loss`` the code of the loss
-    and ``epsilon`` its parameter; ``largest_derivative`` the bound on |loss'|;
-    ``intercept_decay`` the factor on the intercept's steps; ``c_tau`` the factor on the
-    running scale that gives the radius where ``tau`` is None; ``n_strata`` how many
-    locations are tracked side by side.
+    Parameters
+    ----------
+    loss, epsilon, c_epsilon
+        The loss's code and its parameter, or None where that is ``c_epsilon`` times the
+        running scale of the residuals.
+    tracks_residuals, largest_residual_scale
+        Whether that scale is kept, and up to where.
+    standardize
+        Whether rows are centred and scaled.
+    leverage_limit, leverage_power
+        From which squared norm of a standardised row on its weight falls, and how fast.
+    overshoot
+        How many times its distance from the target a sample's prediction may move.
+    largest_derivative
+        The bound on abs(loss').
+    intercept_decay
+        The factor on the intercept's steps.
+    c_tau
+        The factor on the running scale that gives the radius where ``tau`` is None.
+    n_strata
+        How many locations are tracked side by side.
     """
 
     def __init__(
-        self, *, loss, epsilon, largest_derivative, penalty, alpha, l1_ratio,
-        fit_intercept, intercept_decay, learning_rate, eta0, power_t, average,
-        gradient_estimator, n_gradients, batch_size, tau, c_tau, momentum, n_strata,
+        self, *, loss, epsilon, c_epsilon, tracks_residuals, largest_residual_scale,
+        standardize, leverage_limit, leverage_power, overshoot, largest_derivative,
+        penalty, alpha, l1_ratio, fit_intercept, intercept_decay, learning_rate, eta0,
+        power_t, average, gradient_estimator, n_gradients, batch_size,
+        tau, c_tau, momentum, n_strata,
     ):
         self.loss = loss
-        self.epsilon = epsilon
+        self.epsilon = 0 if epsilon is None else epsilon
+        self.c_epsilon = c_epsilon if epsilon is None else 0
+        self.tracks_residuals = tracks_residuals
+        self.largest_residual_scale = largest_residual_scale
+        self.standardize = standardize
+        self.leverage_limit = leverage_limit
+        self.leverage_power = leverage_power
+        self.overshoot = overshoot
         self.largest_derivative = largest_derivative
         self.penalty = PENALTIES[penalty]
         self.alpha = alpha
@@ -58,10 +87,28 @@ cdef class Settings:
         self.batch_size = batch_size
         self.tau = 0 if tau is None else tau
         self.c_tau = 0 if tau is not None else c_tau
-        self.keep = 1 - momentum
+        self.momentum = momentum
         # Without memory the location is the gradient itself and need not be stored.
         self.tracks_location = (
             momentum > 0
             or n_strata > 1
             or (self.gradient_estimator in (SPP_L1, SPP_L2) and self.tau < INFINITY)
         )
+        # Where nothing of it is scikit-learn's SGD, the L1 penalty leaves the sum of
+        # earlier iterates alone.
+        self.exact_average = (
+            self.tracks_location or n_gradients > 1 or loss == BISQUARE
+        )
+
+    def evaluate(self, y, prediction, double residual_scale):
+        """Values and derivatives of the loss over arrays."""
+        scaled = self.c_epsilon > 0
+        value, derivative = evaluate(
+            self.loss,
+            self.c_epsilon * residual_scale if scaled else self.epsilon,
+            y,
+            prediction,
+        )
+        if scaled and self.loss == EPSILON_INSENSITIVE:
+            return residual_scale * value, residual_scale * derivative
+        return value, derivative

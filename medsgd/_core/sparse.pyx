@@ -11,9 +11,12 @@ from medsgd._core.lazy cimport (
     Coordinate, Drift, Lazy, catch_up, coefficient, count_average, follow, follow_l1,
     follow_l2, materialise, step_along_locations,
 )
-from medsgd._core.losses cimport loss_value
+from medsgd._core.losses cimport BISQUARE
 from medsgd._core.medians cimport Gradients, location_of
-from medsgd._core.oracle cimport passive_aggressive_derivative, sample_derivative
+from medsgd._core.oracle cimport (
+    leverage_weight, passive_aggressive_derivative, sample_derivative, sample_loss,
+    threshold, track_residual_scale, without_overshoot,
+)
 from medsgd._core.settings cimport (
     ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, PA2, SPP_L1, SPP_L2, Settings,
 )
@@ -49,13 +52,19 @@ cdef inline void charge(
     cdef double before, after
     catch_up(cfg, lazy, j)
     before = after = coefficient(lazy, j)
-    charge_l1(owed, lazy.frame.scale, <double*>NULL, &after, &c.paid, 1)
+    charge_l1(
+        owed, lazy.frame.scale, 0, <double*>NULL, &after, &c.paid, <double*>NULL, 1
+    )
     c.u += after - before
+    if cfg.exact_average:
+        c.sums -= lazy.frame.sum_scale * (after - before)
 
 
 def run_pass(
     Settings cfg,
     state,
+    const floating[::1] center,
+    const floating[::1] inverse_scale,
     const floating[::1] X_data,
     const integral[::1] X_indices,
     const integral[::1] X_indptr,
@@ -67,18 +76,20 @@ def run_pass(
 ):
     """Go through ``iterations`` and bring ``state`` up to date.
 
-    As ``run_pass`` in dense.pyx. Column indices of a row must be distinct.
+    As ``run_pass`` in dense.pyx, but rows are scaled without being centred. Column
+    indices of a row must be distinct.
     """
     cdef:
         Py_ssize_t d = state.coef.shape[0], n_strata = state.location.shape[0]
         Py_ssize_t n_gradients = cfg.n_gradients, batch_size = cfg.batch_size
         Py_ssize_t group_size = n_gradients * batch_size
         Py_ssize_t n_iterations = iterations.shape[0]
-        Py_ssize_t i, j, k, b, it, row, entry, slot, n, last = n_gradients - 1
+        Py_ssize_t i, j, k, b, it, row, entry, n, last = n_gradients - 1
         bint passive_aggressive = cfg.learning_rate in (PA1, PA2)
         bint averaging = cfg.average > 0
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
         bint with_objective = cfg.gradient_estimator == MEAN
+        bint rejects = with_objective and cfg.loss == BISQUARE
         bint penalised = (
             cfg.penalty != NO_PENALTY and not passive_aggressive
             and not cfg.tracks_location
@@ -90,6 +101,8 @@ def run_pass(
             cfg.gradient_estimator in (SPP_L1, SPP_L2) and not proximal
         )
         bint thresholding = proximal and cfg.gradient_estimator == SPP_L1
+        bint weighs_leverage = cfg.leverage_limit < INFINITY
+        bint scales_rows = cfg.standardize or weighs_leverage
 
         # The state in double precision, side by side by coordinate.
         double[::1] coef = np.array(state.coef, dtype=np.float64)
@@ -103,13 +116,14 @@ def run_pass(
         double intercept = state.intercept
         double average_intercept = state.average_intercept
         double owed_penalty = state.owed_penalty
-        double t = state.t, eta = state.eta
+        double t = state.t, eta = state.eta, n_averaged = state.n_averaged
+        double residual_scale = state.residual_scale
         uint8_t[::1] coordinates = np.zeros(d * sizeof(Coordinate), dtype=np.uint8)
         uint8_t[::1] drifts = np.zeros(
             d * sizeof(Drift) if thresholding else 1, dtype=np.uint8
         )
         double[:, :, ::1] logs = np.empty(
-            (n_strata, 3, 1 + cfg.tracks_location * n_iterations * n_gradients)
+            (n_strata, 4, 1 + cfg.tracks_location * n_iterations * n_gradients)
         )
 
         # One iteration's coordinates, and its gradients as rows over them.
@@ -119,6 +133,7 @@ def run_pass(
         Py_ssize_t[::1] index = np.empty(capacity, dtype=np.intp)
         double[:, ::1] rows = np.zeros((n_gradients, capacity))
         double[::1] scales = np.empty(n_gradients), intercepts = np.empty(n_gradients)
+        double[::1] sample_weights = np.empty(n_gradients)
         double[::1] weights = np.empty(n_gradients)
         double[::1] work = np.empty(n_gradients * (n_gradients + 4))
         size_t[::1] addresses = np.empty(n_gradients, dtype=np.uintp)
@@ -132,13 +147,14 @@ def run_pass(
         Coordinate* c
 
         const double* direction
-        double direction_scale, direction_intercept, factor
+        double direction_scale, direction_intercept, factor, step_weight
+        double epsilon, standard
         double p, derivative, weight, squared_norm, total_weight, step, along
         double value, loss, objective = 0
         bint skip
 
     g.n, g.scale, g.intercept = n_gradients, &scales[0], &intercepts[0]
-    g.weight, g.work = &weights[0], &work[0]
+    g.sample_weight, g.weight, g.work = &sample_weights[0], &weights[0], &work[0]
     for i in range(n_gradients):
         x[i] = &rows[i, 0]
     clipping.n_residuals = clipping.n_clipped = 0
@@ -159,7 +175,7 @@ def run_pass(
         lazy.strata[k].shrink = 1
         lazy.strata[k].drift = lazy.strata[k].sum_drift = 0
         lazy.strata[k].squared_norm = 0
-        for i in range(3):
+        for i in range(4):
             lazy.strata[k].log[i] = &logs[k, i, 0]
     for j in range(d):
         c = &lazy.coordinates[j]
@@ -181,7 +197,7 @@ def run_pass(
             total_weight = 0
             skip = False
             for i in range(n_gradients):
-                intercepts[i] = weights[i] = 0
+                intercepts[i] = sample_weights[i] = weights[i] = 0
                 scales[i] = 1
                 for b in range(batch_size):
                     row = iterations[it, i * batch_size + b]
@@ -194,16 +210,24 @@ def run_pass(
                         j = X_indices[entry]
                         c = &lazy.coordinates[j]
                         catch_up(cfg, &lazy, j)
-                        p += X_data[entry] * coefficient(&lazy, j)
+                        value = standard = X_data[entry]
+                        if scales_rows:
+                            standard *= inverse_scale[j]
+                        if cfg.standardize:
+                            value = standard
+                        p += value * coefficient(&lazy, j)
+                        squared_norm += standard * standard
                         if c.slot < 0:
                             c.slot = n
                             index[n] = j
                             n += 1
-                        if passive_aggressive:
-                            value = X_data[entry]
-                            squared_norm += value * value
                     p = lazy.frame.scale * p + intercept
-                    loss = loss_value(cfg.loss, cfg.epsilon, y[row], p)
+                    if cfg.tracks_residuals:
+                        residual_scale = track_residual_scale(
+                            cfg, residual_scale, y[row], p, weight
+                        )
+                    epsilon = threshold(cfg, residual_scale)
+                    loss = sample_loss(cfg, epsilon, y[row], p)
                     losses[row] = loss
                     if with_objective:
                         objective += loss
@@ -216,33 +240,50 @@ def run_pass(
                     if passive_aggressive:
                         skip = cfg.learning_rate == PA1 and squared_norm == 0
                         derivative = passive_aggressive_derivative(
-                            cfg, y[row], p, squared_norm
+                            cfg, epsilon, y[row], p, squared_norm
                         )
                     else:
-                        derivative = sample_derivative(cfg, y[row], p)
+                        derivative = sample_derivative(cfg, epsilon, y[row], p)
+                        if rejects:
+                            clipping.n_residuals += 1
+                            clipping.n_clipped += derivative == 0
+                        if cfg.overshoot < INFINITY:
+                            derivative = without_overshoot(
+                                cfg, derivative, eta * weight, squared_norm
+                            )
+                    sample_weights[i] += weight
+                    if weighs_leverage:
+                        weight *= leverage_weight(cfg, squared_norm)
                     weights[i] += weight
                     if batch_size == 1:
                         scales[i] = derivative
-                        weight = derivative = 1
+                        weight = 1
                     else:
                         weight *= derivative
                         scales[i] = 1
                     intercepts[i] += scales[i] * weight
                     for entry in range(X_indptr[row], X_indptr[row + 1]):
                         if X_data[entry] != 0:
-                            slot = lazy.coordinates[X_indices[entry]].slot
-                            rows[i, slot] += weight * X_data[entry]
+                            j = X_indices[entry]
+                            value = X_data[entry]
+                            if cfg.standardize:
+                                value *= inverse_scale[j]
+                            rows[i, lazy.coordinates[j].slot] += weight * value
                 if batch_size > 1:
-                    scales[i] = 1 / weights[i]
-                    intercepts[i] /= weights[i]
+                    scales[i] = 0
+                    if weights[i] != 0:
+                        scales[i] = 1 / weights[i]
+                        intercepts[i] /= weights[i]
+                    sample_weights[i] /= batch_size
                     weights[i] /= batch_size
                 if not cfg.fit_intercept:
                     intercepts[i] = 0
-                total_weight += weights[i]
+                total_weight += sample_weights[i]
 
             if not skip:
                 # Gradient estimator
-                factor = cfg.keep
+                factor = 1
+                step_weight = total_weight / n_gradients
                 direction, direction_scale = x[last], scales[last]
                 direction_intercept = intercepts[last]
                 if proximal:
@@ -250,13 +291,11 @@ def run_pass(
                         if thresholding:
                             factor = 0
                             follow_l1(
-                                cfg, &lazy, k, scales[i], intercepts[i], weights[i],
-                                x[i], &index[0], n, &clipping,
+                                cfg, &lazy, k, &g, i, x[i], &index[0], n, &clipping
                             )
                         else:
                             factor = follow_l2(
-                                cfg, &lazy, k, scales[i], intercepts[i], weights[i],
-                                x[i], &index[0], n, &clipping,
+                                cfg, &lazy, k, &g, i, x[i], &index[0], n, &clipping
                             )
                 else:
                     if n_gradients > 1 and not unclipped:
@@ -264,13 +303,19 @@ def run_pass(
                         direction_intercept = location_of(
                             cfg.gradient_estimator, x, &g, n, &room[0], &scratch[0]
                         )
-                    elif cfg.tracks_location:
-                        for i in range(last):
-                            follow(
-                                &lazy, k, factor, scales[i], intercepts[i], x[i],
-                                &index[0], n,
-                            )
                     if cfg.tracks_location:
+                        factor = 1 - cfg.momentum
+                        if unclipped:
+                            step_weight = sample_weights[last]
+                            for i in range(last):
+                                follow(
+                                    &lazy, k, factor, sample_weights[i] * scales[i],
+                                    sample_weights[i] * intercepts[i], x[i],
+                                    &index[0], n,
+                                )
+                        direction_scale *= step_weight
+                        direction_intercept *= step_weight
+                        step_weight = 1
                         follow(
                             &lazy, k, factor, direction_scale, direction_intercept,
                             direction, &index[0], n,
@@ -278,7 +323,7 @@ def run_pass(
 
                 # Parameter update
                 decay(cfg, &lazy.frame, eta)
-                step = -(1 if passive_aggressive else eta) * total_weight / n_gradients
+                step = -(1 if passive_aggressive else eta) * step_weight
                 if must_leave(&lazy.frame):
                     squared_u *= lazy.frame.scale * lazy.frame.scale
                     l1_u *= lazy.frame.scale
@@ -301,9 +346,8 @@ def run_pass(
                 intercept += step * cfg.intercept_decay * direction_intercept
                 if averaging and t >= cfg.average:
                     count_average(&lazy)
-                    average_intercept += (intercept - average_intercept) / (
-                        t - cfg.average + 1
-                    )
+                    n_averaged += 1
+                    average_intercept += (intercept - average_intercept) / n_averaged
                 if l1:
                     owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
                     for i in range(n):
@@ -318,7 +362,7 @@ def run_pass(
         squared_u *= lazy.frame.scale * lazy.frame.scale
         l1_u *= lazy.frame.scale
         last_scale = lazy.frame.scale
-        materialise(cfg, &lazy, False)
+        materialise(cfg, &lazy, cfg.exact_average or not l1)
         for j in range(d):
             c = &lazy.coordinates[j]
             coef[j], paid_penalty[j] = c.u, c.paid
@@ -342,6 +386,8 @@ def run_pass(
     state.scale[:] = tracked_scale
     state.intercept = intercept
     state.average_intercept = average_intercept
+    state.n_averaged = n_averaged
+    state.residual_scale = residual_scale
     state.decay *= last_scale
     state.owed_penalty = owed_penalty
     state.norms = squared_u, l1_u

@@ -16,6 +16,13 @@ cdef struct Clipping:
     double n_clipped
 
 
+cdef inline double step_share(Settings cfg, double sample_weight) noexcept nogil:
+    """1 - momentum, as often as the sample counts."""
+    if cfg.momentum == 0:
+        return 1
+    return 1 - pow(cfg.momentum, sample_weight)
+
+
 cdef inline double clip_factor(
     double residual, double radius, double keep
 ) noexcept nogil:
@@ -35,7 +42,7 @@ cdef inline double track_scale(
     double scale, double residual, double rate
 ) noexcept nogil:
     """Move a running median of residuals one multiplicative step."""
-    if residual == 0 or (scale == 0 and residual == INFINITY):
+    if not residual > 0 or (scale == 0 and residual == INFINITY):
         return scale
     if scale == 0:
         return residual
@@ -43,18 +50,20 @@ cdef inline double track_scale(
 
 
 cdef inline double l2_factor(
-    Settings cfg, double residual, double weight, double* s, double* n_updates,
-    Clipping* clipping,
+    Settings cfg, double residual, double sample_weight, double weight, double* s,
+    double* n_updates, Clipping* clipping,
 ) noexcept nogil:
     """Factor on g - m of an SPP step for the l2 norm, residual = |g - m|."""
-    cdef double radius, factor
+    cdef double radius, factor, keep = step_share(cfg, sample_weight)
     n_updates[0] += 1
     if cfg.c_tau > 0:
-        s[0] = track_scale(s[0], residual, tracking_rate(n_updates[0], weight))
+        s[0] = track_scale(
+            s[0], residual, tracking_rate(n_updates[0], sample_weight)
+        )
         radius = cfg.c_tau * s[0] * weight
     else:
         radius = cfg.tau * weight
-    factor = clip_factor(residual, radius, cfg.keep)
+    factor = clip_factor(residual, radius, keep)
     clipping.n_residuals += 1
-    clipping.n_clipped += factor < cfg.keep
+    clipping.n_clipped += factor < keep
     return factor

@@ -1,6 +1,6 @@
 """From an estimated gradient to parameters: step sizes, decay, running averages."""
 
-from libc.math cimport pow
+from libc.math cimport pow, sqrt
 
 from medsgd._core.settings cimport INVSCALING, OPTIMAL, Settings
 
@@ -21,6 +21,11 @@ cdef inline bint must_leave(const Frame* frame) noexcept nogil:
 cdef inline double learning_rate(Settings cfg, double t, double eta) noexcept nogil:
     """Step size of iteration t; ``eta`` where the schedule does not depend on t."""
     if cfg.learning_rate == INVSCALING:
+        # The usual powers, at a fraction of the cost of pow.
+        if cfg.power_t == 0.25:
+            return cfg.eta0 / sqrt(sqrt(t))
+        if cfg.power_t == 0.5:
+            return cfg.eta0 / sqrt(t)
         return cfg.eta0 / pow(t, cfg.power_t)
     if cfg.learning_rate == OPTIMAL:
         return 1 / (cfg.alpha * (cfg.optimal_init + t - 1))

@@ -9,6 +9,18 @@
 
 #include <stddef.h>
 
+#if defined(__GNUC__) || defined(__clang__)
+#define MEDSGD_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define MEDSGD_PREFETCH(address) ((void)(address))
+#endif
+
+/* Ask for memory that is needed soon, in cache lines. */
+static inline void medsgd_prefetch(const void *start, size_t size) {
+    for (size_t offset = 0; offset < size; offset += 64)
+        MEDSGD_PREFETCH((const char *)start + offset);
+}
+
 #define MEDSGD_DECLARE(T, S)                                                        \
     /* sum x * w */                                                                 \
     double dot_##S(const T *x, const T *w, ptrdiff_t n);                            \
@@ -18,6 +30,9 @@
     void axpy_##S(double a, const T *x, T *w, ptrdiff_t n);                         \
     /* w *= a */                                                                    \
     void scale_##S(double a, T *w, ptrdiff_t n);                                    \
+    /* z = (x - center) * inverse_scale; returns |z|^2 */                           \
+    double standardise_##S(const T *x, const T *center, const T *inverse_scale,     \
+                           T *z, ptrdiff_t n);                                      \
     /* |a x - m|^2 */                                                               \
     double squared_distance_##S(double a, const T *x, const T *m, ptrdiff_t n);     \
     /* m += c (a x - m); m = a x exactly for c = 1 */                               \
@@ -28,9 +43,10 @@
                          double down, double a, const T *x, T *m, T *s,             \
                          ptrdiff_t n);                                              \
     /* cumulative L1 penalty on scale * u, where x != 0 (x NULL: everywhere):        \
-     * Tsuruoka, Tsujii, Ananiadou, ACL 2009 */                                     \
-    void charge_l1_##S(double owed, double scale, const T *x, T *u, T *paid,        \
-                       ptrdiff_t n);                                                \
+     * Tsuruoka, Tsujii, Ananiadou, ACL 2009. sum_scale * u + sums stays as it is,  \
+     * unless sums is NULL */                                                       \
+    void charge_l1_##S(double owed, double scale, double sum_scale, const T *x,     \
+                       T *u, T *paid, T *sums, ptrdiff_t n);                        \
     /* out = median of a_i x_i over i, coordinate by coordinate */                  \
     void coordinate_median_##S(const T *const *x, const double *a, ptrdiff_t n,     \
                                ptrdiff_t d, T *scratch, T *out);

@@ -6,6 +6,7 @@ from cython cimport floating
 cdef extern from "vector.h" nogil:
     enum:
         MEDIAN_BLOCK "MEDSGD_MEDIAN_BLOCK"
+    void prefetch "medsgd_prefetch"(const void*, size_t)
     double dot_f32(const float*, const float*, Py_ssize_t)
     double dot_f64(const double*, const double*, Py_ssize_t)
     double l1_norm_f32(const float*, Py_ssize_t)
@@ -14,6 +15,10 @@ cdef extern from "vector.h" nogil:
     void axpy_f64(double, const double*, double*, Py_ssize_t)
     void scale_f32(double, float*, Py_ssize_t)
     void scale_f64(double, double*, Py_ssize_t)
+    double standardise_f32(const float*, const float*, const float*, float*,
+                           Py_ssize_t)
+    double standardise_f64(const double*, const double*, const double*, double*,
+                           Py_ssize_t)
     double squared_distance_f32(double, const float*, const float*, Py_ssize_t)
     double squared_distance_f64(double, const double*, const double*, Py_ssize_t)
     void follow_f32(double, double, const float*, float*, Py_ssize_t)
@@ -22,8 +27,10 @@ cdef extern from "vector.h" nogil:
                           const float*, float*, float*, Py_ssize_t)
     Py_ssize_t spp_l1_f64(double, double, double, double, double, double,
                           const double*, double*, double*, Py_ssize_t)
-    void charge_l1_f32(double, double, const float*, float*, float*, Py_ssize_t)
-    void charge_l1_f64(double, double, const double*, double*, double*, Py_ssize_t)
+    void charge_l1_f32(double, double, double, const float*, float*, float*, float*,
+                       Py_ssize_t)
+    void charge_l1_f64(double, double, double, const double*, double*, double*,
+                       double*, Py_ssize_t)
     void coordinate_median_f32(const float* const*, const double*, Py_ssize_t,
                                Py_ssize_t, float*, float*)
     void coordinate_median_f64(const double* const*, const double*, Py_ssize_t,
@@ -62,6 +69,16 @@ cdef inline void scale(double a, floating* w, Py_ssize_t n) noexcept nogil:
         scale_f64(a, w, n)
 
 
+cdef inline double standardise(
+    const floating* x, const floating* center, const floating* inverse_scale,
+    floating* z, Py_ssize_t n
+) noexcept nogil:
+    if floating is float:
+        return standardise_f32(x, center, inverse_scale, z, n)
+    else:
+        return standardise_f64(x, center, inverse_scale, z, n)
+
+
 cdef inline double squared_distance(
     double a, const floating* x, const floating* m, Py_ssize_t n
 ) noexcept nogil:
@@ -91,13 +108,13 @@ cdef inline Py_ssize_t spp_l1(
 
 
 cdef inline void charge_l1(
-    double owed, double scale, const floating* x, floating* u, floating* paid,
-    Py_ssize_t n
+    double owed, double scale, double sum_scale, const floating* x, floating* u,
+    floating* paid, floating* sums, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        charge_l1_f32(owed, scale, x, u, paid, n)
+        charge_l1_f32(owed, scale, sum_scale, x, u, paid, sums, n)
     else:
-        charge_l1_f64(owed, scale, x, u, paid, n)
+        charge_l1_f64(owed, scale, sum_scale, x, u, paid, sums, n)
 
 
 cdef inline void coordinate_median(

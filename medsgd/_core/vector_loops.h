@@ -1,14 +1,13 @@
 /* The bodies of vector.h for one type T; vector.c includes this once per type. */
 
+CLONES
 double NAME(dot)(const T *x, const T *w, ptrdiff_t n) {
     T lane[LANES] = {0};
-    double sum = 0;
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES)
         for (int k = 0; k < LANES; k++)
             lane[k] += x[j + k] * w[j + k];
-    for (int k = 0; k < LANES; k++)
-        sum += lane[k];
+    double sum = SUM_LANES(lane);
     for (; j < n; j++)
         sum += (double)x[j] * w[j];
     return sum;
@@ -21,30 +20,51 @@ double NAME(l1_norm)(const T *w, ptrdiff_t n) {
     return sum;
 }
 
+CLONES
 void NAME(axpy)(double a, const T *x, T *w, ptrdiff_t n) {
     const T b = (T)a;
     for (ptrdiff_t j = 0; j < n; j++)
         w[j] += b * x[j];
 }
 
+CLONES
 void NAME(scale)(double a, T *w, ptrdiff_t n) {
     const T b = (T)a;
     for (ptrdiff_t j = 0; j < n; j++)
         w[j] *= b;
 }
 
+CLONES
+double NAME(standardise)(const T *x, const T *center, const T *inverse_scale,
+                         T *restrict z, ptrdiff_t n) {
+    T lane[LANES] = {0};
+    ptrdiff_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int k = 0; k < LANES; k++) {
+            const T standard = (x[j + k] - center[j + k]) * inverse_scale[j + k];
+            z[j + k] = standard;
+            lane[k] += standard * standard;
+        }
+    double sum = SUM_LANES(lane);
+    for (; j < n; j++) {
+        const T standard = (x[j] - center[j]) * inverse_scale[j];
+        z[j] = standard;
+        sum += (double)standard * standard;
+    }
+    return sum;
+}
+
+CLONES
 double NAME(squared_distance)(double a, const T *x, const T *m, ptrdiff_t n) {
     const T b = (T)a;
     T lane[LANES] = {0};
-    double sum = 0;
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES)
         for (int k = 0; k < LANES; k++) {
             const T r = b * x[j + k] - m[j + k];
             lane[k] += r * r;
         }
-    for (int k = 0; k < LANES; k++)
-        sum += lane[k];
+    double sum = SUM_LANES(lane);
     for (; j < n; j++) {
         const T r = b * x[j] - m[j]; /* infinite where follow would overflow */
         sum += (double)r * r;
@@ -52,6 +72,7 @@ double NAME(squared_distance)(double a, const T *x, const T *m, ptrdiff_t n) {
     return sum;
 }
 
+CLONES
 void NAME(follow)(double c, double a, const T *x, T *m, ptrdiff_t n) {
     const T b = (T)a, rate = (T)c;
     if (c == 1) {
@@ -63,6 +84,7 @@ void NAME(follow)(double c, double a, const T *x, T *m, ptrdiff_t n) {
     }
 }
 
+CLONES
 ptrdiff_t NAME(spp_l1)(double keep, double tau, double c_tau, double up, double down,
                        double a, const T *x, T *m, T *s, ptrdiff_t n) {
     const T b = (T)a, rate = (T)keep, grow = (T)up, shrink = (T)down;
@@ -87,8 +109,8 @@ ptrdiff_t NAME(spp_l1)(double keep, double tau, double c_tau, double up, double 
     return clipped;
 }
 
-void NAME(charge_l1)(double owed, double scale, const T *x, T *u, T *paid,
-                     ptrdiff_t n) {
+void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x, T *u,
+                     T *paid, T *sums, ptrdiff_t n) {
     for (ptrdiff_t j = 0; j < n; j++) {
         if (x && x[j] == 0)
             continue;
@@ -102,6 +124,8 @@ void NAME(charge_l1)(double owed, double scale, const T *x, T *u, T *paid,
             after = after < 0 ? after : 0;
         }
         u[j] = (T)after;
+        if (sums)
+            sums[j] -= (T)(sum_scale * (after - before));
         paid[j] += (T)(scale * (after - before));
     }
 }
@@ -125,6 +149,7 @@ static void NAME(sort_rows)(T *rows, ptrdiff_t n) {
                                          rows + (i + k) * MEDSGD_MEDIAN_BLOCK);
 }
 
+CLONES
 void NAME(coordinate_median)(const T *const *x, const double *a, ptrdiff_t n,
                              ptrdiff_t d, T *scratch, T *out) {
     for (ptrdiff_t start = 0; start < d; start += MEDSGD_MEDIAN_BLOCK) {

@@ -1,0 +1,172 @@
+"""Robust centre and scale of the features, which passes apply on the fly."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.stats import norm
+from sklearn.utils import check_random_state
+from sklearn.utils.extmath import row_norms
+from sklearn.utils.sparsefuncs import inplace_column_scale
+
+from medsgd._scales import NORMAL_MEDIAN, column_medians, weighted_median
+
+# Rows whose medians are good enough for a preconditioner.
+N_ROWS = 10_000
+# So many rows of a stream set the units; fewer say too little of a spread.
+ENOUGH_ROWS = 30
+# A feature that is present less often than this is taken to be so often: a column with
+# one entry must not be blown up without bound.
+SMALLEST_SHARE = 0.1
+# Share of values equal to the median from which on a column counts as mixed.
+LARGEST_TIE = 0.05
+
+
+@dataclass(frozen=True)
+class FeatureUnits:
+    """The units in which a fit works, and those in which it reports.
+
+    Attributes
+    ----------
+    center, inverse_scale : ndarray of shape (n_features,)
+        A standardised row is ``(x - center) * inverse_scale``; in the dtype of X.
+    known : bool
+        Whether the data have set them.
+    applied : bool
+        Whether a fit works on standardised rows. If not, they only weight rows.
+    squared_norm : float
+        That of a typical row, as the fit sees it.
+    """
+
+    center: np.ndarray
+    inverse_scale: np.ndarray
+    known: bool
+    applied: bool
+    squared_norm: float
+
+    def transform(self, X):
+        """A few rows as the fit sees them."""
+        if not self.applied:
+            return X
+        return _standardised(X, self.center, self.inverse_scale)
+
+    def to_user(self, coef, intercept):
+        """Coefficients and intercept in the units of X."""
+        if not self.applied:
+            return coef, intercept
+        coef = coef.astype(np.float64) * self.inverse_scale
+        return coef, intercept - coef @ self.center
+
+    def from_user(self, coef, intercept):
+        """Inverse of ``to_user``."""
+        if not self.applied:
+            return coef, intercept
+        coef = np.asarray(coef, dtype=np.float64)
+        return coef / self.inverse_scale, intercept + coef @ self.center
+
+
+def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None):
+    """Units from at most ``N_ROWS`` rows with a weight.
+
+    Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
+    rows, scales are those of deviations from 0. With ``clip`` the scales become
+    standard deviations of values clipped at so many scales: less robust against shares
+    of outliers above a fifth, but nearer to the spread of skewed features.
+    """
+    rows = np.flatnonzero(sample_weight)
+    if len(rows) > N_ROWS:
+        # Always the same rows: they are part of the data, not of the shuffling.
+        rows = np.sort(check_random_state(0).choice(rows, N_ROWS, replace=False))
+    sample, weight = X[rows], np.abs(sample_weight[rows]).astype(np.float64)
+    center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
+    if needed and len(rows):
+        if sparse.issparse(X):
+            scale = _sparse_scale(sample, weight, clip)
+        else:
+            sample = sample.astype(np.float64)
+            center, scale = _center_and_scale(sample, weight, centered, clip)
+    center = center.astype(X.dtype)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse_scale = (1 / scale).astype(X.dtype)
+    # A spread that rounding makes 0 is that of a constant.
+    inverse_scale[~np.isfinite(inverse_scale)] = 1
+    if standardize:
+        sample = _standardised(sample, center, inverse_scale)
+    return FeatureUnits(
+        center, inverse_scale, needed, standardize, _typical_norm(sample, weight)
+    )
+
+
+def stacked(chunks):
+    """Rows of several arrays or CSR matrices as one."""
+    if all(sparse.issparse(X) for X in chunks):
+        return sparse.vstack(chunks, format="csr")
+    return np.vstack([X.toarray() if sparse.issparse(X) else X for X in chunks])
+
+
+def _standardised(X, center, inverse_scale):
+    if sparse.issparse(X):
+        X = X.copy()
+        inplace_column_scale(X, inverse_scale)
+        return X
+    return (X - center) * inverse_scale
+
+
+def _center_and_scale(X, weight, centered, clip):
+    """Medians and normalised median absolute deviations of the columns.
+
+    Where many values are the median itself, which would make the deviation small or 0,
+    the scale is what a normal distribution mixed with one value has: sqrt(share) times
+    that of the rest.
+    """
+    center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
+    deviation = np.abs(X - center)
+    scale = weighted_median(deviation, weight) / NORMAL_MEDIAN
+    tied = np.average(deviation == 0, axis=0, weights=weight)
+    mixed = np.flatnonzero(tied > LARGEST_TIE)
+    scale[mixed] = _sparse_scale(sparse.csc_array(deviation[:, mixed]), weight, None)
+    if clip is not None:
+        variance = np.minimum(deviation / scale, clip) ** 2
+        scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
+    return center, scale
+
+
+def _clipped_deviation(variance, clip):
+    """sqrt of a variance after clipping, over what it is for a standard normal z."""
+    tail, density = norm.sf(clip), norm.pdf(clip)
+    normal = 1 - 2 * tail - 2 * clip * density + 2 * clip**2 * tail
+    return np.sqrt(np.where(variance > 0, variance / normal, 1))
+
+
+def _sparse_scale(X, weight, clip):
+    """sqrt(share of entries) times their normalised median size; 1 without entries."""
+    X = sparse.csc_array(X)
+    scale = np.ones(X.shape[1])
+    size = np.abs(X.data.astype(np.float64))
+    column = np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))
+    present = size > 0
+    size, column, entry_weight = (
+        size[present],
+        column[present],
+        weight[X.indices][present],
+    )
+    if len(size):
+        columns, median, total = column_medians(column, size, entry_weight)
+        share = np.maximum(total / weight.sum(), SMALLEST_SHARE)
+        scale[columns] = np.sqrt(share) * median / NORMAL_MEDIAN
+        if clip is not None:
+            variance = entry_weight * np.minimum(size / scale[column], clip) ** 2
+            variance = np.bincount(column, variance, minlength=len(scale))
+            scale *= _clipped_deviation(variance / weight.sum(), clip)
+    return scale
+
+
+def _typical_norm(X, weight):
+    """Mean squared norm of rows, without what wild rows add."""
+    with np.errstate(over="ignore"):
+        squared = row_norms(X.astype(np.float64), squared=True)
+    present = squared > 0
+    if not present.any():
+        return 0.0
+    limit = 3 * weighted_median(squared[present], weight[present])
+    return float(np.average(np.minimum(squared, limit), weights=weight))

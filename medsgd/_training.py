@@ -1,0 +1,108 @@
+"""The epochs of one call of fit or partial_fit."""
+
+import time
+from contextlib import nullcontext
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.utils.parallel import Parallel, delayed
+
+
+class Training:
+    """Runs stages of epochs, with what is shown and called between epochs.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Epochs so far, of all stages.
+    converged : bool
+        Whether the stopping rule has ended each stage.
+    interrupted : bool
+        Whether a callback has asked to stop.
+    """
+
+    def __init__(self, estimator, X, y, *, metadata=None, context=None):
+        self.estimator, self.X, self.y = estimator, X, y
+        self.metadata, self.context = metadata, context
+        self.start = time.perf_counter()
+        self.n_epochs = 0
+        self.converged = True
+        self.interrupted = False
+
+    def run(self, problems, settings, max_epochs, *, adaptive):
+        """Epochs until every problem has stopped, or ``max_epochs``."""
+        estimator = self.estimator
+        pool = nullcontext()
+        if len(problems) > 1 and effective_n_jobs(estimator.n_jobs) > 1:
+            pool = Parallel(n_jobs=estimator.n_jobs, require="sharedmem")
+        with pool as parallel:
+            for _ in range(max_epochs):
+                task = self._begin_epoch()
+                active = [problem for problem in problems if not problem.stopped]
+                if parallel is None:
+                    for problem in active:
+                        problem.run_epoch(settings, self.X, shuffled=estimator.shuffle)
+                else:
+                    parallel(
+                        delayed(problem.run_epoch)(
+                            settings, self.X, shuffled=estimator.shuffle
+                        )
+                        for problem in active
+                    )
+                for problem in active:
+                    problem.check_progress(adaptive=adaptive)
+                    if estimator.verbose:
+                        self._report(problem)
+                self._end_epoch(task, problems)
+                if self.interrupted or all(problem.stopped for problem in problems):
+                    break
+        converged = all(problem.stopped for problem in problems)
+        self.converged &= converged
+        if estimator.verbose and converged:
+            print(
+                f"Convergence after {self.n_epochs} epochs took "
+                f"{time.perf_counter() - self.start:.2f} seconds"
+            )
+
+    def _begin_epoch(self):
+        self.n_epochs += 1
+        if self.estimator.verbose:
+            print(f"-- Epoch {self.n_epochs}")
+        if self.context is None:
+            return None
+        task = self.context.subcontext(task_name="epoch")
+        task.call_on_fit_task_begin(
+            estimator=self.estimator, X=self.X, y=self.y, metadata=self.metadata
+        )
+        return task
+
+    def _end_epoch(self, task, problems):
+        if task is None:
+            return
+        estimator = self.estimator
+        self.interrupted |= task.call_on_fit_task_end(
+            estimator=estimator,
+            X=self.X,
+            y=self.y,
+            metadata=self.metadata,
+            reconstruction_attributes=lambda: estimator._solution(
+                [problem.state for problem in problems], problems[0].units
+            ),
+        )
+
+    def _report(self, problem):
+        state = problem.state
+        losses = problem.losses[problem.training_rows()]
+        held_out = ""
+        if problem.held_out is not None:
+            held_out = (
+                f", Validation score: {problem.held_out.score(problem.curve[-1]):f}"
+            )
+        print(
+            f"Norm: {np.linalg.norm(state.coef):.2f}, "
+            f"NNZs: {np.count_nonzero(state.coef)}, Bias: {state.intercept:.6f}, "
+            f"T: {problem.n_iterations}, Avg. loss: {losses.mean():f}, "
+            f"Objective: {problem.objective:f}{held_out}"
+        )
+        seconds = time.perf_counter() - self.start
+        print(f"Total training time: {seconds:.2f} seconds.")

@@ -1,0 +1,121 @@
+"""Weights, penalties and averages where they meet: what a user takes for granted."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import Lasso, Ridge
+
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+
+LAYOUTS = [np.asarray, sp.csr_array]
+MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
+
+
+def regression(n=1000, d=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X, w = rng.standard_normal((n, d)), np.arange(1.0, d + 1)
+    return X, X @ w + 0.1 * rng.standard_normal(n), w
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 10.0])
+def test_a_large_l2_penalty_is_that_of_ridge_regression(alpha, dtype, layout):
+    X, y, _ = regression()
+    est = MedianSGDRegressor(
+        "squared_error",
+        gradient_estimator="mean",
+        average=True,
+        alpha=alpha,
+        random_state=0,
+        max_iter=100,
+        tol=None,
+    ).fit(layout(X.astype(dtype)), y)
+    ridge = Ridge(alpha=alpha * len(X)).fit(X, y)
+    assert_allclose(est.coef_, ridge.coef_, rtol=0.05)
+    refined = MedianSGDRegressor(alpha=alpha, random_state=0)
+    refined.fit(layout(X.astype(dtype)), y)
+    assert np.all(np.abs(refined.coef_) <= np.abs(y).max())
+    assert np.all(refined.coef_ > 0)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+@pytest.mark.parametrize("estimator_class", [MedianSGDRegressor, MedianSGDClassifier])
+def test_the_unit_of_weights_does_not_matter(estimator_class, factor):
+    X, y, _ = regression(n=300)
+    if estimator_class is MedianSGDClassifier:
+        y = y > 0
+    weight = np.random.default_rng(0).uniform(0.5, 2, len(y))
+    one, other = (
+        estimator_class(random_state=0).fit(X, y, sample_weight=w)
+        for w in (weight, factor * weight)
+    )
+    assert_allclose(one.coef_, other.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["mean", "spp-l1", "spp-l2"])
+def test_weights_count_under_momentum(name, momentum, layout):
+    # The intercept of two values, of weights 1 and 9, is their weighted mean .9 where
+    # nothing is clipped.
+    X = layout(np.zeros((2000, 1)))
+    y = np.tile([0.0, 1.0], 1000)
+    # On sparse rows the mean takes a hundredth of the steps for the intercept.
+    eta0 = 0.1 if name == "mean" and sp.issparse(X) else 0.001
+    est = MedianSGDRegressor(
+        gradient_estimator=name,
+        tau=np.inf,
+        momentum=momentum,
+        learning_rate="constant",
+        eta0=eta0,
+        average=20_000,
+        max_iter=40,
+        tol=None,
+        refine=False,
+        standardize=False,
+        random_state=0,
+    ).fit(X, y, sample_weight=np.where(y == 1, 9, 1))
+    assert_allclose(est.intercept_[0], 0.9, atol=0.01)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_refined_fit_keeps_the_zeros_of_the_l1_penalty(layout):
+    rng = np.random.default_rng(0)
+    X, w = rng.standard_normal((2000, 30)), np.zeros(30)
+    w[:5] = 3
+    y = X @ w + rng.standard_normal(2000)
+    clean = np.arange(2000) >= 300
+    lasso = Lasso(alpha=0.1).fit(X[clean], y[clean])
+    y[~clean] += 100
+    est = MedianSGDRegressor(penalty="l1", alpha=0.1, random_state=0).fit(layout(X), y)
+    assert_array_equal(est.coef_ != 0, lasso.coef_ != 0)
+    assert_allclose(est.coef_[:5], lasso.coef_[:5], rtol=0.1)
+
+
+def test_an_average_goes_on_when_its_start_changes():
+    X, y, _ = regression()
+    est = MedianSGDRegressor(average=1, random_state=0)
+    for start in range(0, 1000, 100):
+        est.set_params(average=1 if start < 500 else 7)
+        est.partial_fit(X[start : start + 100], y[start : start + 100])
+    reference = MedianSGDRegressor(average=1, random_state=0)
+    for start in range(0, 1000, 100):
+        reference.partial_fit(X[start : start + 100], y[start : start + 100])
+    assert_array_equal(est.coef_, reference.coef_)
+
+
+def stream_error(name, first, seed):
+    X, y, w = regression(n=2000, seed=seed)
+    est = MedianSGDRegressor(gradient_estimator=name, random_state=0)
+    for start in [0, *range(first, 60, 2), *range(max(first, 60), 2000, 50)]:
+        stop = first if start == 0 else start + (2 if start < 60 else 50)
+        est.partial_fit(100 * X[start:stop] + 1e3, y[start:stop])
+    return np.linalg.norm(100 * est.coef_ - w) / np.linalg.norm(w)
+
+
+@pytest.mark.parametrize("name", MEDIANS)
+@pytest.mark.parametrize("first", [1, 2, 3, 5])
+def test_a_stream_may_begin_with_few_rows(first, name):
+    assert max(stream_error(name, first, seed) for seed in range(5)) < 0.3
