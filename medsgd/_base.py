@@ -24,7 +24,7 @@ from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
 from medsgd._problem import Problem, as_columns
 from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
 from medsgd._state import State
-from medsgd._stopping import HeldOut, StoppingRule, held_out_mask
+from medsgd._stopping import HeldOut, StoppingRule, exact_share, held_out_mask
 from medsgd._training import Training
 
 MAX_INT = np.iinfo(np.int32).max
@@ -285,7 +285,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _validate(self, X, y, sample_weight, *, reset):
         """Check and convert the data; weights of 1 where None are given."""
         # Not that of coef_, which the user may have set.
-        dtype = [np.float64, np.float32] if reset else self._states[0].coef.dtype
+        dtype = [np.float64, np.float32] if reset else self._states[0].dtype
         X, y = validate_data(
             self,
             X,
@@ -338,10 +338,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         settings,
         *,
         validation_mask=None,
+        held_X=None,
         strata=None,
         stratum_factors=(1.0,),
     ):
-        """A problem ready for its first epoch in this call."""
+        """A problem ready for its first epoch in this call, and the rows held out."""
         rows = np.flatnonzero(sample_weight)
         # Losses of the bisquare, of which no sum is robust, settle like a median's.
         robust = self._robust or self.loss == "bisquare"
@@ -352,7 +353,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             if strata is not None:
                 weight = weight * np.asarray(stratum_factors)[strata[held]]
             held_out = HeldOut(
-                X[held],
+                held_X,
                 y[held],
                 weight,
                 classification=is_classifier(self),
@@ -368,13 +369,18 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 n_strata=len(stratum_factors),
                 scale_per_coordinate=self.gradient_estimator == "spp-l1",
                 average=float(self.average),
+                inverse_scale=self._units.inverse_scale if sparse.issparse(X) else None,
             ),
             units=self._units,
             rows=rows,
             seed=seed,
             robust=robust,
             rule=self._stopping_rule(
-                len(rows), settings, UPDATES_NO_CHANGE, robust=robust
+                len(rows),
+                settings,
+                UPDATES_NO_CHANGE,
+                robust=robust,
+                exact=exact_share(X.dtype),
             ),
             validation_mask=validation_mask,
             held_out=held_out,
@@ -431,9 +437,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return [
             replace(state)
             if state.sums is not None or np.array_equal(own, known)
-            else replace(
-                state, **_start(self._units, own[:-1], own[-1], state.coef.dtype)
-            )
+            else replace(state, **_start(self._units, own[:-1], own[-1], state.dtype))
             for state, own, known in zip(self._states, given, fitted, strict=True)
         ]
 
@@ -467,10 +471,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         self._units, self._first_rows = self._feature_units(X, sample_weight), None
         settings = self._settings(X)
         states = self._initial_states(X, y, sample_weight, coef_init, intercept_init)
-        problems = self._problems(X, y, sample_weight, states, settings)
         training = Training(self, X, y, metadata=metadata, context=context)
-        training.run(
-            problems,
+        problems = training.run_new(
+            self._problems(X, y, sample_weight, states, settings),
             settings,
             self._first_stage_epochs(),
             adaptive=self.learning_rate == "adaptive",
@@ -512,9 +515,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 # The first call was dense, so this much fits.
                 X = X.toarray()
         settings = self._settings(X)
-        problems = self._problems(X, y, sample_weight, states, settings)
         training = Training(self, X, y)
-        training.run(problems, settings, 1, adaptive=False)
+        problems = training.run_new(
+            self._problems(X, y, sample_weight, states, settings),
+            settings,
+            1,
+            adaptive=False,
+        )
         self._set_fitted(
             problems, settings, training.n_epochs, t=1.0 if first else self.t_
         )
@@ -559,7 +566,7 @@ def _start(units, coef, intercept, dtype):
 def _solutions(states, units):
     """Coefficients and intercepts in the user's units, a row a state."""
     solutions = [units.to_user(*state.solution()) for state in states]
-    dtype = states[0].coef.dtype
+    dtype = states[0].dtype
     return (
         np.array([coef for coef, _ in solutions], dtype=dtype),
         np.array([intercept for _, intercept in solutions], dtype=dtype),

@@ -1,5 +1,6 @@
 """Robust linear classification by stochastic gradient descent."""
 
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -276,6 +277,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         return {"coef_": coef}
 
     def _problems(self, X, y, sample_weight, states, settings):
+        """What makes the problem of each class against the rest."""
         class_weight = compute_class_weight(
             self.class_weight, classes=self.classes_, y=y
         )
@@ -295,16 +297,20 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
                 random_state.randint(1, MAX_INT)
                 seeds.append(random_state.randint(MAX_INT))
             problems = [(i, 1.0, weight) for i, weight in enumerate(class_weight)]
+        held_X = None if validation_mask is None else X[validation_mask]
         return [
-            self._binary_problem(
+            partial(
+                self._binary_problem,
                 X,
-                y == self.classes_[i],
+                y,
+                self.classes_[i],
                 sample_weight,
                 (negative, positive),
                 state,
                 seed,
                 settings,
-                validation_mask,
+                validation_mask=validation_mask,
+                held_X=held_X,
             )
             for (i, negative, positive), state, seed in zip(
                 problems, states, seeds, strict=True
@@ -314,15 +320,17 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     def _binary_problem(
         self,
         X,
-        is_positive,
+        y,
+        label,
         sample_weight,
         factors,
         state,
         seed,
         settings,
-        validation_mask,
+        **held_out,
     ):
         """One class against the rest; ``factors``: weights of rest and class."""
+        is_positive = y == label
         y = np.where(is_positive, 1, -1).astype(X.dtype)
         if self._n_strata() == 1:
             factor = np.where(is_positive, factors[1], factors[0])
@@ -334,7 +342,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
                 state,
                 seed,
                 settings,
-                validation_mask=validation_mask,
+                **held_out,
             )
         return self._problem(
             X,
@@ -343,7 +351,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             state,
             seed,
             settings,
-            validation_mask=validation_mask,
+            **held_out,
             strata=is_positive.view(np.uint8),
             stratum_factors=factors,
         )

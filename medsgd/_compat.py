@@ -15,3 +15,8 @@ __all__ = [
     "_check_sample_weight",
     "_fit_context",
 ]
+
+
+def has_callbacks(context):
+    """Whether anybody listens to the tasks of a callback context."""
+    return bool(context._callbacks)

@@ -3,15 +3,15 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import sparse
 
 from medsgd._core import dense
 from medsgd._core import sparse as csr
+from medsgd._core.medians import weighted_median
 from medsgd._core.order import group, shuffle
 from medsgd._scales import start_scales
 from medsgd._standardize import FeatureUnits
 from medsgd._state import State
-from medsgd._stopping import HeldOut, StoppingRule, median_loss, penalty
+from medsgd._stopping import HeldOut, StoppingRule, penalty
 
 SMALLEST_ADAPTIVE_ETA = 1e-6
 # Where scikit-learn folds the factor of the decay into the coefficients.
@@ -54,6 +54,8 @@ class Problem:
         Iterations so far in this call.
     stopped : bool
         Whether the stopping rule has ended the fit.
+    scales_set : bool
+        Whether all running scales have started.
     """
 
     y: np.ndarray
@@ -74,6 +76,7 @@ class Problem:
     objective: float = np.inf
     n_iterations: int = 0
     stopped: bool = False
+    scales_set: bool = False
 
     def __post_init__(self):
         self.losses = np.zeros(len(self.y))
@@ -87,12 +90,19 @@ class Problem:
             frequency = self.state.stratum_weight / self.state.stratum_weight.sum()
             self.state.shares = frequency * self.stratum_factors
             self.loss_weight = self.sample_weight * self.stratum_factors[self.strata]
+        if np.all(self.loss_weight[rows] == self.loss_weight[rows[:1]]):
+            self.loss_weight = None
 
     def training_rows(self):
         """Samples of the next pass, in order."""
         if self.validation_mask is None:
             return self.rows
         return self.rows[~self.validation_mask[self.rows]]
+
+    def release(self):
+        """Let go of the samples."""
+        self.y = self.sample_weight = self.loss_weight = self.strata = None
+        self.rows = self.losses = self.held_out = None
 
     def next_stage(self, state, rows):
         """The same problem for a refinement, going on from this one."""
@@ -105,6 +115,7 @@ class Problem:
             robust=True,
             averages_stall=True,
             stopped=False,
+            scales_set=False,
         )
 
     def run_epoch(self, settings, X, *, shuffled):
@@ -127,28 +138,26 @@ class Problem:
         else:
             iterations = group(rows, self.strata, len(self.stratum_factors), size)
         self.n_iterations += len(iterations)
-        start_scales(
-            settings,
-            state,
-            self.units,
-            X,
-            self.y,
-            self.sample_weight,
-            self.strata,
-            iterations,
-        )
+        if not self.scales_set:
+            self.scales_set = start_scales(
+                settings,
+                state,
+                self.units,
+                X,
+                self.y,
+                self.sample_weight,
+                self.strata,
+                iterations,
+            )
 
-        if sparse.issparse(X):
-            data = (X.data, X.indices, X.indptr)
-            run_pass = csr.run_pass
+        if state.records is not None:
+            run_pass, data = csr.run_pass, (X.data, X.indices, X.indptr)
         else:
-            data = (X,)
             run_pass = dense.run_pass
+            data = (self.units.center, self.units.inverse_scale, X)
         objective, n_residuals, n_clipped = run_pass(
             settings,
             state,
-            self.units.center,
-            self.units.inverse_scale,
             *data,
             self.y,
             self.sample_weight,
@@ -158,8 +167,7 @@ class Problem:
         )
         if state.decay < SMALLEST_DECAY:
             state.decay = 1.0
-        coef, intercept = state.solution()
-        if not (np.isfinite(state.intercept + intercept) and np.isfinite(coef).all()):
+        if not state.is_finite():
             raise ValueError(
                 "Floating-point under-/overflow occurred at epoch"
                 f" #{len(self.curve) + 1}. Scaling input data with StandardScaler or"
@@ -169,15 +177,17 @@ class Problem:
         if self.robust:
             objective = self.median_objective(settings, self.losses[rows])
         elif settings.tracks_location:
-            objective += penalty(settings, state.coef)
+            objective += penalty(settings, state)
         self.objective = objective
         self.curve.append(self.statistic(settings, objective))
         self.clip_curve.append(n_clipped / n_residuals if n_residuals else 0.0)
 
     def median_objective(self, settings, losses):
         """Median of the losses of the training rows, plus the penalty."""
-        weight = self.loss_weight[self.training_rows()]
-        return median_loss(losses, weight) + penalty(settings, self.state.coef)
+        weight = self.loss_weight
+        if weight is not None:
+            weight = weight[self.training_rows()]
+        return weighted_median(losses, weight) + penalty(settings, self.state)
 
     def statistic(self, settings, objective):
         """What the stopping rule watches."""

@@ -7,11 +7,12 @@ Annals of Statistics 1987. The median stage takes the place of the initial estim
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from medsgd._base import OVERSHOOT, UPDATES_NO_CHANGE
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._scales import residual_scale, starting_scale, weighted_median
-from medsgd._stopping import EXACT
+from medsgd._stopping import exact_share
 
 # Beaton and Tukey 1974: 95% efficient where the noise is normal.
 BISQUARE = 4.685
@@ -83,7 +84,7 @@ def _at_solution(state, solved):
     coef, intercept = solved.solution()
     return replace(
         state,
-        coef=coef.astype(state.coef.dtype),
+        coef=coef.astype(state.dtype),
         intercept=intercept,
         sums=None,
         sum_scale=0.0,
@@ -122,10 +123,17 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
         average=1.0,
     )
     problem.state = replace(state, residual_scale=scale, t=first).prepared(
-        settings, n_strata=1, scale_per_coordinate=False, average=1.0
+        settings,
+        n_strata=1,
+        scale_per_coordinate=False,
+        average=1.0,
+        inverse_scale=(
+            problem.units.inverse_scale if sparse.issparse(training.X) else None
+        ),
     )
     losses, _ = settings.evaluate(y, prediction, scale)
     objective = problem.median_objective(settings, losses)
+    exact = exact_share(training.X.dtype)
     spread = starting_scale(y - weighted_median(y, weight), weight)
     problem.rule = estimator._stopping_rule(
         len(rows),
@@ -133,7 +141,8 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
         step.n_updates,
         robust=True,
         best=problem.statistic(settings, objective),
-        floor=EXACT * spread**2,
+        exact=exact,
+        floor=exact * spread**2,
     )
     training.run([problem], settings, max_epochs, adaptive=False)
     if settings.l1_ratio > 0:

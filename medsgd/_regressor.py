@@ -1,5 +1,6 @@
 """Robust linear regression by stochastic gradient descent."""
 
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -311,6 +312,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self.outliers_ = np.abs(residual) > OUTLIER * self.scale_
 
     def _problems(self, X, y, sample_weight, states, settings):
+        """What makes the problem, in a list."""
         rows = np.flatnonzero(sample_weight)
         validation_mask = self._validation_mask(y, rows)
         random_state = check_random_state(self.random_state)
@@ -318,7 +320,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         # scikit-learn draws once more: the same random_state goes on in the same way.
         random_state.randint(1, MAX_INT)
         return [
-            self._problem(
+            partial(
+                self._problem,
                 X,
                 y,
                 sample_weight,
@@ -326,6 +329,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
                 seed,
                 settings,
                 validation_mask=validation_mask,
+                held_X=None if validation_mask is None else X[validation_mask],
             )
         ]
 

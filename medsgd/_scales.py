@@ -51,7 +51,8 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
     """Set scales not yet set, from the first samples of a pass.
 
     Each stratum's scale becomes the median size of g - m over its first samples, the
-    scale of the residuals that of the first samples of all.
+    scale of the residuals that of the first samples of all. Returned is whether all are
+    set.
     """
     batches = iterations.reshape(-1, settings.batch_size)
     few = max(1, N_SAMPLES // settings.batch_size)
@@ -86,6 +87,10 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
                 state.scale[k] = np.median(size) if len(size) else 0
             else:
                 state.scale[k] = _coordinate_scales(features, intercept)
+    return bool(
+        (state.residual_scale > 0 or not settings.tracks_residuals)
+        and (settings.c_tau == 0 or state.scale.any(axis=1).all())
+    )
 
 
 def _predict(state, features):

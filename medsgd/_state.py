@@ -1,9 +1,12 @@
 """What a pass over the data changes: plain arrays and numbers."""
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from medsgd._core.sparse import layout
 
 
 @dataclass
@@ -37,12 +40,21 @@ class State:
     norms : tuple of two floats
         Squared l2 and l1 norm of the coefficients that the last step touched, before
         the L1 penalty: what scikit-learn takes for the penalty term of the mean.
+    squared_norm, l1_norm : float
+        Those of the coefficients after a pass.
     decay : float
         Factor by which the L2 penalty has shrunk the coefficients in this call.
     t : float
         Number of the next iteration, from 1.
     eta : float
         Step size, where the schedule does not depend on t.
+    dtype : dtype
+        That of the data, and of the arrays but in records.
+    records : ndarray of shape (n_features + 1, n_columns) or None
+        Where passes go over sparse rows: the arrays, which are views of it, side by
+        side by coordinate. The last row is the intercept's, for the location.
+    members : list of ndarray of intp
+        The coordinates of each stratum's location that are not 0, in a random order.
     """
 
     coef: np.ndarray
@@ -60,19 +72,35 @@ class State:
     paid_penalty: np.ndarray = field(default_factory=lambda: np.empty(0))
     owed_penalty: float = 0.0
     norms: tuple[float, float] = (0.0, 0.0)
+    squared_norm: float = 0.0
+    l1_norm: float = 0.0
     decay: float = 1.0
     t: float = 1.0
     eta: float = 0.0
+    dtype: np.dtype | None = None
+    records: np.ndarray | None = None
+    members: list = field(default_factory=list)
 
-    def prepared(self, settings, *, n_strata, scale_per_coordinate, average):
+    def __post_init__(self):
+        if self.dtype is None:
+            self.dtype = self.coef.dtype
+
+    def __getstate__(self):
+        # A copy of each view is enough.
+        return vars(self) | {"records": None, "members": []}
+
+    def prepared(
+        self, settings, *, n_strata, scale_per_coordinate, average, inverse_scale=None
+    ):
         """Copy for one call of fit or partial_fit, with arrays that fit the settings.
 
         What an estimator with other parameters has tracked is forgotten; the L1 penalty
         and the step size start anew with each call, as in scikit-learn. ``average`` is
-        the first iteration to average, 0 for none.
+        the first iteration to average, 0 for none. With ``inverse_scale``, that of the
+        features, it is ready for passes over sparse rows.
         """
         state = copy.copy(self)
-        n_features, dtype = self.coef.size, self.coef.dtype
+        n_features, dtype = self.coef.size, self.dtype
         n_columns = n_features + 1
 
         def kept(array, shape):
@@ -80,7 +108,8 @@ class State:
                 return array.astype(dtype)
             return np.zeros(shape, dtype=dtype)
 
-        state.coef = self.coef.copy()
+        state.records = None
+        state.coef = self.coef.astype(dtype)
         state.location = kept(
             self.location, (n_strata, n_columns if settings.tracks_location else 0)
         )
@@ -103,21 +132,50 @@ class State:
             state.average_intercept = self.intercept if self.t > average else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
-        state.norms = (float(self.coef @ self.coef), float(np.abs(self.coef).sum()))
+        coef = self.coef.astype(np.float64)
+        state.squared_norm, state.l1_norm = float(coef @ coef), float(abs(coef).sum())
+        state.norms = state.squared_norm, state.l1_norm
         state.decay = 1.0
         state.eta = settings.eta0
+        if inverse_scale is not None:
+            state._lay_side_by_side(settings, inverse_scale)
         return state
+
+    def _lay_side_by_side(self, settings, inverse_scale):
+        """Make the arrays views of records."""
+        n_strata = len(self.location)
+        columns, width = layout(settings, n_strata, self.sums is not None)
+        records = np.zeros((self.coef.size + 1, width))
+        records[:-1, 0] = self.coef
+        self.coef = records[:-1, 0]
+        if columns["inverse_scale"]:
+            records[:-1, columns["inverse_scale"]] = inverse_scale
+        for name in ("paid_penalty", "sums"):
+            if column := columns[name]:
+                records[:-1, column] = getattr(self, name)
+                setattr(self, name, records[:-1, column])
+        for name in ("location", "scale"):
+            if column := columns[name]:
+                view = records[:, column : column + n_strata].T
+                view[:] = getattr(self, name)
+                setattr(self, name, view)
+            else:
+                setattr(self, name, getattr(self, name).astype(np.float64))
+        self.members = [np.flatnonzero(m[:-1]) for m in self.location]
+        for k, members in enumerate(self.members):
+            records[members, columns["generation"] + k] = 1
+        self.records = records
 
     def restart_average(self):
         """Average from the next iteration on."""
-        self.sums = np.zeros_like(self.coef)
+        self.sums[:] = 0
         self.sum_scale = self.average_intercept = self.n_averaged = 0.0
 
     def change_units(self, old, new):
         """Go on in other units of the features; what was tracked starts anew."""
         if not (old.applied or new.applied):
             return
-        dtype = self.coef.dtype
+        dtype = self.dtype
         if self.sums is not None and self.n_averaged > 0:
             coef, intercept = new.from_user(*old.to_user(*self.solution()))
             self.sums = (self.n_averaged * coef).astype(dtype)
@@ -125,6 +183,13 @@ class State:
         coef, intercept = new.from_user(*old.to_user(self.coef, self.intercept))
         self.coef, self.intercept = coef.astype(dtype), float(intercept)
         self.location, self.scale = np.empty((0, 0)), np.empty((0, 0))
+
+    def is_finite(self):
+        """Whether a pass has left only finite parameters."""
+        total = self.l1_norm + self.intercept + self.average_intercept
+        return math.isfinite(total) and (
+            self.sums is None or bool(np.isfinite(self.sums).all())
+        )
 
     def solution(self):
         """Coefficients and intercept: averaged once averaging has begun."""

@@ -3,9 +3,12 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 
-from medsgd._scales import weighted_median
+from medsgd._core.medians import weighted_median
 
-EXACT = np.finfo(np.float64).eps
+
+def exact_share(dtype):
+    """What an exact fit leaves of a loss, by the rounding of data and coefficients."""
+    return max(np.finfo(np.float64).eps, (32 * np.finfo(dtype).eps) ** 2)
 
 
 class StoppingRule:
@@ -24,14 +27,19 @@ class StoppingRule:
         The statistic to improve on.
     floor : float or None
         A relative statistic this small is that of an exact fit, where relative progress
-        need not end; by default rounding's share of the first statistic.
+        need not end; by default ``exact`` times the first statistic.
+    exact : float
+        See ``exact_share``.
     """
 
-    def __init__(self, tol, n_iter_no_change, *, relative, best=np.inf, floor=None):
+    def __init__(
+        self, tol, n_iter_no_change, *, relative, exact, best=np.inf, floor=None
+    ):
         self.tol = tol
         self.n_iter_no_change = n_iter_no_change
         self.relative = relative
         self.best = best
+        self.exact = exact
         self.floor = floor
         self.n_stalled = 0
 
@@ -41,7 +49,7 @@ class StoppingRule:
             return False
         if self.relative:
             if self.floor is None:
-                self.floor = EXACT * statistic
+                self.floor = self.exact * statistic
             progress = statistic < self.best * (1 - self.tol)
         else:
             progress = not statistic > self.best - self.tol
@@ -51,20 +59,11 @@ class StoppingRule:
         return exact or self.n_stalled >= self.n_iter_no_change
 
 
-def median_loss(losses, sample_weight):
-    """Weighted median of losses; those beyond the largest float count as infinite."""
-    if len(losses) == 0:  # class weights of 0 can leave no sample
-        return 0.0
-    losses = np.nan_to_num(losses, nan=np.inf, posinf=np.inf)
-    return float(weighted_median(losses, sample_weight))
-
-
-def penalty(settings, coef):
+def penalty(settings, state):
     """The penalty term of the objective."""
-    coef = coef.astype(np.float64, copy=False)
     return settings.penalty_factor * (
-        (1 - settings.l1_ratio) * 0.5 * (coef @ coef)
-        + settings.l1_ratio * np.abs(coef).sum()
+        (1 - settings.l1_ratio) * 0.5 * state.squared_norm
+        + settings.l1_ratio * state.l1_norm
     )
 
 
@@ -115,7 +114,7 @@ class HeldOut:
         prediction = np.asarray(self.X @ coef + intercept, dtype=np.float64)
         if self.robust:
             losses, _ = settings.evaluate(self.y, prediction, state.residual_scale)
-            return median_loss(losses, self.sample_weight)
+            return weighted_median(losses, self.sample_weight)
         if self.classification:
             label = np.where(prediction > 0, 1, -1)
             return 1 - accuracy_score(self.y, label, sample_weight=self.sample_weight)

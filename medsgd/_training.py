@@ -1,11 +1,14 @@
 """The epochs of one call of fit or partial_fit."""
 
+import copy
 import time
 from contextlib import nullcontext
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
+
+from medsgd._compat import has_callbacks
 
 
 class Training:
@@ -23,11 +26,42 @@ class Training:
 
     def __init__(self, estimator, X, y, *, metadata=None, context=None):
         self.estimator, self.X, self.y = estimator, X, y
-        self.metadata, self.context = metadata, context
+        self.metadata = metadata
+        self.context = context if context and has_callbacks(context) else None
         self.start = time.perf_counter()
         self.n_epochs = 0
         self.converged = True
         self.interrupted = False
+
+    def run_new(self, makers, settings, max_epochs, *, adaptive):
+        """Make problems and run them; what has a size of n_samples is let go.
+
+        Several problems run one after the other, or as many at a time as there are
+        jobs, so that the memory for them does not grow with their number. Where
+        somebody watches the epochs they run side by side.
+        """
+        if len(makers) == 1 or self.context is not None or self.estimator.verbose:
+            problems = [make() for make in makers]
+            self.run(problems, settings, max_epochs, adaptive=adaptive)
+            return problems
+
+        def run_one(make):
+            training, problem = copy.copy(self), make()
+            training.run([problem], settings, max_epochs, adaptive=adaptive)
+            problem.release()
+            return training, problem
+
+        n_jobs = self.estimator.n_jobs
+        if effective_n_jobs(n_jobs) == 1:
+            results = [run_one(make) for make in makers]
+        else:
+            results = Parallel(n_jobs=n_jobs, require="sharedmem")(
+                delayed(run_one)(make) for make in makers
+            )
+        trainings, problems = zip(*results, strict=True)
+        self.n_epochs = max(training.n_epochs for training in trainings)
+        self.converged = all(training.converged for training in trainings)
+        return list(problems)
 
     def run(self, problems, settings, max_epochs, *, adaptive):
         """Epochs until every problem has stopped, or ``max_epochs``."""

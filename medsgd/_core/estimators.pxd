@@ -1,105 +1,119 @@
 """The middle box: from an iteration's gradients to the location that they track."""
 
 from cython cimport floating
-from libc.math cimport INFINITY, exp, sqrt
+from libc.math cimport INFINITY, sqrt
 
 from medsgd._core.medians cimport Gradients, location_of
 from medsgd._core.settings cimport SPP_L1, SPP_L2, Settings
-from medsgd._core.spp cimport Clipping, l2_factor, step_share, tracking_rate
+from medsgd._core.spp cimport (
+    Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
+)
 from medsgd._core.vector cimport follow, spp_l1, squared_distance
+
+
+cdef struct Location:
+    # The location that an iteration leaves, times a row; the step is to be multiplied
+    # by step_weight.
+    double scale
+    double intercept
+    double step_weight
+
+
+cdef struct Memory:
+    # Of a stratum: number of updates of its scale; |m|^2, features only.
+    double n_updates
+    double squared_norm
+
+
+cdef inline double distance(
+    const floating* x, const Gradients* g, Py_ssize_t i, Py_ssize_t d,
+    const floating* m, const Memory* memory,
+) noexcept nogil:
+    """|g_i - m|, by the inner products that are known unless they cancel."""
+    cdef double gap = g.intercept[i] - m[d], scale = g.scale[i], total, squared
+    if g.has_inner:
+        total = scale * scale * g.squared_norm[i] + memory.squared_norm
+        squared = total - 2 * scale * g.inner
+        if squared >= 0.01 * total:  # else too many digits have cancelled
+            return sqrt(squared + gap * gap)
+    return sqrt(squared_distance(scale, x, m, d) + gap * gap)
 
 
 cdef inline double follow_l2(
     Settings cfg, const floating* x, const Gradients* g, Py_ssize_t i, Py_ssize_t d,
-    floating* m, floating* s, double* n_updates, Clipping* clipping,
+    floating* m, floating* s, Memory* memory, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
-    cdef double scale = g.scale[i], intercept = g.intercept[i]
-    cdef double residual, factor, running_scale = s[0]
-    residual = sqrt(
-        squared_distance(scale, x, m, d) + (intercept - m[d]) * (intercept - m[d])
-    )
+    cdef double factor, running_scale = s[0]
     factor = l2_factor(
-        cfg, residual, g.sample_weight[i], g.weight[i], &running_scale, n_updates,
-        clipping,
+        cfg, distance(x, g, i, d, m, memory), g.sample_weight[i], g.weight[i],
+        &running_scale, &memory.n_updates, rate, clipping,
     )
     s[0] = <floating>running_scale
     if factor > 0:
-        follow(factor, scale, x, m, d)
+        memory.squared_norm = follow(factor, g.scale[i], x, m, d)
         if factor == 1:
-            m[d] = <floating>intercept
+            m[d] = <floating>g.intercept[i]
         else:
-            m[d] += <floating>(factor * (intercept - m[d]))
+            m[d] += <floating>(factor * (g.intercept[i] - m[d]))
     return factor
 
 
 cdef inline void follow_l1(
     Settings cfg, const floating* x, const Gradients* g, Py_ssize_t i, Py_ssize_t d,
-    floating* m, floating* s, double* n_updates, Clipping* clipping,
+    floating* m, floating* s, Memory* memory, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l1 norm, the intercept as one more coordinate."""
     cdef double weight = g.weight[i], keep = step_share(cfg, g.sample_weight[i])
-    cdef double rate, up, down
     cdef floating one = 1
-    cdef Py_ssize_t j, n_seen = 0
-    n_updates[0] += 1
-    rate = tracking_rate(n_updates[0], g.sample_weight[i])
-    up, down = exp(0.5 * rate), exp(-0.5 * rate)
-    for j in range(d):
-        n_seen += x[j] != 0
-    clipping.n_residuals += n_seen
-    clipping.n_clipped += spp_l1(
-        keep, cfg.tau * weight, cfg.c_tau * weight, up, down,
+    memory.n_updates += 1
+    set_rate(rate, tracking_rate(memory.n_updates, g.sample_weight[i]))
+    spp_l1(
+        keep, cfg.tau * weight, cfg.c_tau * weight, rate.factor[1], rate.factor[0],
         g.scale[i], x, m, s if cfg.c_tau > 0 else NULL, d,
+        &clipping.n_residuals, &clipping.n_clipped,
     )
     if cfg.fit_intercept:
-        clipping.n_residuals += 1
-        clipping.n_clipped += spp_l1(
-            keep, cfg.tau * weight, cfg.c_tau * weight, up, down,
+        spp_l1(
+            keep, cfg.tau * weight, cfg.c_tau * weight, rate.factor[1], rate.factor[0],
             g.intercept[i], &one, &m[d], &s[d] if cfg.c_tau > 0 else NULL, 1,
+            &clipping.n_residuals, &clipping.n_clipped,
         )
 
 
-cdef inline void estimate(
+cdef inline const floating* estimate(
     Settings cfg, const floating** x, const Gradients* g, double total_weight,
-    Py_ssize_t d, floating* m, floating* s, double* n_updates,
-    floating* room, floating* scratch, Clipping* clipping,
-    double* step_weight, double* result_scale, const floating** result_x,
-    double* result_intercept,
+    Py_ssize_t d, floating* m, floating* s, Memory* memory, Rate* rate,
+    floating* out, floating* room, Clipping* clipping, Location* result,
 ) noexcept nogil:
     """Bring the location m up to date with the gradients of one iteration.
 
     A median of all gradients is not scaled by the weight of the last ones: there it
     multiplies the step. An average is of gradients times their weights.
 
-    The location is returned as (scale * x, intercept). Where it is a gradient, that is
-    the gradient's own scalar and row: nothing is rounded, and without memory
-    (cfg.tracks_location false) m is not needed.
+    The location is returned as a scalar, in ``result``, times a row. Where it is a
+    gradient, that is the gradient's own scalar and row: nothing is rounded, and without
+    memory (cfg.tracks_location false) m is not needed.
     """
     cdef Py_ssize_t i, last = g.n - 1
     cdef double factor = 1
+    cdef const floating* row = x[last]
     cdef bint proximal = (
         cfg.gradient_estimator == SPP_L1 or cfg.gradient_estimator == SPP_L2
     )
-    step_weight[0] = total_weight
+    result.step_weight = total_weight
+    result.scale, result.intercept = g.scale[last], g.intercept[last]
     if proximal and cfg.tau < INFINITY:
         for i in range(g.n):
             if cfg.gradient_estimator == SPP_L2:
-                factor = follow_l2(cfg, x[i], g, i, d, m, s, n_updates, clipping)
+                factor = follow_l2(cfg, x[i], g, i, d, m, s, memory, rate, clipping)
             else:
                 factor = 0
-                follow_l1(cfg, x[i], g, i, d, m, s, n_updates, clipping)
-        result_scale[0], result_x[0] = g.scale[last], x[last]
-        result_intercept[0] = g.intercept[last]
+                follow_l1(cfg, x[i], g, i, d, m, s, memory, rate, clipping)
     else:
-        if proximal or g.n == 1:
-            result_scale[0], result_x[0] = g.scale[last], x[last]
-            result_intercept[0] = g.intercept[last]
-        else:
-            result_intercept[0] = location_of(
-                cfg.gradient_estimator, x, g, d, room, scratch
-            )
-            result_scale[0], result_x[0] = 1, room
+        if not proximal and g.n > 1:
+            result.intercept = location_of(cfg.gradient_estimator, x, g, d, out, room)
+            result.scale, row = 1, out
         if cfg.tracks_location:
             factor = 1 - cfg.momentum
             if proximal:
@@ -109,12 +123,13 @@ cdef inline void estimate(
                     m[d] += <floating>(
                         factor * (g.sample_weight[i] * g.intercept[i] - m[d])
                     )
-            result_scale[0] *= total_weight
-            result_intercept[0] *= total_weight
-            step_weight[0] = 1
-            follow(factor, result_scale[0], result_x[0], m, d)
-            m[d] += <floating>(factor * (result_intercept[0] - m[d]))
+            result.scale *= total_weight
+            result.intercept *= total_weight
+            result.step_weight = 1
+            follow(factor, result.scale, row, m, d)
+            m[d] += <floating>(factor * (result.intercept - m[d]))
             if factor == 1:
-                m[d] = <floating>result_intercept[0]
+                m[d] = <floating>result.intercept
     if factor < 1:
-        result_scale[0], result_x[0], result_intercept[0] = 1, m, m[d]
+        result.scale, result.intercept, row = 1, m[d], m
+    return row

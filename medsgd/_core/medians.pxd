@@ -11,18 +11,16 @@ cdef struct Gradients:
     double* intercept
     double* sample_weight
     double* weight  # of its term in the median: sample weight times leverage weight
-    # Of n * (n + 4) doubles: room for the functions below.
-    double* work
+    double* squared_norm  # of x_i, where has_norms
+    bint has_norms
+    # x_0 . m of an only gradient, where has_inner.
+    double inner
+    bint has_inner
+    double* work  # of n * (n + 5) doubles: room for the functions below
+
+cdef double[::1] gradients_of(Gradients* g, Py_ssize_t n)
 
 cdef double location_of(
     GradientEstimator estimator, const floating** x, const Gradients* g,
-    Py_ssize_t n_features, floating* out, floating* scratch,
-) noexcept nogil
-
-cdef double weighted_median(
-    double* values, const double* weights, double* sorted_weights, Py_ssize_t n
-) noexcept nogil
-
-cdef void geometric_median_weights(
-    double* gram, const double* weights, double* distance, double* share, Py_ssize_t n
+    Py_ssize_t n_features, floating* out, floating* room,
 ) noexcept nogil

@@ -1,116 +1,98 @@
 """Medians of a few vectors, each given as a scalar times a row."""
 
 from cython cimport floating
-from libc.math cimport fabs, isfinite, sqrt
-from libc.string cimport memset
+from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from medsgd._core.settings cimport COORD_MEDIAN, GEOMETRIC_MEDIAN, GradientEstimator
-from medsgd._core.vector cimport MEDIAN_BLOCK, axpy, coordinate_median, dot
+from medsgd._core.vector cimport MEDIAN_ROOM, axpy, coordinate_median, dot, f64
 
 
 # Relative difference of sums of distances that rounding in float32 explains.
 cdef double TIE = 1e-6
+# Weiszfeld's steps end where no share moves more than this, or after so many.
+cdef double TOLERANCE = 1e-6
+cdef Py_ssize_t MOST_STEPS = 100
 
 
-cdef double weighted_median(
-    double* values, const double* weights, double* sorted_weights, Py_ssize_t n
-) noexcept nogil:
-    """Median of values (sorted in place) each counted ``weight`` times.
-
-    As with copies of the values, the mean of two where half of the weight lies on
-    either side.
-    """
-    cdef Py_ssize_t i, j
-    cdef double value, weight, total = 0, below = 0
-    for i in range(n):
-        value, weight = values[i], weights[i]
-        total += weight
-        j = i
-        while j > 0 and values[j - 1] > value:
-            values[j], sorted_weights[j] = values[j - 1], sorted_weights[j - 1]
-            j -= 1
-        values[j], sorted_weights[j] = value, weight
-    for i in range(n):
-        below += sorted_weights[i]
-        if below > 0.5 * total:
-            return values[i]
-        if below == 0.5 * total and i + 1 < n:
-            j = i + 1
-            while j + 1 < n and sorted_weights[j] == 0:
-                j += 1
-            value = 0.5 * values[i] + 0.5 * values[j]
-            return value if value == value else 0  # of -inf and +inf
-    return values[n - 1]
-
-
-cdef inline double squared_gap(
-    const double* gram, Py_ssize_t i, Py_ssize_t j, Py_ssize_t n
-) noexcept nogil:
-    """Squared distance of two points from their inner products."""
-    return max(0.0, gram[i * n + i] - 2 * gram[i * n + j] + gram[j * n + j])
+cdef double[::1] gradients_of(Gradients* g, Py_ssize_t n):
+    """Point g to room for n gradients; valid as long as what is returned."""
+    cdef double[::1] memory = np.zeros(n * (n + 10))
+    cdef double* start = &memory[0]
+    g.n, g.inner = n, 0
+    g.has_norms = g.has_inner = False
+    g.scale, g.intercept = start, start + n
+    g.sample_weight, g.weight = start + 2 * n, start + 3 * n
+    g.squared_norm, g.work = start + 4 * n, start + 5 * n
+    return memory
 
 
 cdef void geometric_median_weights(
-    double* gram, const double* weights, double* distance, double* share, Py_ssize_t n
+    double* gram, double* weight, double* distance, double* share, Py_ssize_t n
 ) noexcept nogil:
     """Coefficients of the geometric median as a convex combination of the points.
 
     Weiszfeld's iteration, safeguarded after Vardi and Zhang, "The multivariate
     L1-median and associated data depth", PNAS 2000: it starts from the best of the
     points, which either is the median or is left for good. ``gram`` holds the inner
-    products of the points; points at infinity are left out.
+    products of the points, and has room for 2 n more numbers. Points at infinity are
+    left out.
     """
-    cdef Py_ssize_t i, j, _, best = -1
-    cdef double total, pull, rest, size, norm, inner, moved
+    cdef Py_ssize_t i, j, step, best = -1
+    cdef double total, pull, rest, size, norm, inner, moved, gap, change, along
+    cdef double squared, last_squared, further = 0
+    cdef bint growing, outside
+    cdef double* last = gram + n * n
+    cdef double* last_change = last + n
     memset(share, 0, n * sizeof(double))
+    for i in range(n):
+        if not isfinite(gram[i * n + i]):
+            weight[i] = 0
+            for j in range(n):
+                gram[i * n + j] = gram[j * n + i] = 0
 
     for j in range(n):
-        if not isfinite(gram[j * n + j]):
-            continue
-        if best < 0:
-            best = j
+        if weight[j] == 0:
             continue
         # Differences of distances, not of their sums, which one point can dominate.
         total = size = 0
         for i in range(n):
-            norm = sqrt(squared_gap(gram, i, j, n))
-            norm += sqrt(squared_gap(gram, i, best, n))
-            if isfinite(gram[i * n + i]) and norm > 0:
-                moved = weights[i] / norm * (
+            gap = sqrt(max(
+                0.0, gram[i * n + i] - 2 * gram[i * n + j] + gram[j * n + j]
+            ))
+            if best >= 0 and gap + distance[i] > 0:
+                moved = weight[i] / (gap + distance[i]) * (
                     gram[j * n + j] - gram[best * n + best]
                     - 2 * (gram[i * n + j] - gram[i * n + best])
                 )
                 total += moved
                 size += fabs(moved)
+            share[i] = gap
         # Of several medians (points on a line) the same one whatever the rounding.
-        if total < -TIE * size:
+        if best < 0 or total < -TIE * size:
             best = j
+            for i in range(n):
+                distance[i] = share[i]
+    memset(share, 0, n * sizeof(double))
     if best < 0:
         return
 
     # The pull of the other points on the best one, against its own weight.
-    rest = 0
-    total = 0
+    rest = total = pull = norm = 0
     for i in range(n):
-        distance[i] = sqrt(squared_gap(gram, i, best, n))
-        if not isfinite(distance[i]):
-            share[i] = 0
-        elif distance[i] <= 1e-14 * sqrt(gram[best * n + best]):
-            share[i] = 0
-            rest += weights[i]
-        else:
-            share[i] = weights[i] / distance[i]
+        if distance[i] <= 1e-14 * sqrt(gram[best * n + best]):
+            rest += weight[i]
+        elif isfinite(distance[i]):
+            share[i] = weight[i] / distance[i]
             total += share[i]
-    pull = 0
     for i in range(n):
+        inner = 0
         for j in range(n):
-            if share[i] > 0 and share[j] > 0:
-                pull += share[i] * share[j] * (
-                    gram[i * n + j] - gram[i * n + best] - gram[j * n + best]
-                    + gram[best * n + best]
-                )
+            inner += share[j] * gram[i * n + j]
+        pull += share[i] * (inner - 2 * total * gram[i * n + best])
+    pull += total * total * gram[best * n + best]
     pull = sqrt(max(0.0, pull))
     if pull <= rest * (1 + TIE) or total == 0:
         memset(share, 0, n * sizeof(double))
@@ -120,71 +102,88 @@ cdef void geometric_median_weights(
         share[i] *= (1 - rest / pull) / total
     share[best] += rest / pull
 
-    for _ in range(1000):
+    # Where the steps shrink, Anderson's acceleration of depth 1 halves their number
+    # ("Iterative procedures for nonlinear integral equations", J. ACM 1965); where they
+    # grow, on the way from the point left, they are doubled. Shares stay positive.
+    for step in range(MOST_STEPS):
         norm = 0
         for i in range(n):
-            if share[i] > 0:
-                for j in range(n):
-                    if share[j] > 0:
-                        norm += share[i] * share[j] * gram[i * n + j]
-        total = 0
-        for i in range(n):
-            if not isfinite(gram[i * n + i]):
-                distance[i] = 0
-                continue
             inner = 0
             for j in range(n):
-                if share[j] > 0:
-                    inner += share[j] * gram[i * n + j]
-            distance[i] = weights[i] / sqrt(
-                max(1e-30 * gram[i * n + i], gram[i * n + i] - 2 * inner + norm, 1e-300)
+                inner += share[j] * gram[i * n + j]
+            distance[i] = gram[i * n + i] - 2 * inner
+            norm += share[i] * inner
+        total = 0
+        for i in range(n):
+            distance[i] = weight[i] / sqrt(
+                max(1e-30 * gram[i * n + i], distance[i] + norm, 1e-300)
             )
             total += distance[i]
-        moved = 0
+        total = 1 / total
+        moved = along = size = squared = last_squared = 0
         for i in range(n):
-            moved = max(moved, fabs(distance[i] / total - share[i]))
-            share[i] = distance[i] / total
-        if moved < 1e-9:
+            distance[i] *= total  # the next shares
+            change = distance[i] - share[i]
+            moved = max(moved, fabs(change))
+            gap = change - last_change[i]
+            along += change * gap
+            size += gap * gap
+            squared += change * change
+            last_squared += last_change[i] * last_change[i]
+            last_change[i] = change
+        outside = False
+        growing = squared >= last_squared
+        further = 2 * further + 1 if step > 0 and growing else 0
+        along = along / size if step > 0 and not growing else 0
+        for i in range(n):
+            # From here on, how far a share goes beyond Weiszfeld's.
+            change = further * last_change[i] - along * (distance[i] - last[i])
+            last[i], share[i] = distance[i], distance[i] + change
+            outside = outside or (share[i] <= 0 and change < 0)
+        if outside:
+            memcpy(share, last, n * sizeof(double))
+            further = 0
+        if moved < TOLERANCE:
             break
 
 
 cdef double location_of(
     GradientEstimator estimator, const floating** x, const Gradients* g,
-    Py_ssize_t n_features, floating* out, floating* scratch,
+    Py_ssize_t n_features, floating* out, floating* room,
 ) noexcept nogil:
     """Mean or median of the gradients: features to ``out``, the intercept returned.
 
-    ``scratch`` has room for g.n blocks of MEDIAN_BLOCK numbers.
+    ``room`` is for g.n times MEDIAN_ROOM numbers.
     """
     cdef Py_ssize_t i, j, n = g.n
     cdef double* share = g.work
-    cdef double* distance = share + n
-    cdef double* gram = distance + n
-    cdef double total = 0, intercept = 0
+    cdef double* values = share + n
+    cdef double* weight = values + n
+    cdef double* gram = weight + n
+    cdef double total = 0, intercept = 0, inner
     cdef bint equal = True
 
     if estimator == COORD_MEDIAN:
         for i in range(n):
             equal = equal and g.weight[i] == g.weight[0]
-        if equal:
-            coordinate_median(x, g.scale, n, n_features, scratch, out)
-        else:
-            for j in range(n_features):
-                for i in range(n):
-                    distance[i] = g.scale[i] * x[i][j]
-                out[j] = <floating>weighted_median(distance, g.weight, share, n)
-        for i in range(n):
-            distance[i] = g.intercept[i]
-        return weighted_median(distance, g.weight, share, n)
+            values[i], share[i] = g.intercept[i], g.weight[i]
+        coordinate_median(
+            x, g.scale, NULL if equal else g.weight, n, n_features, room, out
+        )
+        return f64.median(values, NULL if equal else share, n)
 
     if estimator == GEOMETRIC_MEDIAN:
         for i in range(n):
+            weight[i] = g.weight[i]
             for j in range(i + 1):
+                if i == j and g.has_norms:
+                    inner = g.squared_norm[i]
+                else:
+                    inner = dot(x[i], x[j], n_features)
                 gram[i * n + j] = gram[j * n + i] = (
-                    g.scale[i] * g.scale[j] * dot(x[i], x[j], n_features)
-                    + g.intercept[i] * g.intercept[j]
+                    g.scale[i] * g.scale[j] * inner + g.intercept[i] * g.intercept[j]
                 )
-        geometric_median_weights(gram, g.weight, distance, share, n)
+        geometric_median_weights(gram, weight, values, share, n)
     else:
         for i in range(n):
             total += g.weight[i]
@@ -208,18 +207,34 @@ def median_of_rows(
     )
     dtype = np.asarray(rows).dtype
     result = np.empty(rows.shape[1], dtype=dtype)
-    pointers = np.empty(n, dtype=np.uintp)
-    scales, intercepts = np.ones(n), np.zeros(n)
-    work, scratch = np.empty(n * (n + 4)), np.empty(n * MEDIAN_BLOCK, dtype=dtype)
-    cdef floating[::1] out = result, room = scratch
-    cdef size_t[::1] addresses = pointers
-    cdef double[::1] scale = scales, intercept = intercepts, workspace = work
+    cdef floating[::1] out = result, room = np.empty(n * MEDIAN_ROOM, dtype=dtype)
+    cdef size_t[::1] addresses = np.empty(n, dtype=np.uintp)
     cdef Gradients g
+    cdef double[::1] _memory = gradients_of(&g, n)
     for i in range(n):
         addresses[i] = <size_t>&rows[i, 0]
-    g.n, g.scale, g.intercept = n, &scale[0], &intercept[0]
-    g.weight, g.work = <double*>&weights[0], &workspace[0]
+        g.scale[i], g.weight[i] = 1, weights[i]
     location_of(
         code, <const floating**>&addresses[0], &g, rows.shape[1], &out[0], &room[0]
     )
     return result
+
+
+def weighted_median(const double[::1] values, weights=None):
+    """Median of numbers, each counted as often as its weight says; NaN as infinity.
+
+    The mean of two where half of the weight lies on either side.
+    """
+    cdef Py_ssize_t i, n = values.shape[0]
+    cdef double[::1] v = np.empty(n), w = v
+    cdef bint equal = weights is None
+    if not equal:
+        w = np.array(weights, dtype=np.float64)
+        equal = True
+        for i in range(n):
+            equal = equal and w[i] == w[0]
+    for i in range(n):
+        v[i] = values[i] if values[i] == values[i] else INFINITY
+    if n == 0:
+        return 0.0
+    return f64.median(&v[0], NULL if equal else &w[0], n)

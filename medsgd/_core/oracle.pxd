@@ -1,29 +1,30 @@
 """A sample's gradient as a scalar: the derivative of the loss in the prediction."""
 
-from libc.math cimport fabs, pow
+from libc.math cimport INFINITY, fabs, pow
 
 from medsgd._core.losses cimport (
-    EPSILON_INSENSITIVE, HINGE, loss_derivative, loss_value,
+    BISQUARE, EPSILON_INSENSITIVE, HINGE, loss_derivative, loss_value,
 )
-from medsgd._core.settings cimport MEAN, PA1, Settings
-from medsgd._core.spp cimport track_scale
+from medsgd._core.settings cimport MEAN, NO_PENALTY, PA1, PA2, Settings
+from medsgd._core.spp cimport Clipping, Rate, set_rate, track_scale
+from medsgd._core.steps cimport Frame, penalty_value
 
 
-cdef inline double track_residual_scale(
-    Settings cfg, double scale, double y, double p, double weight
-) noexcept nogil:
-    """Move the normalised running median of |p - y| by one sample."""
-    # 0.674... is the median of |z| for a standard normal z. The rate is slow enough for
-    # the scale to vary by a few percent, and fast enough to follow a fit.
-    scale = track_scale(
-        scale, fabs(p - y) / 0.6744897501960817, min(1.0, 0.01 * max(0.0, weight))
-    )
-    return min(scale, cfg.largest_residual_scale)
+cdef struct Oracle:
+    # What the samples of a pass change: the running scale of the residuals, and for
+    # the mean of gradients the sum of loss + penalty.
+    double residual_scale
+    double objective
+    Rate rate
 
 
-cdef inline double threshold(Settings cfg, double residual_scale) noexcept nogil:
-    """The loss's own parameter, in the unit of the targets."""
-    return cfg.c_epsilon * residual_scale if cfg.c_epsilon > 0 else cfg.epsilon
+cdef inline bint passive_aggressive(Settings cfg) noexcept nogil:
+    return cfg.learning_rate == PA1 or cfg.learning_rate == PA2
+
+
+cdef inline bint reads_norms(Settings cfg) noexcept nogil:
+    """Whether ``respond`` needs the squared norms of rows."""
+    return passive_aggressive(cfg) or cfg.overshoot < INFINITY
 
 
 cdef inline double leverage_weight(Settings cfg, double squared_norm) noexcept nogil:
@@ -38,12 +39,6 @@ cdef inline double loss_unit(Settings cfg, double epsilon) noexcept nogil:
     if cfg.loss == EPSILON_INSENSITIVE and cfg.c_epsilon > 0:
         return epsilon / cfg.c_epsilon  # the scale of the residuals
     return 1
-
-
-cdef inline double sample_loss(
-    Settings cfg, double epsilon, double y, double p
-) noexcept nogil:
-    return loss_unit(cfg, epsilon) * loss_value(cfg.loss, epsilon, y, p)
 
 
 cdef inline double sample_derivative(
@@ -86,3 +81,41 @@ cdef inline double passive_aggressive_derivative(
     if cfg.loss == HINGE:
         return -step * y
     return -step if y >= p else step
+
+
+cdef inline double respond(
+    Settings cfg, Oracle* oracle, const Frame* frame, Clipping* clipping,
+    double y, double p, double weight, double eta, double squared_norm, double* loss,
+) noexcept nogil:
+    """The derivative at a prediction; the sample's loss goes to ``loss``."""
+    cdef double epsilon, derivative
+    if cfg.tracks_residuals:
+        # 0.674... is the median of |z| for a standard normal z. The rate is slow enough
+        # for the scale to vary by a few percent, and fast enough to follow a fit.
+        set_rate(&oracle.rate, min(1.0, 0.01 * max(0.0, weight)))
+        oracle.residual_scale = min(
+            track_scale(
+                oracle.residual_scale, fabs(p - y) / 0.6744897501960817, &oracle.rate
+            ),
+            cfg.largest_residual_scale,
+        )
+    epsilon = cfg.epsilon
+    if cfg.c_epsilon > 0:
+        epsilon = cfg.c_epsilon * oracle.residual_scale
+    loss[0] = loss_unit(cfg, epsilon) * loss_value(cfg.loss, epsilon, y, p)
+    if cfg.gradient_estimator == MEAN:
+        oracle.objective += loss[0]
+        if (
+            cfg.penalty != NO_PENALTY and not cfg.tracks_location
+            and not passive_aggressive(cfg)
+        ):
+            oracle.objective += penalty_value(cfg, frame)
+    if passive_aggressive(cfg):
+        return passive_aggressive_derivative(cfg, epsilon, y, p, squared_norm)
+    derivative = sample_derivative(cfg, epsilon, y, p)
+    if cfg.gradient_estimator == MEAN and cfg.loss == BISQUARE:
+        clipping.n_residuals += 1
+        clipping.n_clipped += derivative == 0
+    if cfg.overshoot < INFINITY:
+        return without_overshoot(cfg, derivative, eta * weight, squared_norm)
+    return derivative

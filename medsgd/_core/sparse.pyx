@@ -7,64 +7,170 @@ from libc.string cimport memset
 
 import numpy as np
 
+from medsgd._core.estimators cimport Location
 from medsgd._core.lazy cimport (
-    Coordinate, Drift, Lazy, catch_up, coefficient, count_average, follow, follow_l1,
-    follow_l2, materialise, step_along_locations,
+    GENERATIONS, Lazy, coefficient, count_average, first_generation, follow, follow_l1,
+    follow_l2, location, materialise, step_along_locations,
 )
-from medsgd._core.losses cimport BISQUARE
-from medsgd._core.medians cimport Gradients, location_of
+from medsgd._core.medians cimport Gradients, gradients_of, location_of
 from medsgd._core.oracle cimport (
-    leverage_weight, passive_aggressive_derivative, sample_derivative, sample_loss,
-    threshold, track_residual_scale, without_overshoot,
+    Oracle, leverage_weight, passive_aggressive, respond,
 )
 from medsgd._core.settings cimport (
-    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, PA2, SPP_L1, SPP_L2, Settings,
+    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L1, SPP_L2, Settings,
 )
-from medsgd._core.spp cimport Clipping
-from medsgd._core.steps cimport decay, learning_rate, must_leave, penalty_value
-from medsgd._core.vector cimport MEDIAN_BLOCK, charge_l1
+from medsgd._core.spp cimport Clipping, Rate
+from medsgd._core.steps cimport decay, learning_rate, leave, must_leave
+from medsgd._core.vector cimport MEDIAN_ROOM, charge_l1, prefetch
+
+# Rows ahead of the current one at which its data, and what its coordinates need, are
+# asked for.
+cdef Py_ssize_t DATA_AHEAD = 8
+cdef Py_ssize_t RECORDS_AHEAD = 3
+# Bytes of records that stay near the processor anyway.
+cdef Py_ssize_t NEAR = 500_000
+
+
+cdef inline bint is_grouped(Settings cfg) noexcept nogil:
+    """Whether an iteration needs the union of its rows' coordinates."""
+    return cfg.batch_size > 1 or (
+        cfg.n_gradients > 1
+        and cfg.gradient_estimator != SPP_L1 and cfg.gradient_estimator != SPP_L2
+    )
+
+
+def layout(Settings cfg, Py_ssize_t n_strata, bint averaging):
+    """First column of each array in the records of a pass, and how many columns."""
+    widths = {
+        "coef": 1,
+        "inverse_scale": cfg.standardize or cfg.leverage_limit < INFINITY,
+        "slot": is_grouped(cfg),
+        "generation": n_strata if cfg.tracks_location else 0,
+        "location": n_strata if cfg.tracks_location else 0,
+        "scale": n_strata if cfg.gradient_estimator == SPP_L1 else 0,
+        "paid_penalty": cfg.penalty not in (NO_PENALTY, L2),
+        "sums": averaging,
+    }
+    columns, n_columns = {}, 0
+    for name, width in widths.items():
+        columns[name] = n_columns if width else 0
+        n_columns += width
+    return columns, n_columns
+
+
+cdef struct Entries:
+    # A row's non-zero entries: how many; inner products with the coefficients over
+    # frame.scale, with itself and with the location; squared norm when standardised.
+    Py_ssize_t n
+    double along_coef
+    double squared_norm
+    double along_location
+    double standardised_norm
+
+
+cdef inline Entries gather(
+    Settings cfg, const Lazy* lazy, Py_ssize_t k, const floating* data,
+    const integral* indices, Py_ssize_t n_entries, Py_ssize_t* index, double* values,
+) noexcept nogil:
+    """Copy a row's non-zero entries as the fit sees them; index is of their records."""
+    cdef const double* records = lazy.records
+    cdef const double* c
+    cdef const double* drift = lazy.strata[k].drift
+    cdef const double* shrink = lazy.strata[k].shrink
+    cdef Py_ssize_t i, j, generation, n = 0, stride = lazy.stride, m = lazy.m + k
+    cdef Py_ssize_t place = lazy.generation + k, scale = lazy.inverse_scale
+    cdef double value, standard, coef, along_coef = 0, squared_norm = 0
+    cdef double along_location = 0, standardised_norm = 0
+    cdef bint standardised = cfg.standardize
+    cdef bint linear = lazy.n_strata == 1 and not lazy.thresholding
+    cdef bint general = lazy.n_strata == 2 and not lazy.thresholding
+    cdef Entries result
+    for i in range(n_entries):
+        value = data[i]
+        if value == 0:
+            continue
+        j = indices[i] * stride
+        c = records + j
+        if scale:
+            standard = value * c[scale]
+            standardised_norm += standard * standard
+            value = standard if standardised else value
+        squared_norm += value * value
+        coef = c[0]
+        if linear:
+            generation = <Py_ssize_t>c[place]
+            coef += drift[generation] * c[m]
+            along_location += value * (shrink[generation] * c[m])
+        elif general:
+            coef = coefficient(lazy, c)
+            along_location += value * location(lazy, k, c)
+        along_coef += value * coef
+        index[n], values[n] = j, value
+        n += 1
+    result.n, result.along_coef, result.squared_norm = n, along_coef, squared_norm
+    result.along_location = along_location
+    result.standardised_norm = standardised_norm
+    return result
+
+
+cdef inline Py_ssize_t add_to_union(
+    Lazy* lazy, const Py_ssize_t* row_index, const double* row, Py_ssize_t n_row,
+    double weight, Py_ssize_t* index, double* values, Py_ssize_t n,
+) noexcept nogil:
+    """Add weight * row to values over the union of rows; its new length."""
+    cdef Py_ssize_t i
+    cdef double* c
+    for i in range(n_row):
+        c = lazy.records + row_index[i]
+        if c[lazy.slot] == 0:
+            index[n] = row_index[i]
+            n += 1
+            c[lazy.slot] = n
+        values[<Py_ssize_t>c[lazy.slot] - 1] += weight * row[i]
+    return n
 
 
 cdef inline void add_to_u(
-    Lazy* lazy, const Py_ssize_t* index, Py_ssize_t n, double scale, const double* x,
-    double* squared_norm, double* l1_norm,
+    Lazy* lazy, const Py_ssize_t* index, Py_ssize_t n, double scale, const double* x
 ) noexcept nogil:
     """u += scale * x, leaving the sum of the averages as it is.
 
     The norms become those of the coordinates touched.
     """
-    cdef Py_ssize_t i
-    cdef Coordinate* c
-    squared_norm[0] = l1_norm[0] = 0
+    cdef Py_ssize_t i, sums = lazy.sums
+    cdef double* records = lazy.records
+    cdef double* c
+    cdef double sum_scale = lazy.frame.sum_scale, change, squared_norm = 0, l1_norm = 0
     for i in range(n):
-        c = &lazy.coordinates[index[i]]
-        c.u += scale * x[i]
-        c.sums -= lazy.frame.sum_scale * scale * x[i]
-        squared_norm[0] += c.u * c.u
-        l1_norm[0] += fabs(c.u)
+        c = records + index[i]
+        change = scale * x[i]
+        c[0] += change
+        if sums:
+            c[sums] -= sum_scale * change
+        squared_norm += c[0] * c[0]
+        l1_norm += fabs(c[0])
+    lazy.frame.squared_norm, lazy.frame.l1_norm = squared_norm, l1_norm
 
 
 cdef inline void charge(
     Settings cfg, Lazy* lazy, Py_ssize_t j, double owed
 ) noexcept nogil:
     """Take the cumulative L1 penalty from a coordinate."""
-    cdef Coordinate* c = &lazy.coordinates[j]
+    cdef double* c = lazy.records + j
     cdef double before, after
-    catch_up(cfg, lazy, j)
-    before = after = coefficient(lazy, j)
+    before = after = coefficient(lazy, c)
     charge_l1(
-        owed, lazy.frame.scale, 0, <double*>NULL, &after, &c.paid, <double*>NULL, 1
+        owed, lazy.frame.scale, 0, <double*>NULL, &after, &c[lazy.paid],
+        <double*>NULL, 1,
     )
-    c.u += after - before
-    if cfg.exact_average:
-        c.sums -= lazy.frame.sum_scale * (after - before)
+    c[0] += after - before
+    if cfg.exact_average and lazy.sums:
+        c[lazy.sums] -= lazy.frame.sum_scale * (after - before)
 
 
 def run_pass(
     Settings cfg,
     state,
-    const floating[::1] center,
-    const floating[::1] inverse_scale,
     const floating[::1] X_data,
     const integral[::1] X_indices,
     const integral[::1] X_indptr,
@@ -76,326 +182,293 @@ def run_pass(
 ):
     """Go through ``iterations`` and bring ``state`` up to date.
 
-    As ``run_pass`` in dense.pyx, but rows are scaled without being centred. Column
-    indices of a row must be distinct.
+    As ``run_pass`` in dense.pyx, but rows are scaled without being centred, by what
+    stands in ``state.records``. Column indices of a row must be distinct.
     """
     cdef:
-        Py_ssize_t d = state.coef.shape[0], n_strata = state.location.shape[0]
+        double[:, ::1] records = state.records
+        double[:, :] m = state.location, tracked_scale = state.scale
+        Py_ssize_t d = records.shape[0] - 1, n_strata = m.shape[0]
         Py_ssize_t n_gradients = cfg.n_gradients, batch_size = cfg.batch_size
         Py_ssize_t group_size = n_gradients * batch_size
         Py_ssize_t n_iterations = iterations.shape[0]
-        Py_ssize_t i, j, k, b, it, row, entry, n, last = n_gradients - 1
-        bint passive_aggressive = cfg.learning_rate in (PA1, PA2)
+        Py_ssize_t i, j, k = 0, b, r, it, row, entry, n, start
+        Py_ssize_t last = n_gradients - 1
+        const floating* X_data_start = &X_data[0] if X_data.shape[0] else NULL
+        const integral* X_indices_start = &X_indices[0] if X_data.shape[0] else NULL
         bint averaging = cfg.average > 0
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
         bint with_objective = cfg.gradient_estimator == MEAN
-        bint rejects = with_objective and cfg.loss == BISQUARE
-        bint penalised = (
-            cfg.penalty != NO_PENALTY and not passive_aggressive
-            and not cfg.tracks_location
-        )
-        bint proximal = (
-            cfg.gradient_estimator in (SPP_L1, SPP_L2) and cfg.tau < INFINITY
-        )
-        bint unclipped = (
-            cfg.gradient_estimator in (SPP_L1, SPP_L2) and not proximal
-        )
+        bint spp = cfg.gradient_estimator in (SPP_L1, SPP_L2)
+        bint proximal = spp and cfg.tau < INFINITY
         bint thresholding = proximal and cfg.gradient_estimator == SPP_L1
-        bint weighs_leverage = cfg.leverage_limit < INFINITY
-        bint scales_rows = cfg.standardize or weighs_leverage
+        bint grouped = is_grouped(cfg)
+        bint skip
 
-        # The state in double precision, side by side by coordinate.
-        double[::1] coef = np.array(state.coef, dtype=np.float64)
-        double[::1] sums = np.array(
-            state.sums if averaging else (), dtype=np.float64
-        )
-        double[::1] paid_penalty = np.array(state.paid_penalty, dtype=np.float64)
-        double[:, ::1] location = np.array(state.location, dtype=np.float64)
-        double[:, ::1] tracked_scale = np.array(state.scale, dtype=np.float64)
         double[::1] n_updates = state.n_updates, shares = state.shares
         double intercept = state.intercept
         double average_intercept = state.average_intercept
         double owed_penalty = state.owed_penalty
         double t = state.t, eta = state.eta, n_averaged = state.n_averaged
-        double residual_scale = state.residual_scale
-        uint8_t[::1] coordinates = np.zeros(d * sizeof(Coordinate), dtype=np.uint8)
-        uint8_t[::1] drifts = np.zeros(
-            d * sizeof(Drift) if thresholding else 1, dtype=np.uint8
-        )
-        double[:, :, ::1] logs = np.empty(
-            (n_strata, 4, 1 + cfg.tracks_location * n_iterations * n_gradients)
-        )
 
-        # One iteration's coordinates, and its gradients as rows over them.
-        Py_ssize_t capacity = min(
-            d, group_size * np.diff(X_indptr).max(initial=0)
-        ) + 1
-        Py_ssize_t[::1] index = np.empty(capacity, dtype=np.intp)
-        double[:, ::1] rows = np.zeros((n_gradients, capacity))
-        double[::1] scales = np.empty(n_gradients), intercepts = np.empty(n_gradients)
-        double[::1] sample_weights = np.empty(n_gradients)
-        double[::1] weights = np.empty(n_gradients)
-        double[::1] work = np.empty(n_gradients * (n_gradients + 4))
+        # Rows of an iteration, each over its own coordinates, or gradients over the
+        # union of them.
+        Py_ssize_t width = np.diff(X_indptr).max(initial=0) + 1
+        Py_ssize_t capacity = min(d, group_size * width) + 1 if grouped else 1
+        Py_ssize_t n_rows = 1 if grouped else n_gradients
+        Py_ssize_t[::1] row_indices = np.empty(n_rows * width, dtype=np.intp)
+        double[:, ::1] rows = np.empty((n_rows, width))
+        Py_ssize_t[::1] row_lengths = np.zeros(n_rows, dtype=np.intp)
+        Py_ssize_t[::1] union_index = np.empty(capacity, dtype=np.intp)
+        double[:, ::1] union_rows = np.zeros((n_gradients, capacity))
         size_t[::1] addresses = np.empty(n_gradients, dtype=np.uintp)
         const double** x = <const double**>&addresses[0]
-        double[::1] room = np.empty(capacity)
-        double[::1] scratch = np.empty(n_gradients * MEDIAN_BLOCK)
+        double[::1] room = np.empty(
+            capacity + n_gradients * MEDIAN_ROOM if grouped else 1
+        )
+        double[::1] work = np.empty(3 * (d + 1) if thresholding else 1)
+        Py_ssize_t[::1] touched = np.empty(d if thresholding else 1, dtype=np.intp)
+        Py_ssize_t n_members = max(map(len, state.members))
+        Py_ssize_t[:, ::1] members = np.empty(
+            (n_strata, d if thresholding else 1 + min(
+                GENERATIONS * d, n_members + iterations.size * width
+            ) if cfg.tracks_location else 1), dtype=np.intp
+        )
         Gradients g
+        double[::1] _gradients = gradients_of(&g, n_gradients)
+        Location estimated
+        Oracle oracle
         Clipping clipping
+        Rate rate
         Lazy lazy
-        double squared_u, l1_u, last_scale
-        Coordinate* c
 
+        Entries entries
+        Py_ssize_t* index
         const double* direction
-        double direction_scale, direction_intercept, factor, step_weight
-        double epsilon, standard
-        double p, derivative, weight, squared_norm, total_weight, step, along
-        double value, loss, objective = 0
-        bint skip
+        double p, value, derivative, weight, total_weight, step, along, factor
 
-    g.n, g.scale, g.intercept = n_gradients, &scales[0], &intercepts[0]
-    g.sample_weight, g.weight, g.work = &sample_weights[0], &weights[0], &work[0]
-    for i in range(n_gradients):
-        x[i] = &rows[i, 0]
     clipping.n_residuals = clipping.n_clipped = 0
-    squared_u, l1_u = state.norms
+    rate.value = oracle.rate.value = -1
+    oracle.residual_scale, oracle.objective = state.residual_scale, 0
+    g.has_inner = (
+        proximal and not thresholding and n_gradients == 1 and batch_size == 1
+    )
+    g.has_norms = batch_size == 1
+    for i in range(n_gradients):
+        x[i] = &union_rows[i, 0] if grouped else &rows[i, 0]
 
-    lazy.n_features, lazy.thresholding = d, thresholding
-    lazy.n_strata = n_strata if cfg.tracks_location else 0
+    columns, lazy.stride = layout(cfg, n_strata, averaging)
+    lazy.inverse_scale, lazy.slot = columns["inverse_scale"], columns["slot"]
+    lazy.generation, lazy.m = columns["generation"], columns["location"]
+    lazy.s = columns["scale"]
+    lazy.paid, lazy.sums = columns["paid_penalty"], columns["sums"]
+    lazy.records, lazy.n_features, lazy.thresholding = &records[0, 0], d, thresholding
+    lazy.far = records.size * sizeof(double) > NEAR
+    lazy.work, lazy.touched = &work[0], &touched[0]
     lazy.frame.scale, lazy.frame.sum_scale = 1, state.sum_scale
-    lazy.coordinates = <Coordinate*>&coordinates[0]
-    lazy.drifts = <Drift*>&drifts[0]
-    lazy.steps = lazy.weighted_steps = 0
+    lazy.frame.squared_norm, lazy.frame.l1_norm = state.norms
+    lazy.n_strata = n_strata if cfg.tracks_location else 0
     for k in range(lazy.n_strata):
         lazy.strata[k].share = shares[k] if n_strata > 1 else 1
-        lazy.strata[k].intercept = location[k, d]
+        lazy.strata[k].intercept = m[k, d]
         lazy.strata[k].n_updates = n_updates[k]
         lazy.strata[k].s = tracked_scale[k, tracked_scale.shape[1] - 1]
-        lazy.strata[k].n_seen = 0
-        lazy.strata[k].shrink = 1
-        lazy.strata[k].drift = lazy.strata[k].sum_drift = 0
         lazy.strata[k].squared_norm = 0
-        for i in range(4):
-            lazy.strata[k].log[i] = &logs[k, i, 0]
-    for j in range(d):
-        c = &lazy.coordinates[j]
-        c.u, c.paid, c.slot = coef[j], paid_penalty[j], -1
-        c.sums = sums[j] if averaging else 0
-        for k in range(lazy.n_strata):
-            c.m[k] = location[k, j]
-            lazy.strata[k].squared_norm += c.m[k] * c.m[k]
-            if thresholding and cfg.c_tau > 0:
-                lazy.drifts[j].s[k] = tracked_scale[k, j]
+        lazy.strata[k].members = &members[k, 0]
+        lazy.strata[k].capacity = members.shape[1]
+        first_generation(&lazy.strata[k])
+        lazy.strata[k].end = len(state.members[k])
+        np.asarray(members[k])[:lazy.strata[k].end] = (
+            state.members[k] * lazy.stride
+        )
+        for i in range(lazy.strata[k].end):
+            value = lazy.records[members[k, i] + lazy.m + k]
+            lazy.strata[k].squared_norm += value * value
+    k = 0
 
     with nogil:
         for it in range(n_iterations):
-            k = strata[iterations[it, 0]] if n_strata > 1 else 0
+            if n_strata > 1:
+                k = strata[iterations[it, 0]]
             eta = learning_rate(cfg, t, eta)
+
+            if it + DATA_AHEAD < n_iterations:
+                for i in range(group_size):
+                    row = iterations[it + DATA_AHEAD, i]
+                    prefetch(&y[row], 1)
+                    prefetch(&sample_weight[row], 1)
+                    prefetch(&losses[row], 1)
+                    start, n = X_indptr[row], X_indptr[row + 1] - X_indptr[row]
+                    prefetch(X_data_start + start, n * sizeof(floating))
+                    prefetch(X_indices_start + start, n * sizeof(integral))
+            if lazy.far and it + RECORDS_AHEAD < n_iterations:
+                for i in range(group_size):
+                    row = iterations[it + RECORDS_AHEAD, i]
+                    for entry in range(X_indptr[row], X_indptr[row + 1]):
+                        prefetch(
+                            lazy.records + X_indices[entry] * lazy.stride, 1
+                        )
 
             # Stochastic gradient oracle
             n = 0
             total_weight = 0
             skip = False
             for i in range(n_gradients):
-                intercepts[i] = sample_weights[i] = weights[i] = 0
-                scales[i] = 1
+                g.intercept[i] = g.sample_weight[i] = g.weight[i] = 0
+                r = 0 if grouped else i
                 for b in range(batch_size):
                     row = iterations[it, i * batch_size + b]
+                    start = X_indptr[row]
+                    entries = gather(
+                        cfg, &lazy, k, X_data_start + start, X_indices_start + start,
+                        X_indptr[row + 1] - start, &row_indices[r * width], &rows[r, 0],
+                    )
+                    row_lengths[r] = entries.n
+                    p = lazy.frame.scale * entries.along_coef + intercept
                     weight = sample_weight[row]
-                    p = 0
-                    squared_norm = 0
-                    for entry in range(X_indptr[row], X_indptr[row + 1]):
-                        if X_data[entry] == 0:
-                            continue
-                        j = X_indices[entry]
-                        c = &lazy.coordinates[j]
-                        catch_up(cfg, &lazy, j)
-                        value = standard = X_data[entry]
-                        if scales_rows:
-                            standard *= inverse_scale[j]
-                        if cfg.standardize:
-                            value = standard
-                        p += value * coefficient(&lazy, j)
-                        squared_norm += standard * standard
-                        if c.slot < 0:
-                            c.slot = n
-                            index[n] = j
-                            n += 1
-                    p = lazy.frame.scale * p + intercept
-                    if cfg.tracks_residuals:
-                        residual_scale = track_residual_scale(
-                            cfg, residual_scale, y[row], p, weight
-                        )
-                    epsilon = threshold(cfg, residual_scale)
-                    loss = sample_loss(cfg, epsilon, y[row], p)
-                    losses[row] = loss
-                    if with_objective:
-                        objective += loss
-                        if penalised:
-                            objective += penalty_value(
-                                cfg,
-                                lazy.frame.scale * lazy.frame.scale * squared_u,
-                                lazy.frame.scale * l1_u,
-                            )
-                    if passive_aggressive:
-                        skip = cfg.learning_rate == PA1 and squared_norm == 0
-                        derivative = passive_aggressive_derivative(
-                            cfg, epsilon, y[row], p, squared_norm
-                        )
-                    else:
-                        derivative = sample_derivative(cfg, epsilon, y[row], p)
-                        if rejects:
-                            clipping.n_residuals += 1
-                            clipping.n_clipped += derivative == 0
-                        if cfg.overshoot < INFINITY:
-                            derivative = without_overshoot(
-                                cfg, derivative, eta * weight, squared_norm
-                            )
-                    sample_weights[i] += weight
-                    if weighs_leverage:
-                        weight *= leverage_weight(cfg, squared_norm)
-                    weights[i] += weight
+                    derivative = respond(
+                        cfg, &oracle, &lazy.frame, &clipping, y[row], p, weight, eta,
+                        entries.squared_norm, &losses[row],
+                    )
+                    skip = cfg.learning_rate == PA1 and entries.squared_norm == 0
+                    g.sample_weight[i] += weight
+                    weight *= leverage_weight(cfg, entries.standardised_norm)
+                    g.weight[i] += weight
                     if batch_size == 1:
-                        scales[i] = derivative
+                        g.scale[i] = g.intercept[i] = derivative
+                        g.squared_norm[i] = entries.squared_norm
+                        g.inner = entries.along_location
                         weight = 1
                     else:
                         weight *= derivative
-                        scales[i] = 1
-                    intercepts[i] += scales[i] * weight
-                    for entry in range(X_indptr[row], X_indptr[row + 1]):
-                        if X_data[entry] != 0:
-                            j = X_indices[entry]
-                            value = X_data[entry]
-                            if cfg.standardize:
-                                value *= inverse_scale[j]
-                            rows[i, lazy.coordinates[j].slot] += weight * value
+                        g.intercept[i] += weight
+                    if grouped:
+                        n = add_to_union(
+                            &lazy, &row_indices[0], &rows[0, 0], entries.n, weight,
+                            &union_index[0], &union_rows[i, 0], n,
+                        )
                 if batch_size > 1:
-                    scales[i] = 0
-                    if weights[i] != 0:
-                        scales[i] = 1 / weights[i]
-                        intercepts[i] /= weights[i]
-                    sample_weights[i] /= batch_size
-                    weights[i] /= batch_size
+                    g.scale[i] = 0
+                    if g.weight[i] != 0:
+                        g.scale[i] = 1 / g.weight[i]
+                        g.intercept[i] /= g.weight[i]
+                    g.sample_weight[i] /= batch_size
+                    g.weight[i] /= batch_size
                 if not cfg.fit_intercept:
-                    intercepts[i] = 0
-                total_weight += sample_weights[i]
+                    g.intercept[i] = 0
+                total_weight += g.sample_weight[i]
+            index = &union_index[0]
+            if not grouped:
+                index, n = &row_indices[last * width], row_lengths[last]
 
             if not skip:
                 # Gradient estimator
                 factor = 1
-                step_weight = total_weight / n_gradients
-                direction, direction_scale = x[last], scales[last]
-                direction_intercept = intercepts[last]
+                estimated.step_weight = total_weight / n_gradients
+                direction, estimated.scale = x[last], g.scale[last]
+                estimated.intercept = g.intercept[last]
                 if proximal:
                     for i in range(n_gradients):
+                        if not grouped:
+                            index, n = &row_indices[i * width], row_lengths[i]
                         if thresholding:
                             factor = 0
                             follow_l1(
-                                cfg, &lazy, k, &g, i, x[i], &index[0], n, &clipping
+                                cfg, &lazy, k, &g, i, x[i], index, n, &rate,
+                                &clipping,
                             )
                         else:
                             factor = follow_l2(
-                                cfg, &lazy, k, &g, i, x[i], &index[0], n, &clipping
+                                cfg, &lazy, k, &g, i, x[i], index, n, &rate,
+                                &clipping,
                             )
                 else:
-                    if n_gradients > 1 and not unclipped:
-                        direction, direction_scale = &room[0], 1
-                        direction_intercept = location_of(
-                            cfg.gradient_estimator, x, &g, n, &room[0], &scratch[0]
+                    if n_gradients > 1 and not spp:
+                        direction, estimated.scale = &room[0], 1
+                        estimated.intercept = location_of(
+                            cfg.gradient_estimator, x, &g, n, &room[0], &room[capacity]
                         )
                     if cfg.tracks_location:
                         factor = 1 - cfg.momentum
-                        if unclipped:
-                            step_weight = sample_weights[last]
+                        if spp:
+                            estimated.step_weight = g.sample_weight[last]
                             for i in range(last):
                                 follow(
-                                    &lazy, k, factor, sample_weights[i] * scales[i],
-                                    sample_weights[i] * intercepts[i], x[i],
-                                    &index[0], n,
+                                    &lazy, k, factor, g.sample_weight[i] * g.scale[i],
+                                    g.sample_weight[i] * g.intercept[i], x[i],
+                                    index if grouped else &row_indices[i * width],
+                                    n if grouped else row_lengths[i],
                                 )
-                        direction_scale *= step_weight
-                        direction_intercept *= step_weight
-                        step_weight = 1
+                        estimated.scale *= estimated.step_weight
+                        estimated.intercept *= estimated.step_weight
+                        estimated.step_weight = 1
                         follow(
-                            &lazy, k, factor, direction_scale, direction_intercept,
-                            direction, &index[0], n,
+                            &lazy, k, factor, estimated.scale, estimated.intercept,
+                            direction, index, n,
                         )
 
                 # Parameter update
                 decay(cfg, &lazy.frame, eta)
-                step = -(1 if passive_aggressive else eta) * step_weight
+                step = -(1 if passive_aggressive(cfg) else eta) * estimated.step_weight
                 if must_leave(&lazy.frame):
-                    squared_u *= lazy.frame.scale * lazy.frame.scale
-                    l1_u *= lazy.frame.scale
-                    materialise(cfg, &lazy, True)
+                    materialise(&lazy, True)
+                    leave(&lazy.frame)
                 along = step / lazy.frame.scale
                 if n_strata == 1 and factor == 1:
                     # The location is the gradient: what moves is the row's support.
-                    if along * direction_scale != 0:
-                        add_to_u(
-                            &lazy, &index[0], n, along * direction_scale, direction,
-                            &squared_u, &l1_u,
-                        )
+                    if along * estimated.scale != 0:
+                        add_to_u(&lazy, index, n, along * estimated.scale, direction)
                 else:
                     step_along_locations(&lazy, along)
-                    direction_intercept = 0
+                    estimated.intercept = 0
                     for i in range(n_strata):
-                        direction_intercept += (
+                        estimated.intercept += (
                             lazy.strata[i].share * lazy.strata[i].intercept
                         )
-                intercept += step * cfg.intercept_decay * direction_intercept
+                intercept += step * cfg.intercept_decay * estimated.intercept
                 if averaging and t >= cfg.average:
                     count_average(&lazy)
                     n_averaged += 1
                     average_intercept += (intercept - average_intercept) / n_averaged
                 if l1:
                     owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
-                    for i in range(n):
-                        charge(cfg, &lazy, index[i], owed_penalty)
+                    for i in range(n_rows):
+                        if not grouped:
+                            index, n = &row_indices[i * width], row_lengths[i]
+                        for j in range(n):
+                            charge(cfg, &lazy, index[j], owed_penalty)
                 t += 1
 
-            for i in range(n):
-                lazy.coordinates[index[i]].slot = -1
-            for i in range(n_gradients):
-                memset(&rows[i, 0], 0, n * sizeof(double))
+            if grouped:
+                for i in range(n):
+                    lazy.records[index[i] + lazy.slot] = 0
+                for i in range(n_gradients):
+                    memset(&union_rows[i, 0], 0, n * sizeof(double))
 
-        squared_u *= lazy.frame.scale * lazy.frame.scale
-        l1_u *= lazy.frame.scale
-        last_scale = lazy.frame.scale
-        materialise(cfg, &lazy, cfg.exact_average or not l1)
-        for j in range(d):
-            c = &lazy.coordinates[j]
-            coef[j], paid_penalty[j] = c.u, c.paid
-            if averaging:
-                sums[j] = c.sums
-            for k in range(lazy.n_strata):
-                location[k, j] = lazy.strata[k].shrink * c.m[k]
-                if thresholding and cfg.c_tau > 0:
-                    tracked_scale[k, j] = lazy.drifts[j].s[k]
-        for k in range(lazy.n_strata):
-            location[k, d] = lazy.strata[k].intercept
-            tracked_scale[k, tracked_scale.shape[1] - 1] = lazy.strata[k].s
-            n_updates[k] = lazy.strata[k].n_updates
+        materialise(&lazy, cfg.exact_average or not l1)
 
-    state.coef[:] = coef
-    if averaging:
-        state.sums[:] = sums
-        state.sum_scale = lazy.frame.sum_scale
-    state.paid_penalty[:] = paid_penalty
-    state.location[:] = location
-    state.scale[:] = tracked_scale
+    for k in range(lazy.n_strata):
+        m[k, d] = lazy.strata[k].intercept
+        tracked_scale[k, tracked_scale.shape[1] - 1] = lazy.strata[k].s
+        n_updates[k] = lazy.strata[k].n_updates
+        state.members[k] = (
+            np.asarray(members[k])[:lazy.strata[k].end] // lazy.stride
+        )
+    state.decay *= lazy.frame.scale
+    state.sum_scale = lazy.frame.sum_scale
+    leave(&lazy.frame)
+    state.norms = (lazy.frame.squared_norm, lazy.frame.l1_norm)
+    state.squared_norm, state.l1_norm = lazy.squared_norm, lazy.l1_norm
     state.intercept = intercept
     state.average_intercept = average_intercept
     state.n_averaged = n_averaged
-    state.residual_scale = residual_scale
-    state.decay *= last_scale
+    state.residual_scale = oracle.residual_scale
     state.owed_penalty = owed_penalty
-    state.norms = squared_u, l1_u
     state.t = t
     if cfg.learning_rate != ADAPTIVE:
         state.eta = eta
     return (
-        objective / max(1, n_iterations * group_size) if with_objective
+        oracle.objective / max(1, n_iterations * group_size) if with_objective
         else float("nan"),
         clipping.n_residuals,
         clipping.n_clipped,

@@ -11,6 +11,9 @@ from medsgd._core.settings cimport INVSCALING, OPTIMAL, Settings
 cdef struct Frame:
     double scale
     double sum_scale
+    # Squared l2 and l1 norm of u, or of the coordinates that the last step touched.
+    double squared_norm
+    double l1_norm
 
 
 cdef inline bint must_leave(const Frame* frame) noexcept nogil:
@@ -37,9 +40,15 @@ cdef inline void decay(Settings cfg, Frame* frame, double eta) noexcept nogil:
     frame.scale *= max(0.0, 1 - (1 - cfg.l1_ratio) * eta * cfg.penalty_factor)
 
 
-cdef inline double penalty_value(
-    Settings cfg, double squared_norm, double l1_norm
-) noexcept nogil:
+cdef inline void leave(Frame* frame) noexcept nogil:
+    """Note that u has been multiplied by the scale."""
+    frame.squared_norm *= frame.scale * frame.scale
+    frame.l1_norm *= frame.scale
+    frame.scale = 1
+
+
+cdef inline double penalty_value(Settings cfg, const Frame* frame) noexcept nogil:
     return cfg.penalty_factor * (
-        (1 - cfg.l1_ratio) * 0.5 * squared_norm + cfg.l1_ratio * l1_norm
+        (1 - cfg.l1_ratio) * 0.5 * frame.scale * frame.scale * frame.squared_norm
+        + cfg.l1_ratio * frame.scale * frame.l1_norm
     )

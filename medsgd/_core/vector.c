@@ -1,29 +1,73 @@
 #include "vector.h"
 
 #include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
-/* The processor's vectors where the loader can choose; without fused multiply-adds, so
- * that the results are those of the plain loops. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__)
-#define CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define CLONES
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <immintrin.h>
+/* a < b ? a : b, a > b ? a : b and where ? a : b, which compilers do not find in vectors.
+ */
+#define MIN_f32_baseline _mm_min_ps
+#define MAX_f32_baseline _mm_max_ps
+#define MIN_f64_baseline _mm_min_pd
+#define MAX_f64_baseline _mm_max_pd
+#define MIN_f32_avx2 _mm256_min_ps
+#define MAX_f32_avx2 _mm256_max_ps
+#define MIN_f64_avx2 _mm256_min_pd
+#define MAX_f64_avx2 _mm256_max_pd
+#define MIN_f32_avx512 _mm512_min_ps
+#define MAX_f32_avx512 _mm512_max_ps
+#define MIN_f64_avx512 _mm512_min_pd
+#define MAX_f64_avx512 _mm512_max_pd
+#define SELECT_f32_baseline BITS
+#define SELECT_f64_baseline BITS
+#define SELECT_f32_avx2(where, a, b) _mm256_blendv_ps(b, a, (VECTOR)(where))
+#define SELECT_f64_avx2(where, a, b) _mm256_blendv_pd(b, a, (VECTOR)(where))
+#define SELECT_f32_avx512 BITS
+#define SELECT_f64_avx512 BITS
+#define SEVERAL_SETS
 #endif
 
-/* Written out, in halves: the compiler then keeps the lanes in vector registers. */
-#define LANES 8
-#define SUM_LANES(a)                                                                \
-    (((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7])))
+#define BITS(where, a, b) (VECTOR)(((where) & (MASK)(a)) | (~(where) & (MASK)(b)))
 
-#define T float
-#define NAME(f) f##_f32
-#define ABS fabsf
-#include "vector_loops.h"
-#undef T
-#undef NAME
-#undef ABS
+#define SET baseline
+#define WIDTH 16
+#define TARGET
+#include "vector_types.h"
 
-#define T double
-#define NAME(f) f##_f64
-#define ABS fabs
-#include "vector_loops.h"
+const medsgd_kernels_f32 *medsgd_f32 = &kernels_f32_baseline;
+const medsgd_kernels_f64 *medsgd_f64 = &kernels_f64_baseline;
+const char *medsgd_instruction_set = "baseline";
+
+#ifdef SEVERAL_SETS
+
+#define SET avx2
+#define WIDTH 32
+#define TARGET __attribute__((target("avx2")))
+#include "vector_types.h"
+
+#define SET avx512
+#define WIDTH 64
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
+#include "vector_types.h"
+
+#define USE(set)                                                                    \
+    (medsgd_f32 = &kernels_f32_##set, medsgd_f64 = &kernels_f64_##set,              \
+     medsgd_instruction_set = #set)
+
+/* Runs when the library is loaded. */
+__attribute__((constructor)) static void choose_kernels(void) {
+    const char *wanted = getenv("MEDSGD_INSTRUCTION_SET");
+    const int any = wanted == NULL || *wanted == '\0';
+    __builtin_cpu_init();
+    if ((any || !strcmp(wanted, "avx2")) && __builtin_cpu_supports("avx2"))
+        USE(avx2);
+    if ((any || !strcmp(wanted, "avx512")) && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        USE(avx512);
+}
+
+#endif

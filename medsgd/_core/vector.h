@@ -3,6 +3,11 @@
  * A gradient of a linear model is a scalar times a row, so the loops take the
  * pair (a, x) and never need a * x written out. Sums are kept in independent
  * lanes: the compiler may then vectorise them without -ffast-math.
+ *
+ * Each loop is compiled for several instruction sets, of which the best that the
+ * processor has is chosen when the library is loaded, or the one that the environment
+ * variable MEDSGD_INSTRUCTION_SET names. As the lanes are the same for all, and
+ * products and sums are not contracted, so are the results, to the last bit.
  */
 #ifndef MEDSGD_VECTOR_H
 #define MEDSGD_VECTOR_H
@@ -21,41 +26,61 @@ static inline void medsgd_prefetch(const void *start, size_t size) {
         MEDSGD_PREFETCH((const char *)start + offset);
 }
 
+/* What a pass asks of a row z: its inner products with the coefficients, with itself
+ * and with the tracked location. */
+typedef struct {
+    double along_coef, squared_norm, along_location;
+} medsgd_products;
+
 #define MEDSGD_DECLARE(T, S)                                                        \
-    /* sum x * w */                                                                 \
-    double dot_##S(const T *x, const T *w, ptrdiff_t n);                            \
-    /* sum |w| */                                                                   \
-    double l1_norm_##S(const T *w, ptrdiff_t n);                                    \
-    /* w += a x */                                                                  \
-    void axpy_##S(double a, const T *x, T *w, ptrdiff_t n);                         \
-    /* w *= a */                                                                    \
-    void scale_##S(double a, T *w, ptrdiff_t n);                                    \
-    /* z = (x - center) * inverse_scale; returns |z|^2 */                           \
-    double standardise_##S(const T *x, const T *center, const T *inverse_scale,     \
-                           T *z, ptrdiff_t n);                                      \
-    /* |a x - m|^2 */                                                               \
-    double squared_distance_##S(double a, const T *x, const T *m, ptrdiff_t n);     \
-    /* m += c (a x - m); m = a x exactly for c = 1 */                               \
-    void follow_##S(double c, double a, const T *x, T *m, ptrdiff_t n);             \
-    /* SPP for the l1 norm on m, radii tau or c_tau * s; returns how many of the    \
-     * coordinates with x != 0 were clipped */                                      \
-    ptrdiff_t spp_l1_##S(double keep, double tau, double c_tau, double up,          \
-                         double down, double a, const T *x, T *m, T *s,             \
-                         ptrdiff_t n);                                              \
-    /* cumulative L1 penalty on scale * u, where x != 0 (x NULL: everywhere):        \
-     * Tsuruoka, Tsujii, Ananiadou, ACL 2009. sum_scale * u + sums stays as it is,  \
-     * unless sums is NULL */                                                       \
-    void charge_l1_##S(double owed, double scale, double sum_scale, const T *x,     \
-                       T *u, T *paid, T *sums, ptrdiff_t n);                        \
-    /* out = median of a_i x_i over i, coordinate by coordinate */                  \
-    void coordinate_median_##S(const T *const *x, const double *a, ptrdiff_t n,     \
-                               ptrdiff_t d, T *scratch, T *out);
+    typedef struct {                                                                \
+        /* sum x * w */                                                             \
+        double (*dot)(const T *x, const T *w, ptrdiff_t n);                         \
+        /* sum |w| */                                                               \
+        double (*l1_norm)(const T *w, ptrdiff_t n);                                 \
+        /* w += a x */                                                              \
+        void (*axpy)(double a, const T *x, T *w, ptrdiff_t n);                      \
+        /* w *= a */                                                                \
+        void (*scale)(double a, T *w, ptrdiff_t n);                                 \
+        /* z.u, z.z and, unless m is NULL, z.m of z = (x - center) * inverse_scale, \
+         * which is also stored; of z = x where center is NULL */                   \
+        medsgd_products (*products)(const T *x, const T *center,                    \
+                                    const T *inverse_scale, T *z, const T *u,       \
+                                    const T *m, ptrdiff_t n);                       \
+        /* |a x - m|^2 */                                                           \
+        double (*squared_distance)(double a, const T *x, const T *m, ptrdiff_t n);  \
+        /* m += c (a x - m), m = a x exactly for c = 1; returns |m|^2 */            \
+        double (*follow)(double c, double a, const T *x, T *m, ptrdiff_t n);        \
+        /* SPP for the l1 norm on m, radii tau or c_tau * s; adds to the counts of  \
+         * coordinates with x != 0, and of those clipped */                         \
+        void (*spp_l1)(double keep, double tau, double c_tau, double up,            \
+                       double down, double a, const T *x, T *m, T *s, ptrdiff_t n,  \
+                       double *n_seen, double *n_clipped);                          \
+        /* cumulative L1 penalty on scale * u, where x != 0 (x NULL: everywhere):    \
+         * Tsuruoka, Tsujii, Ananiadou, ACL 2009. sum_scale * u + sums stays as it   \
+         * is, unless sums is NULL */                                               \
+        void (*charge_l1)(double owed, double scale, double sum_scale, const T *x,  \
+                          T *u, T *paid, T *sums, ptrdiff_t n);                     \
+        /* out = median of a_i x_i over i, coordinate by coordinate; each counted   \
+         * w_i times unless w is NULL, 0 where all w_i are. room is for             \
+         * MEDSGD_MEDIAN_ROOM * n numbers */                                        \
+        void (*coordinate_median)(const T *const *x, const double *a,               \
+                                  const double *w, ptrdiff_t n, ptrdiff_t d,        \
+                                  T *room, T *out);                                 \
+        /* the same of n numbers, whose order it changes along with that of w */    \
+        double (*median)(T *v, T *w, ptrdiff_t n);                                  \
+    } medsgd_kernels_##S;                                                           \
+    extern const medsgd_kernels_##S *medsgd_##S;
 
 MEDSGD_DECLARE(float, f32)
 MEDSGD_DECLARE(double, f64)
 #undef MEDSGD_DECLARE
 
-/* Coordinates that coordinate_median sorts at once; its scratch holds n times as many. */
+/* Name of the instruction set in use. */
+extern const char *medsgd_instruction_set;
+
+/* Coordinates that coordinate_median sorts at once. */
 #define MEDSGD_MEDIAN_BLOCK 64
+#define MEDSGD_MEDIAN_ROOM (2 * MEDSGD_MEDIAN_BLOCK + 2)
 
 #endif

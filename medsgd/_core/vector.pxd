@@ -5,106 +5,134 @@ from cython cimport floating
 
 cdef extern from "vector.h" nogil:
     enum:
-        MEDIAN_BLOCK "MEDSGD_MEDIAN_BLOCK"
+        MEDIAN_ROOM "MEDSGD_MEDIAN_ROOM"
+    const char* c_instruction_set "medsgd_instruction_set"
     void prefetch "medsgd_prefetch"(const void*, size_t)
-    double dot_f32(const float*, const float*, Py_ssize_t)
-    double dot_f64(const double*, const double*, Py_ssize_t)
-    double l1_norm_f32(const float*, Py_ssize_t)
-    double l1_norm_f64(const double*, Py_ssize_t)
-    void axpy_f32(double, const float*, float*, Py_ssize_t)
-    void axpy_f64(double, const double*, double*, Py_ssize_t)
-    void scale_f32(double, float*, Py_ssize_t)
-    void scale_f64(double, double*, Py_ssize_t)
-    double standardise_f32(const float*, const float*, const float*, float*,
-                           Py_ssize_t)
-    double standardise_f64(const double*, const double*, const double*, double*,
-                           Py_ssize_t)
-    double squared_distance_f32(double, const float*, const float*, Py_ssize_t)
-    double squared_distance_f64(double, const double*, const double*, Py_ssize_t)
-    void follow_f32(double, double, const float*, float*, Py_ssize_t)
-    void follow_f64(double, double, const double*, double*, Py_ssize_t)
-    Py_ssize_t spp_l1_f32(double, double, double, double, double, double,
-                          const float*, float*, float*, Py_ssize_t)
-    Py_ssize_t spp_l1_f64(double, double, double, double, double, double,
-                          const double*, double*, double*, Py_ssize_t)
-    void charge_l1_f32(double, double, double, const float*, float*, float*, float*,
-                       Py_ssize_t)
-    void charge_l1_f64(double, double, double, const double*, double*, double*,
-                       double*, Py_ssize_t)
-    void coordinate_median_f32(const float* const*, const double*, Py_ssize_t,
-                               Py_ssize_t, float*, float*)
-    void coordinate_median_f64(const double* const*, const double*, Py_ssize_t,
-                               Py_ssize_t, double*, double*)
+
+    ctypedef struct Products "medsgd_products":
+        double along_coef
+        double squared_norm
+        double along_location
+
+    ctypedef struct KernelsF32 "medsgd_kernels_f32":
+        double (*dot)(const float*, const float*, Py_ssize_t) noexcept nogil
+        double (*l1_norm)(const float*, Py_ssize_t) noexcept nogil
+        void (*axpy)(double, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*scale)(double, float*, Py_ssize_t) noexcept nogil
+        Products (*products)(
+            const float*, const float*, const float*, float*, const float*,
+            const float*, Py_ssize_t) noexcept nogil
+        double (*squared_distance)(
+            double, const float*, const float*, Py_ssize_t) noexcept nogil
+        double (*follow)(
+            double, double, const float*, float*, Py_ssize_t) noexcept nogil
+        void (*spp_l1)(
+            double, double, double, double, double, double, const float*, float*,
+            float*, Py_ssize_t, double*, double*) noexcept nogil
+        void (*charge_l1)(
+            double, double, double, const float*, float*, float*, float*,
+            Py_ssize_t) noexcept nogil
+        void (*coordinate_median)(
+            const float* const*, const double*, const double*, Py_ssize_t,
+            Py_ssize_t, float*, float*) noexcept nogil
+        double (*median)(float*, float*, Py_ssize_t) noexcept nogil
+
+    ctypedef struct KernelsF64 "medsgd_kernels_f64":
+        double (*dot)(const double*, const double*, Py_ssize_t) noexcept nogil
+        double (*l1_norm)(const double*, Py_ssize_t) noexcept nogil
+        void (*axpy)(double, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*scale)(double, double*, Py_ssize_t) noexcept nogil
+        Products (*products)(
+            const double*, const double*, const double*, double*, const double*,
+            const double*, Py_ssize_t) noexcept nogil
+        double (*squared_distance)(
+            double, const double*, const double*, Py_ssize_t) noexcept nogil
+        double (*follow)(
+            double, double, const double*, double*, Py_ssize_t) noexcept nogil
+        void (*spp_l1)(
+            double, double, double, double, double, double, const double*, double*,
+            double*, Py_ssize_t, double*, double*) noexcept nogil
+        void (*charge_l1)(
+            double, double, double, const double*, double*, double*, double*,
+            Py_ssize_t) noexcept nogil
+        void (*coordinate_median)(
+            const double* const*, const double*, const double*, Py_ssize_t,
+            Py_ssize_t, double*, double*) noexcept nogil
+        double (*median)(double*, double*, Py_ssize_t) noexcept nogil
+
+    const KernelsF32* f32 "medsgd_f32"
+    const KernelsF64* f64 "medsgd_f64"
 
 
 cdef inline double dot(
     const floating* x, const floating* w, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        return dot_f32(x, w, n)
+        return f32.dot(x, w, n)
     else:
-        return dot_f64(x, w, n)
+        return f64.dot(x, w, n)
 
 
 cdef inline double l1_norm(const floating* w, Py_ssize_t n) noexcept nogil:
     if floating is float:
-        return l1_norm_f32(w, n)
+        return f32.l1_norm(w, n)
     else:
-        return l1_norm_f64(w, n)
+        return f64.l1_norm(w, n)
 
 
 cdef inline void axpy(
     double a, const floating* x, floating* w, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        axpy_f32(a, x, w, n)
+        f32.axpy(a, x, w, n)
     else:
-        axpy_f64(a, x, w, n)
+        f64.axpy(a, x, w, n)
 
 
 cdef inline void scale(double a, floating* w, Py_ssize_t n) noexcept nogil:
     if floating is float:
-        scale_f32(a, w, n)
+        f32.scale(a, w, n)
     else:
-        scale_f64(a, w, n)
+        f64.scale(a, w, n)
 
 
-cdef inline double standardise(
+cdef inline Products products(
     const floating* x, const floating* center, const floating* inverse_scale,
-    floating* z, Py_ssize_t n
+    floating* z, const floating* u, const floating* m, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        return standardise_f32(x, center, inverse_scale, z, n)
+        return f32.products(x, center, inverse_scale, z, u, m, n)
     else:
-        return standardise_f64(x, center, inverse_scale, z, n)
+        return f64.products(x, center, inverse_scale, z, u, m, n)
 
 
 cdef inline double squared_distance(
     double a, const floating* x, const floating* m, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        return squared_distance_f32(a, x, m, n)
+        return f32.squared_distance(a, x, m, n)
     else:
-        return squared_distance_f64(a, x, m, n)
+        return f64.squared_distance(a, x, m, n)
 
 
-cdef inline void follow(
+cdef inline double follow(
     double c, double a, const floating* x, floating* m, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        follow_f32(c, a, x, m, n)
+        return f32.follow(c, a, x, m, n)
     else:
-        follow_f64(c, a, x, m, n)
+        return f64.follow(c, a, x, m, n)
 
 
-cdef inline Py_ssize_t spp_l1(
-    double keep, double tau, double c_tau, double up, double down,
-    double a, const floating* x, floating* m, floating* s, Py_ssize_t n
+cdef inline void spp_l1(
+    double keep, double tau, double c_tau, double up, double down, double a,
+    const floating* x, floating* m, floating* s, Py_ssize_t n, double* n_seen,
+    double* n_clipped
 ) noexcept nogil:
     if floating is float:
-        return spp_l1_f32(keep, tau, c_tau, up, down, a, x, m, s, n)
+        f32.spp_l1(keep, tau, c_tau, up, down, a, x, m, s, n, n_seen, n_clipped)
     else:
-        return spp_l1_f64(keep, tau, c_tau, up, down, a, x, m, s, n)
+        f64.spp_l1(keep, tau, c_tau, up, down, a, x, m, s, n, n_seen, n_clipped)
 
 
 cdef inline void charge_l1(
@@ -112,16 +140,16 @@ cdef inline void charge_l1(
     floating* paid, floating* sums, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        charge_l1_f32(owed, scale, sum_scale, x, u, paid, sums, n)
+        f32.charge_l1(owed, scale, sum_scale, x, u, paid, sums, n)
     else:
-        charge_l1_f64(owed, scale, sum_scale, x, u, paid, sums, n)
+        f64.charge_l1(owed, scale, sum_scale, x, u, paid, sums, n)
 
 
 cdef inline void coordinate_median(
-    const floating* const* x, const double* a, Py_ssize_t n, Py_ssize_t d,
-    floating* scratch, floating* out
+    const floating* const* x, const double* a, const double* w, Py_ssize_t n,
+    Py_ssize_t d, floating* room, floating* out
 ) noexcept nogil:
     if floating is float:
-        coordinate_median_f32(x, a, n, d, scratch, out)
+        f32.coordinate_median(x, a, w, n, d, room, out)
     else:
-        coordinate_median_f64(x, a, n, d, scratch, out)
+        f64.coordinate_median(x, a, w, n, d, room, out)
