@@ -7,7 +7,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from medsgd._core.estimators cimport Location, Memory, estimate
+from medsgd._core.estimators cimport Location, Memory, complete, estimate
 from medsgd._core.medians cimport Gradients, gradients_of
 from medsgd._core.oracle cimport (
     Oracle, leverage_weight, passive_aggressive, respond,
@@ -187,15 +187,8 @@ def run_pass(
                         axpy(weight * derivative, x_row, batches + i * d, d)
                         g.intercept[i] += weight * derivative
                 if batch_size > 1:
-                    g.scale[i] = 0
-                    if g.weight[i] != 0:
-                        g.scale[i] = 1 / g.weight[i]
-                        g.intercept[i] /= g.weight[i]
-                    g.sample_weight[i] /= batch_size
-                    g.weight[i] /= batch_size
                     x[i] = batches + i * d
-                if not cfg.fit_intercept:
-                    g.intercept[i] = 0
+                complete(cfg, &g, i)
                 total_weight += g.sample_weight[i]
             g.inner = product.along_location
             if skip:

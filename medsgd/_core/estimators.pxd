@@ -19,6 +19,19 @@ cdef struct Location:
     double step_weight
 
 
+cdef inline void complete(Settings cfg, Gradients* g, Py_ssize_t i) noexcept nogil:
+    """Make a gradient of its samples' sum, weighted where they are a batch."""
+    if cfg.batch_size > 1:
+        g.scale[i] = 0
+        if g.weight[i] != 0:
+            g.scale[i] = 1 / g.weight[i]
+            g.intercept[i] /= g.weight[i]
+        g.sample_weight[i] /= cfg.batch_size
+        g.weight[i] /= cfg.batch_size
+    if not cfg.fit_intercept:
+        g.intercept[i] = 0
+
+
 cdef struct Memory:
     # Of a stratum: number of updates of its scale; |m|^2, features only.
     double n_updates

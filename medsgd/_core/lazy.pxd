@@ -10,7 +10,7 @@ past, which are listed.
   made up for in u. Where shrink is small, u and drift v would cancel: then a new
   *generation* begins, with a shrink and a drift of its own, which a member joins when a
   row has it. u takes in the drift of a generation's last members once four newer ones
-  have made them negligible, below 1e-16,, or at once if m is replaced (shrink = 0).
+  have made them negligible, below 1e-16, or at once if m is replaced (shrink = 0).
 - Soft thresholding (SPP for the l1 norm): m_j moves towards 0 by its radius at each
   update. As a row that has j moves m_j by at most a radius, members are few, and each
   update and each step goes through all of them.
@@ -247,9 +247,7 @@ cdef inline double follow_l2(
         for i in range(n):
             squared += x[i] * x[i]
     squared *= scale * scale
-    residual = (
-        squared - 2 * scale * inner + stratum.squared_norm + gap * gap
-    )
+    residual = squared - 2 * scale * inner + stratum.squared_norm + gap * gap
     if residual != residual:  # inf - inf: the gradient is beyond any radius
         residual = squared
     factor = l2_factor(

@@ -22,11 +22,6 @@ cdef inline bint passive_aggressive(Settings cfg) noexcept nogil:
     return cfg.learning_rate == PA1 or cfg.learning_rate == PA2
 
 
-cdef inline bint reads_norms(Settings cfg) noexcept nogil:
-    """Whether ``respond`` needs the squared norms of rows."""
-    return passive_aggressive(cfg) or cfg.overshoot < INFINITY
-
-
 cdef inline double leverage_weight(Settings cfg, double squared_norm) noexcept nogil:
     """min(1, limit / |z|^2)^power for a standardised row z."""
     if squared_norm <= cfg.leverage_limit:

@@ -7,7 +7,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from medsgd._core.estimators cimport Location
+from medsgd._core.estimators cimport Location, complete
 from medsgd._core.lazy cimport (
     GENERATIONS, Lazy, coefficient, count_average, first_generation, follow, follow_l1,
     follow_l2, location, materialise, step_along_locations,
@@ -347,15 +347,7 @@ def run_pass(
                             &lazy, &row_indices[0], &rows[0, 0], entries.n, weight,
                             &union_index[0], &union_rows[i, 0], n,
                         )
-                if batch_size > 1:
-                    g.scale[i] = 0
-                    if g.weight[i] != 0:
-                        g.scale[i] = 1 / g.weight[i]
-                        g.intercept[i] /= g.weight[i]
-                    g.sample_weight[i] /= batch_size
-                    g.weight[i] /= batch_size
-                if not cfg.fit_intercept:
-                    g.intercept[i] = 0
+                complete(cfg, &g, i)
                 total_weight += g.sample_weight[i]
             index = &union_index[0]
             if not grouped:

@@ -298,9 +298,9 @@ KERNEL double NAME(median)(T *v, T *w, ptrdiff_t n) {
         if (below + smaller > half) {
             last = low - 1;
             above = pivot;
-        } else if (below + smaller < half && below + smaller + equal > half) {
-            return pivot;
         } else if (below + smaller + equal > half) {
+            if (below + smaller < half)
+                return pivot;
             last = low - 1;
             above = pivot;
             break;
