@@ -6,9 +6,8 @@ import numpy as np
 
 from medsgd._core import dense
 from medsgd._core import sparse as csr
-from medsgd._core.medians import weighted_median
 from medsgd._core.order import group, shuffle
-from medsgd._scales import start_scales
+from medsgd._scales import median, start_scales
 from medsgd._standardize import FeatureUnits
 from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, penalty
@@ -187,7 +186,7 @@ class Problem:
         weight = self.loss_weight
         if weight is not None:
             weight = weight[self.training_rows()]
-        return weighted_median(losses, weight) + penalty(settings, self.state)
+        return median(losses, weight) + penalty(settings, self.state)
 
     def statistic(self, settings, objective):
         """What the stopping rule watches."""

@@ -5,12 +5,29 @@ from scipy import sparse
 from scipy.stats import norm
 from sklearn.utils.extmath import row_norms
 
+from medsgd._core import medians
 from medsgd._core.settings import GRADIENT_ESTIMATORS
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
 N_SAMPLES = 256
 # Median of |z| for a standard normal z: what makes a median a standard deviation.
 NORMAL_MEDIAN = norm.ppf(0.75)
+
+
+def median(values, sample_weight=None):
+    """Median of numbers: of two where half of the weight lies on either side, the mean.
+
+    NaN counts as infinity; the median of no numbers is 0.
+    """
+    n = len(values)
+    # NumPy's selection is the faster one, but not to call.
+    if sample_weight is not None or n < 1000:
+        return medians.weighted_median(values, sample_weight)
+    values = np.partition(values, n // 2)
+    middle = values[n // 2]
+    if n % 2 == 0:
+        middle = (values[: n // 2].max() + middle) / 2
+    return np.inf if np.isnan(middle) else float(middle)
 
 
 def weighted_median(values, sample_weight):

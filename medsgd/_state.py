@@ -79,7 +79,6 @@ class State:
     eta: float = 0.0
     dtype: np.dtype | None = None
     records: np.ndarray | None = None
-    members: list = field(default_factory=list)
 
     def __post_init__(self):
         if self.dtype is None:
@@ -87,7 +86,7 @@ class State:
 
     def __getstate__(self):
         # A copy of each view is enough.
-        return vars(self) | {"records": None, "members": []}
+        return vars(self) | {"records": None}
 
     def prepared(
         self, settings, *, n_strata, scale_per_coordinate, average, inverse_scale=None
@@ -161,9 +160,6 @@ class State:
                 setattr(self, name, view)
             else:
                 setattr(self, name, getattr(self, name).astype(np.float64))
-        self.members = [np.flatnonzero(m[:-1]) for m in self.location]
-        for k, members in enumerate(self.members):
-            records[members, columns["generation"] + k] = 1
         self.records = records
 
     def restart_average(self):

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 
-from medsgd._core.medians import weighted_median
+from medsgd._scales import median
 
 
 def exact_share(dtype):
@@ -114,7 +114,7 @@ class HeldOut:
         prediction = np.asarray(self.X @ coef + intercept, dtype=np.float64)
         if self.robust:
             losses, _ = settings.evaluate(self.y, prediction, state.residual_scale)
-            return weighted_median(losses, self.sample_weight)
+            return median(losses, self.sample_weight)
         if self.classification:
             label = np.where(prediction > 0, 1, -1)
             return 1 - accuracy_score(self.y, label, sample_weight=self.sample_weight)

@@ -5,10 +5,8 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-import numpy as np
-
 from medsgd._core.estimators cimport Location, Memory, complete, estimate
-from medsgd._core.medians cimport Gradients, gradients_of
+from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
 from medsgd._core.oracle cimport (
     Oracle, leverage_weight, passive_aggressive, respond,
 )
@@ -81,24 +79,23 @@ def run_pass(
         floating* m = NULL
         floating* s = NULL
         double[::1] n_updates = state.n_updates, shares = state.shares
-        floating[::1] paid_penalty = state.paid_penalty
+        floating[::1] paid_penalty = state.paid_penalty if l1 else None
         double owed_penalty = state.owed_penalty
         double t = state.t, eta = state.eta, n_averaged = state.n_averaged
 
         # An iteration's rows where they are standardised, and averages of batches; its
         # location; room for medians.
-        floating[::1] memory = np.empty(
+        size_t n_bytes = size_of_gradients(n_gradients) + n_gradients * sizeof(void*)
+        Room room = Room(n_bytes + sizeof(floating) * (
             2 * n_gradients * d + (d + n_gradients * MEDIAN_ROOM) * (n_gradients > 1)
-            + 1,
-            dtype=state.coef.dtype,
+        ))
+        const floating** x = <const floating**>(
+            room.start + size_of_gradients(n_gradients)
         )
-        floating* standardised = &memory[0]
+        floating* standardised = <floating*>(room.start + n_bytes)
         floating* batches = standardised + n_gradients * d
         floating* out = batches + n_gradients * d
-        size_t[::1] addresses = np.empty(n_gradients, dtype=np.uintp)
-        const floating** x = <const floating**>&addresses[0]
         Gradients g
-        double[::1] _gradients = gradients_of(&g, n_gradients)
         Memory memories[2]
         Products product
         Location estimated
@@ -114,6 +111,7 @@ def run_pass(
         double p, derivative, weight, leverage, total_weight, step, along
         double change
 
+    place_gradients(&g, n_gradients, <double*>room.start)
     clipping.n_residuals = clipping.n_clipped = 0
     rate.value = oracle.rate.value = -1
     oracle.residual_scale, oracle.objective = state.residual_scale, 0

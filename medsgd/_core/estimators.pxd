@@ -4,7 +4,7 @@ from cython cimport floating
 from libc.math cimport INFINITY, sqrt
 
 from medsgd._core.medians cimport Gradients, location_of
-from medsgd._core.settings cimport SPP_L1, SPP_L2, Settings
+from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings, Settings
 from medsgd._core.spp cimport (
     Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
@@ -53,8 +53,9 @@ cdef inline double distance(
 
 
 cdef inline double follow_l2(
-    Settings cfg, const floating* x, const Gradients* g, Py_ssize_t i, Py_ssize_t d,
-    floating* m, floating* s, Memory* memory, Rate* rate, Clipping* clipping,
+    EstimatorSettings cfg, const floating* x, const Gradients* g, Py_ssize_t i,
+    Py_ssize_t d, floating* m, floating* s, Memory* memory, Rate* rate,
+    Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
     cdef double factor, running_scale = s[0]
@@ -73,8 +74,9 @@ cdef inline double follow_l2(
 
 
 cdef inline void follow_l1(
-    Settings cfg, const floating* x, const Gradients* g, Py_ssize_t i, Py_ssize_t d,
-    floating* m, floating* s, Memory* memory, Rate* rate, Clipping* clipping,
+    EstimatorSettings cfg, const floating* x, const Gradients* g, Py_ssize_t i,
+    Py_ssize_t d, floating* m, floating* s, Memory* memory, Rate* rate,
+    Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l1 norm, the intercept as one more coordinate."""
     cdef double weight = g.weight[i], keep = step_share(cfg, g.sample_weight[i])
@@ -95,7 +97,7 @@ cdef inline void follow_l1(
 
 
 cdef inline const floating* estimate(
-    Settings cfg, const floating** x, const Gradients* g, double total_weight,
+    EstimatorSettings cfg, const floating** x, const Gradients* g, double total_weight,
     Py_ssize_t d, floating* m, floating* s, Memory* memory, Rate* rate,
     floating* out, floating* room, Clipping* clipping, Location* result,
 ) noexcept nogil:

@@ -1,23 +1,21 @@
 """Coefficients and locations of which a sparse row moves only what it has.
 
 What a coordinate needs lies side by side in a record of doubles: one place in memory,
-one cache line. A location m is 0 but for its *members*, coordinates of rows not long
-past, which are listed.
+one cache line.
 
-- Linear (mean with momentum, sample medians, SPP for the l2 norm): all of m shrinks by
-  common factors, and the coefficients move along m. With m = shrink * v, coefficients
-  are frame.scale * (u + drift v), so that this costs a few scalars; a change of v is
-  made up for in u. Where shrink is small, u and drift v would cancel: then a new
-  *generation* begins, with a shrink and a drift of its own, which a member joins when a
-  row has it. u takes in the drift of a generation's last members once four newer ones
-  have made them negligible, below 1e-16, or at once if m is replaced (shrink = 0).
+- Linear (mean with momentum, sample medians, SPP for the l2 norm): what a row lacks of
+  m shrinks by common factors, and the coefficients move along m. With m = shrink * v,
+  coefficients are frame.scale * (u + drift v), so that this costs a few scalars; a
+  change of v is made up for in u. Where shrink is small, u and drift v would cancel:
+  then a new *generation* begins, with a shrink and a drift of its own, which a
+  coordinate joins when a row has it. Those that stay behind four newer ones have an m
+  below 1e-16 of what it was: their generation stands still, and holds for good.
 - Soft thresholding (SPP for the l1 norm): m_j moves towards 0 by its radius at each
-  update. As a row that has j moves m_j by at most a radius, members are few, and each
-  update and each step goes through all of them.
+  update. As a row that has j moves m_j by at most a radius, few are not 0: these
+  *members* are listed, and each update and each step goes through all of them.
 """
 
 from libc.math cimport fabs, sqrt
-from libc.string cimport memmove
 
 from medsgd._core.medians cimport Gradients
 from medsgd._core.settings cimport Settings
@@ -25,11 +23,19 @@ from medsgd._core.spp cimport (
     Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
 from medsgd._core.steps cimport Frame
-from medsgd._core.vector cimport prefetch, spp_l1
+from medsgd._core.vector cimport spp_l1
 
 
 cdef enum:
-    GENERATIONS = 5
+    # Generations that still move.
+    MOVING = 5
+
+
+cdef struct Generation:
+    double shrink
+    double drift
+    double lag  # coefficient of v in the averages' sum beyond frame.sum_scale * drift
+    double _    # 32 bytes: an address by a shift
 
 
 cdef struct Stratum:
@@ -38,32 +44,25 @@ cdef struct Stratum:
     double n_updates       # of the scale
     double s               # running median of |g - m|, l2, or of its intercept, l1
     double squared_norm    # of m, features only; linear
-    # Where members' records begin, by generation from the oldest on; some have since
-    # joined a newer one.
-    Py_ssize_t* members
-    Py_ssize_t capacity
-    Py_ssize_t end
-    # Of generations 1 to GENERATIONS in a ring; 0 is that of coordinates with m = 0.
-    Py_ssize_t oldest
+    Generation* generations
     Py_ssize_t newest
-    Py_ssize_t begin[GENERATIONS + 1]
-    double shrink[GENERATIONS + 1]
-    double drift[GENERATIONS + 1]
-    double sum_drift[GENERATIONS + 1]  # coefficient of v in the averages' sum
+    Py_ssize_t* members
+    Py_ssize_t n_members
 
 
 cdef struct Lazy:
     Py_ssize_t n_features
     Py_ssize_t n_strata
+    Py_ssize_t most_generations
     bint thresholding
     Frame frame
     # Norms of the coefficients when last materialised.
     double squared_norm
     double l1_norm
     # A record is the coefficient u and, at these places, the scale of the feature,
-    # place in the current iteration + 1, generation, v or m and scale of |g - m| for
-    # each stratum, L1 penalty paid, and the part of the averages' sum not in
-    # frame.sum_scale * u. 0 where there is none.
+    # place in the current iteration + 1, generation (or membership), v or m and scale
+    # of |g - m| for each stratum, L1 penalty paid, and the part of the averages' sum
+    # that is not of u or v. 0 where there is none.
     double* records
     bint far              # too many to stay near the processor
     Py_ssize_t stride
@@ -75,8 +74,23 @@ cdef struct Lazy:
     Py_ssize_t paid
     Py_ssize_t sums
     Stratum strata[2]
-    double* work          # of 3 * (n_features + 1)
-    Py_ssize_t* touched   # of n_features
+    # Of the coordinates of a row, linear: u + drift v and m of one stratum.
+    double* own
+    double* location
+    double* work          # of 3 * (n_features + 1), thresholding
+    Py_ssize_t* touched   # of n_features, thresholding
+
+
+cdef struct Along:
+    # Inner products of a row with what is recalled.
+    double own
+    double location
+
+
+cdef inline Generation* generation_of(
+    const Lazy* lazy, Py_ssize_t k, const double* c
+) noexcept nogil:
+    return &lazy.strata[k].generations[<Py_ssize_t>c[lazy.generation + k]]
 
 
 cdef inline double coefficient(const Lazy* lazy, const double* c) noexcept nogil:
@@ -85,145 +99,111 @@ cdef inline double coefficient(const Lazy* lazy, const double* c) noexcept nogil
     cdef Py_ssize_t k
     if not lazy.thresholding:
         for k in range(lazy.n_strata):
-            value += (
-                lazy.strata[k].drift[<Py_ssize_t>c[lazy.generation + k]] * c[lazy.m + k]
-            )
+            value += generation_of(lazy, k, c).drift * c[lazy.m + k]
     return value
 
 
-cdef inline double location(
-    const Lazy* lazy, Py_ssize_t k, const double* c
+cdef inline Along recall(
+    Lazy* lazy, Py_ssize_t k, const double* x, const Py_ssize_t* index, Py_ssize_t n
 ) noexcept nogil:
-    """m of a record, linear."""
-    return lazy.strata[k].shrink[<Py_ssize_t>c[lazy.generation + k]] * c[lazy.m + k]
-
-
-cdef inline void append(Stratum* stratum, Py_ssize_t j) noexcept nogil:
-    """Add to the newest generation, keeping the list near its start."""
-    cdef Py_ssize_t i, first = stratum.begin[stratum.oldest]
-    if stratum.end == stratum.capacity or first > 2 * (stratum.end - first) + 1000:
-        memmove(
-            stratum.members, stratum.members + first,
-            (stratum.end - first) * sizeof(Py_ssize_t),
-        )
-        for i in range(1, GENERATIONS + 1):
-            stratum.begin[i] -= first
-        stratum.end -= first
-    stratum.members[stratum.end] = j
-    stratum.end += 1
-
-
-cdef inline void drop(Lazy* lazy, Py_ssize_t k, double* c) noexcept nogil:
-    """Let m be 0 at a record, keeping its coefficient."""
-    cdef Stratum* stratum = &lazy.strata[k]
-    cdef Py_ssize_t generation = <Py_ssize_t>c[lazy.generation + k]
-    cdef double v = c[lazy.m + k], moved = stratum.drift[generation] * v
-    c[0] += moved
-    if lazy.sums:
-        c[lazy.sums] += (
-            stratum.sum_drift[generation] * v - lazy.frame.sum_scale * moved
-        )
-    c[lazy.m + k] = c[lazy.generation + k] = 0
+    """Look up what ``follow`` needs of coordinates."""
+    cdef Py_ssize_t i, m = lazy.m + k, place = lazy.generation + k
+    cdef const Generation* generations = lazy.strata[k].generations
+    cdef const Generation* generation
+    cdef const double* records = lazy.records
+    cdef const double* c
+    cdef double* own = lazy.own
+    cdef double* location = lazy.location
+    cdef double value, along_own = 0, along_location = 0
+    cdef Along along
+    for i in range(n):
+        c = records + index[i]
+        generation = &generations[<Py_ssize_t>c[place]]
+        value = c[0] + generation.drift * c[m]
+        own[i] = value
+        along_own += x[i] * value
+        value = generation.shrink * c[m]
+        location[i] = value
+        along_location += x[i] * value
+    along.own, along.location = along_own, along_location
+    return along
 
 
 cdef inline void first_generation(Stratum* stratum) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(GENERATIONS + 1):
-        stratum.shrink[i], stratum.drift[i], stratum.sum_drift[i] = 1, 0, 0
-        stratum.begin[i] = 0
-    stratum.oldest = stratum.newest = 1
-    stratum.end = 0
-
-
-cdef inline void next_generation(Lazy* lazy, Py_ssize_t k) noexcept nogil:
-    """Begin a generation; where there are as many as can be, the oldest ends."""
-    cdef Stratum* stratum = &lazy.strata[k]
-    cdef Py_ssize_t i, ahead, oldest = stratum.oldest
-    cdef Py_ssize_t new = stratum.newest % GENERATIONS + 1
-    cdef double* c
-    if new == oldest:
-        stratum.oldest = oldest % GENERATIONS + 1
-        for i in range(stratum.begin[oldest], stratum.begin[stratum.oldest]):
-            if lazy.far:
-                ahead = min(i + 16, stratum.end - 1)
-                prefetch(lazy.records + stratum.members[ahead], 1)
-            c = lazy.records + stratum.members[i]
-            if c[lazy.generation + k] == oldest:
-                drop(lazy, k, c)
-    stratum.newest = new
-    stratum.begin[new] = stratum.end
-    stratum.shrink[new], stratum.drift[new], stratum.sum_drift[new] = 1, 0, 0
-
-
-cdef inline void clear(Lazy* lazy, Py_ssize_t k) noexcept nogil:
-    """Let m be 0."""
-    cdef Stratum* stratum = &lazy.strata[k]
-    cdef Py_ssize_t i
-    for i in range(stratum.begin[stratum.oldest], stratum.end):
-        drop(lazy, k, lazy.records + stratum.members[i])
-    first_generation(stratum)
+    """Where all coordinates are of generation 0 and v is m."""
+    stratum.newest = 0
+    stratum.generations[0].shrink = 1
+    stratum.generations[0].drift = stratum.generations[0].lag = 0
 
 
 cdef inline void settle(Lazy* lazy, Py_ssize_t k) noexcept nogil:
-    """Let v be m, and u the coefficients over frame.scale."""
+    """Let v be m, and u + the other stratum's drift v the coefficients."""
+    cdef Py_ssize_t _
+    cdef double* c = lazy.records
+    cdef const Generation* generation
+    cdef double v
+    for _ in range(lazy.n_features):
+        v = c[lazy.m + k]
+        if v != 0:
+            generation = generation_of(lazy, k, c)
+            c[0] += generation.drift * v
+            c[lazy.m + k] = generation.shrink * v
+            if lazy.sums:
+                c[lazy.sums] += generation.lag * v
+        c[lazy.generation + k] = 0
+        c += lazy.stride
+    first_generation(&lazy.strata[k])
+
+
+cdef inline void next_generation(Lazy* lazy, Py_ssize_t k) noexcept nogil:
     cdef Stratum* stratum = &lazy.strata[k]
-    cdef Py_ssize_t i, j, n_left = 0
-    cdef double* c
-    cdef double m
-    for i in range(stratum.begin[stratum.oldest], stratum.end):
-        j = stratum.members[i]
-        c = lazy.records + j
-        if c[lazy.generation + k] == 0:
-            continue
-        m = location(lazy, k, c)
-        drop(lazy, k, c)
-        if m != 0:
-            c[lazy.m + k], stratum.members[n_left] = m, j
-            n_left += 1
-    first_generation(stratum)
-    stratum.end = n_left
-    for i in range(n_left):
-        lazy.records[stratum.members[i] + lazy.generation + k] = 1
+    cdef Generation* new
+    # So many generations that this is seldom, measured by the number of features.
+    if stratum.newest + 1 == lazy.most_generations:
+        settle(lazy, k)
+    if stratum.newest + 1 >= MOVING:
+        stratum.generations[stratum.newest + 1 - MOVING].shrink = 0
+    stratum.newest += 1
+    new = &stratum.generations[stratum.newest]
+    new.shrink, new.drift, new.lag = 1, 0, 0
+
+
+cdef inline void shrink(Stratum* stratum, double factor) noexcept nogil:
+    """m *= factor."""
+    cdef Py_ssize_t i
+    for i in range(max(0, stratum.newest + 1 - MOVING), stratum.newest + 1):
+        stratum.generations[i].shrink *= factor
 
 
 cdef inline void follow(
     Lazy* lazy, Py_ssize_t k, double factor, double scale, double intercept,
     const double* x, const Py_ssize_t* index, Py_ssize_t n,
 ) noexcept nogil:
-    """m += factor (g - m), g = (scale * x, intercept)."""
+    """m += factor (g - m), g = (scale * x, intercept), of coordinates recalled."""
     cdef Stratum* stratum = &lazy.strata[k]
-    cdef Py_ssize_t i, old, new, place = lazy.generation + k
+    cdef Generation* new
+    cdef Py_ssize_t i, place = lazy.generation + k, at = lazy.m + k, newest
     cdef double* records = lazy.records
     cdef double* c
-    cdef double v, old_v, moved, new_drift, inverse_shrink, sum_scale
-    if factor == 1:
-        clear(lazy, k)
-        stratum.intercept = intercept
-    else:
-        # What of m the row does not have shrinks along with it.
-        for i in range(1, GENERATIONS + 1):
-            stratum.shrink[i] *= 1 - factor
-        stratum.intercept += factor * (intercept - stratum.intercept)
-    new = stratum.newest
-    new_drift, inverse_shrink = stratum.drift[new], 1 / stratum.shrink[new]
-    scale, sum_scale = factor * scale, lazy.frame.sum_scale
+    cdef double keep = 1 - factor, inverse_shrink, v, drift
+    shrink(stratum, keep)
+    if stratum.generations[stratum.newest].shrink < 1e-4:
+        next_generation(lazy, k)
+    newest = stratum.newest
+    new = &stratum.generations[newest]
+    drift, inverse_shrink = new.drift, 1 / new.shrink
+    keep, scale = keep * inverse_shrink, factor * scale * inverse_shrink
     for i in range(n):
         c = records + index[i]
-        old, old_v = <Py_ssize_t>c[place], c[lazy.m + k]
-        v = (stratum.shrink[old] * old_v + scale * x[i]) * inverse_shrink
-        moved = stratum.drift[old] * old_v - new_drift * v
-        c[lazy.m + k] = v
-        c[0] += moved
+        v = keep * lazy.location[i] + scale * x[i]
         if lazy.sums:
-            c[lazy.sums] += (
-                stratum.sum_drift[old] * old_v - stratum.sum_drift[new] * v
-                - sum_scale * moved
-            )
-        if old != new:
-            c[place] = new
-            append(stratum, index[i])
-    if stratum.shrink[new] < 1e-4:
-        next_generation(lazy, k)
+            c[lazy.sums] += generation_of(lazy, k, c).lag * c[at] - new.lag * v
+        c[0] = lazy.own[i] - drift * v
+        c[at], c[place] = v, newest
+    if factor == 1:
+        stratum.intercept = intercept
+    else:
+        stratum.intercept += factor * (intercept - stratum.intercept)
 
 
 cdef inline double follow_l2(
@@ -238,9 +218,7 @@ cdef inline double follow_l2(
     cdef double inner = g.inner, squared = 0
     cdef Py_ssize_t i
     if not g.has_inner:
-        inner = 0
-        for i in range(n):
-            inner += x[i] * location(lazy, k, lazy.records + index[i])
+        inner = recall(lazy, k, x, index, n).location
     if g.has_norms:
         squared = g.squared_norm[which]
     else:
@@ -285,7 +263,7 @@ cdef inline void follow_l1(
         c[lazy.generation + k] = -1
         value[i], m[i], lazy.touched[i] = x[i], c[lazy.m + k], index[i]
         s[i] = c[lazy.s + k]
-    for i in range(stratum.end):
+    for i in range(stratum.n_members):
         j = stratum.members[i]
         c = lazy.records + j
         if c[lazy.generation + k] >= 0:
@@ -307,7 +285,7 @@ cdef inline void follow_l1(
             c[lazy.m + k], c[lazy.generation + k] = m[i], 1
             stratum.members[n_left] = lazy.touched[i]
             n_left += 1
-    stratum.end = n_left
+    stratum.n_members = n_left
     if cfg.fit_intercept:
         value[0] = 1
         spp_l1(
@@ -322,29 +300,24 @@ cdef inline void step_along_locations(Lazy* lazy, double step) noexcept nogil:
     """u += step * (the strata's locations, weighted by their shares)."""
     cdef Py_ssize_t k, i
     cdef Stratum* stratum
+    cdef Generation* generation
     cdef double* c
     cdef double change
     for k in range(lazy.n_strata):
         stratum = &lazy.strata[k]
         if not lazy.thresholding:
-            for i in range(1, GENERATIONS + 1):
-                stratum.drift[i] += step * stratum.share * stratum.shrink[i]
+            for i in range(max(0, stratum.newest + 1 - MOVING), stratum.newest + 1):
+                generation = &stratum.generations[i]
+                change = step * stratum.share * generation.shrink
+                generation.drift += change
+                generation.lag -= lazy.frame.sum_scale * change
             continue
-        for i in range(stratum.end):
+        for i in range(stratum.n_members):
             c = lazy.records + stratum.members[i]
             change = step * stratum.share * c[lazy.m + k]
             c[0] += change
             if lazy.sums:
                 c[lazy.sums] -= lazy.frame.sum_scale * change
-
-
-cdef inline void count_average(Lazy* lazy) noexcept nogil:
-    """Add the coefficients as they are to the averages' sum."""
-    cdef Py_ssize_t k, i
-    lazy.frame.sum_scale += lazy.frame.scale
-    for k in range(lazy.n_strata):
-        for i in range(1, GENERATIONS + 1):
-            lazy.strata[k].sum_drift[i] += lazy.frame.scale * lazy.strata[k].drift[i]
 
 
 cdef inline void materialise(Lazy* lazy, bint sum_up) noexcept nogil:

@@ -18,7 +18,13 @@ cdef struct Gradients:
     bint has_inner
     double* work  # of n * (n + 5) doubles: room for the functions below
 
-cdef double[::1] gradients_of(Gradients* g, Py_ssize_t n)
+cdef class Room:
+    # Memory for a pass. To make an array for it would take longer than a short pass.
+    cdef char* start
+
+cdef size_t size_of_gradients(Py_ssize_t n) noexcept nogil
+
+cdef void place_gradients(Gradients* g, Py_ssize_t n, double* start) noexcept nogil
 
 cdef double location_of(
     GradientEstimator estimator, const floating** x, const Gradients* g,

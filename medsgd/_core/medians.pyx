@@ -2,12 +2,13 @@
 
 from cython cimport floating
 from libc.math cimport INFINITY, fabs, isfinite, sqrt
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 import numpy as np
 
 from medsgd._core.settings cimport COORD_MEDIAN, GEOMETRIC_MEDIAN, GradientEstimator
-from medsgd._core.vector cimport MEDIAN_ROOM, axpy, coordinate_median, dot, f64
+from medsgd._core.vector cimport axpy, coordinate_median, dot, f64
 
 
 # Relative difference of sums of distances that rounding in float32 explains.
@@ -17,16 +18,28 @@ cdef double TOLERANCE = 1e-6
 cdef Py_ssize_t MOST_STEPS = 100
 
 
-cdef double[::1] gradients_of(Gradients* g, Py_ssize_t n):
-    """Point g to room for n gradients; valid as long as what is returned."""
-    cdef double[::1] memory = np.zeros(n * (n + 10))
-    cdef double* start = &memory[0]
+cdef class Room:
+    def __cinit__(self, size_t n_bytes):
+        self.start = <char*>calloc(n_bytes, 1)
+        if self.start == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.start)
+
+
+cdef size_t size_of_gradients(Py_ssize_t n) noexcept nogil:
+    """Bytes of room for n gradients."""
+    return n * (n + 10) * sizeof(double)
+
+
+cdef void place_gradients(Gradients* g, Py_ssize_t n, double* start) noexcept nogil:
+    """Let n gradients have the room there, which is 0."""
     g.n, g.inner = n, 0
     g.has_norms = g.has_inner = False
     g.scale, g.intercept = start, start + n
     g.sample_weight, g.weight = start + 2 * n, start + 3 * n
     g.squared_norm, g.work = start + 4 * n, start + 5 * n
-    return memory
 
 
 cdef void geometric_median_weights(
@@ -195,29 +208,6 @@ cdef double location_of(
             axpy(share[i] * g.scale[i], x[i], out, n_features)
             intercept += share[i] * g.intercept[i]
     return intercept
-
-
-def median_of_rows(
-    str estimator, const floating[:, ::1] rows, const double[::1] weights
-):
-    """Coordinate or geometric median of the rows of an array."""
-    cdef Py_ssize_t i, n = rows.shape[0]
-    cdef GradientEstimator code = (
-        COORD_MEDIAN if estimator == "coord-median" else GEOMETRIC_MEDIAN
-    )
-    dtype = np.asarray(rows).dtype
-    result = np.empty(rows.shape[1], dtype=dtype)
-    cdef floating[::1] out = result, room = np.empty(n * MEDIAN_ROOM, dtype=dtype)
-    cdef size_t[::1] addresses = np.empty(n, dtype=np.uintp)
-    cdef Gradients g
-    cdef double[::1] _memory = gradients_of(&g, n)
-    for i in range(n):
-        addresses[i] = <size_t>&rows[i, 0]
-        g.scale[i], g.weight[i] = 1, weights[i]
-    location_of(
-        code, <const floating**>&addresses[0], &g, rows.shape[1], &out[0], &room[0]
-    )
-    return result
 
 
 def weighted_median(const double[::1] values, weights=None):

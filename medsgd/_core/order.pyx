@@ -18,9 +18,12 @@ cdef inline uint32_t random_integer(uint32_t* state) noexcept nogil:
 def shuffle(Py_ssize_t[::1] order, uint32_t seed):
     """Permute in place (Fisher and Yates)."""
     cdef Py_ssize_t i, j, n = order.shape[0]
+    cdef uint32_t n_left
     with nogil:
         for i in range(n - 1):
-            j = i + <Py_ssize_t>random_integer(&seed) % (n - i)
+            # The random numbers are below 2^31, for which a fast division is enough.
+            n_left = <uint32_t>min(n - i, <Py_ssize_t>1 << 31)
+            j = i + random_integer(&seed) % n_left
             order[i], order[j] = order[j], order[i]
 
 
@@ -34,6 +37,11 @@ def group(
     stratum is filled up from its first, so that every median is over ``size`` of them.
     """
     cdef Py_ssize_t i, k, row, start, n = order.shape[0]
+    if n_strata == 1 and n >= size:
+        whole = np.asarray(order)
+        if n % size:
+            whole = np.concatenate([whole, whole[:size - n % size]])
+        return whole.reshape(-1, size)
     gathered_rows = np.empty((n_strata, size), dtype=np.intp)
     gathered_counts = np.zeros(n_strata, dtype=np.intp)
     result = np.empty((n // size + n_strata, size), dtype=np.intp)

@@ -25,7 +25,17 @@ cdef enum GradientEstimator:
     SPP_L2
 
 
-cdef class Settings:
+cdef class EstimatorSettings:
+    cdef:
+        readonly GradientEstimator gradient_estimator
+        readonly bint fit_intercept
+        readonly double tau
+        readonly double c_tau
+        readonly double momentum
+        readonly bint tracks_location
+
+
+cdef class Settings(EstimatorSettings):
     cdef:
         readonly Loss loss
         readonly double epsilon
@@ -41,7 +51,6 @@ cdef class Settings:
         readonly double alpha
         readonly double penalty_factor  # alpha, or 0 without a penalty
         readonly double l1_ratio
-        readonly bint fit_intercept
         readonly double intercept_decay
         readonly LearningRate learning_rate
         readonly double eta0
@@ -49,10 +58,5 @@ cdef class Settings:
         readonly double optimal_init
         readonly double average
         readonly bint exact_average
-        readonly GradientEstimator gradient_estimator
         readonly Py_ssize_t n_gradients
         readonly Py_ssize_t batch_size
-        readonly double tau
-        readonly double c_tau
-        readonly double momentum
-        readonly bint tracks_location

@@ -24,7 +24,36 @@ GRADIENT_ESTIMATORS = {
 }
 
 
-cdef class Settings:
+cdef class EstimatorSettings:
+    """What a gradient estimator knows: its parameters, and these.
+
+    Parameters
+    ----------
+    fit_intercept
+        Whether gradients have an intercept.
+    c_tau
+        The factor on the running scale that gives the radius where ``tau`` is None.
+    n_strata
+        How many locations are tracked side by side.
+    """
+
+    def __init__(
+        self, *, gradient_estimator, tau, c_tau, momentum, fit_intercept, n_strata
+    ):
+        self.gradient_estimator = GRADIENT_ESTIMATORS[gradient_estimator]
+        self.fit_intercept = fit_intercept
+        self.tau = 0 if tau is None else tau
+        self.c_tau = 0 if tau is not None else c_tau
+        self.momentum = momentum
+        # Without memory the location is the gradient itself and need not be stored.
+        self.tracks_location = (
+            momentum > 0
+            or n_strata > 1
+            or (self.gradient_estimator in (SPP_L1, SPP_L2) and self.tau < INFINITY)
+        )
+
+
+cdef class Settings(EstimatorSettings):
     """Parameters of one stage of a fit: those of the estimators by name, and these.
 
     Parameters
@@ -44,19 +73,15 @@ cdef class Settings:
         The bound on abs(loss').
     intercept_decay
         The factor on the intercept's steps.
-    c_tau
-        The factor on the running scale that gives the radius where ``tau`` is None.
-    n_strata
-        How many locations are tracked side by side.
     """
 
     def __init__(
         self, *, loss, epsilon, c_epsilon, tracks_residuals, largest_residual_scale,
         standardize, leverage_limit, leverage_power, overshoot, largest_derivative,
-        penalty, alpha, l1_ratio, fit_intercept, intercept_decay, learning_rate, eta0,
-        power_t, average, gradient_estimator, n_gradients, batch_size,
-        tau, c_tau, momentum, n_strata,
+        penalty, alpha, l1_ratio, intercept_decay, learning_rate, eta0, power_t,
+        average, n_gradients, batch_size, **estimator,
     ):
+        super().__init__(**estimator)
         self.loss = loss
         self.epsilon = 0 if epsilon is None else epsilon
         self.c_epsilon = c_epsilon if epsilon is None else 0
@@ -73,7 +98,6 @@ cdef class Settings:
         self.l1_ratio = (
             1 if self.penalty == L1 else l1_ratio if self.penalty == ELASTICNET else 0
         )
-        self.fit_intercept = fit_intercept
         self.intercept_decay = intercept_decay
         self.learning_rate = LEARNING_RATES[learning_rate]
         self.eta0 = eta0
@@ -82,18 +106,8 @@ cdef class Settings:
         # max(1, loss'(-w, 1)) is 1 for every loss here.
         self.optimal_init = 1 / (sqrt(1 / sqrt(alpha)) * alpha) if alpha > 0 else 0
         self.average = average
-        self.gradient_estimator = GRADIENT_ESTIMATORS[gradient_estimator]
         self.n_gradients = n_gradients
         self.batch_size = batch_size
-        self.tau = 0 if tau is None else tau
-        self.c_tau = 0 if tau is not None else c_tau
-        self.momentum = momentum
-        # Without memory the location is the gradient itself and need not be stored.
-        self.tracks_location = (
-            momentum > 0
-            or n_strata > 1
-            or (self.gradient_estimator in (SPP_L1, SPP_L2) and self.tau < INFINITY)
-        )
         # Where nothing of it is scikit-learn's SGD, the L1 penalty leaves the sum of
         # earlier iterates alone.
         self.exact_average = (

@@ -9,10 +9,12 @@ import numpy as np
 
 from medsgd._core.estimators cimport Location, complete
 from medsgd._core.lazy cimport (
-    GENERATIONS, Lazy, coefficient, count_average, first_generation, follow, follow_l1,
-    follow_l2, location, materialise, step_along_locations,
+    Along, Generation, Lazy, coefficient, first_generation, follow, follow_l1,
+    follow_l2, generation_of, materialise, recall, step_along_locations,
 )
-from medsgd._core.medians cimport Gradients, gradients_of, location_of
+from medsgd._core.medians cimport (
+    Gradients, Room, location_of, place_gradients, size_of_gradients,
+)
 from medsgd._core.oracle cimport (
     Oracle, leverage_weight, passive_aggressive, respond,
 )
@@ -69,46 +71,47 @@ cdef struct Entries:
 
 
 cdef inline Entries gather(
-    Settings cfg, const Lazy* lazy, Py_ssize_t k, const floating* data,
+    Settings cfg, Lazy* lazy, Py_ssize_t k, const floating* data,
     const integral* indices, Py_ssize_t n_entries, Py_ssize_t* index, double* values,
 ) noexcept nogil:
-    """Copy a row's non-zero entries as the fit sees them; index is of their records."""
+    """Copy a row's non-zero entries as the fit sees them; index is of their records.
+
+    Where the location is linear its coordinates are recalled.
+    """
     cdef const double* records = lazy.records
     cdef const double* c
-    cdef const double* drift = lazy.strata[k].drift
-    cdef const double* shrink = lazy.strata[k].shrink
-    cdef Py_ssize_t i, j, generation, n = 0, stride = lazy.stride, m = lazy.m + k
-    cdef Py_ssize_t place = lazy.generation + k, scale = lazy.inverse_scale
-    cdef double value, standard, coef, along_coef = 0, squared_norm = 0
-    cdef double along_location = 0, standardised_norm = 0
+    cdef Py_ssize_t i, j, n = 0, stride = lazy.stride, scale = lazy.inverse_scale
+    cdef double value, standard, squared_norm = 0, standardised_norm = 0
     cdef bint standardised = cfg.standardize
-    cdef bint linear = lazy.n_strata == 1 and not lazy.thresholding
-    cdef bint general = lazy.n_strata == 2 and not lazy.thresholding
+    cdef Along along
     cdef Entries result
     for i in range(n_entries):
         value = data[i]
         if value == 0:
             continue
         j = indices[i] * stride
-        c = records + j
         if scale:
-            standard = value * c[scale]
+            standard = value * records[j + scale]
             standardised_norm += standard * standard
             value = standard if standardised else value
         squared_norm += value * value
-        coef = c[0]
-        if linear:
-            generation = <Py_ssize_t>c[place]
-            coef += drift[generation] * c[m]
-            along_location += value * (shrink[generation] * c[m])
-        elif general:
-            coef = coefficient(lazy, c)
-            along_location += value * location(lazy, k, c)
-        along_coef += value * coef
         index[n], values[n] = j, value
         n += 1
-    result.n, result.along_coef, result.squared_norm = n, along_coef, squared_norm
-    result.along_location = along_location
+    along.own = along.location = 0
+    if lazy.n_strata == 0 or lazy.thresholding:
+        for i in range(n):
+            along.own += values[i] * records[index[i]]
+    else:
+        along = recall(lazy, k, values, index, n)
+    if lazy.n_strata == 2 and not lazy.thresholding:
+        k = 1 - k
+        for i in range(n):
+            c = records + index[i]
+            along.own += values[i] * (
+                generation_of(lazy, k, c).drift * c[lazy.m + k]
+            )
+    result.n, result.along_coef, result.squared_norm = n, along.own, squared_norm
+    result.along_location = along.location
     result.standardised_norm = standardised_norm
     return result
 
@@ -203,7 +206,7 @@ def run_pass(
         bint proximal = spp and cfg.tau < INFINITY
         bint thresholding = proximal and cfg.gradient_estimator == SPP_L1
         bint grouped = is_grouped(cfg)
-        bint skip
+        bint skip, is_member
 
         double[::1] n_updates = state.n_updates, shares = state.shares
         double intercept = state.intercept
@@ -228,14 +231,24 @@ def run_pass(
         )
         double[::1] work = np.empty(3 * (d + 1) if thresholding else 1)
         Py_ssize_t[::1] touched = np.empty(d if thresholding else 1, dtype=np.intp)
-        Py_ssize_t n_members = max(map(len, state.members))
+        bint linear = cfg.tracks_location and not thresholding
+        # Whether the coordinates of an update are those that its row has recalled.
+        bint recalled = linear and group_size == 1
+        double[:, ::1] own = np.empty((2, max(width, capacity) if linear else 1))
+        # When the table is full all coordinates are gone through: seldom enough not to
+        # be noticed.
+        Py_ssize_t most_generations = min(
+            1024 + d // 16, n_iterations * n_gradients + 2
+        )
+        double[:, ::1] generations = np.empty((
+            n_strata, most_generations * sizeof(Generation) // sizeof(double)
+            if linear else 1,
+        ))
         Py_ssize_t[:, ::1] members = np.empty(
-            (n_strata, d if thresholding else 1 + min(
-                GENERATIONS * d, n_members + iterations.size * width
-            ) if cfg.tracks_location else 1), dtype=np.intp
+            (n_strata, d if thresholding else 1), dtype=np.intp
         )
         Gradients g
-        double[::1] _gradients = gradients_of(&g, n_gradients)
+        Room room_for_gradients = Room(size_of_gradients(n_gradients))
         Location estimated
         Oracle oracle
         Clipping clipping
@@ -245,14 +258,13 @@ def run_pass(
         Entries entries
         Py_ssize_t* index
         const double* direction
-        double p, value, derivative, weight, total_weight, step, along, factor
+        double p, derivative, weight, total_weight, step, along, factor
 
+    place_gradients(&g, n_gradients, <double*>room_for_gradients.start)
     clipping.n_residuals = clipping.n_clipped = 0
     rate.value = oracle.rate.value = -1
     oracle.residual_scale, oracle.objective = state.residual_scale, 0
-    g.has_inner = (
-        proximal and not thresholding and n_gradients == 1 and batch_size == 1
-    )
+    g.has_inner = recalled
     g.has_norms = batch_size == 1
     for i in range(n_gradients):
         x[i] = &union_rows[i, 0] if grouped else &rows[i, 0]
@@ -264,6 +276,8 @@ def run_pass(
     lazy.paid, lazy.sums = columns["paid_penalty"], columns["sums"]
     lazy.records, lazy.n_features, lazy.thresholding = &records[0, 0], d, thresholding
     lazy.far = records.size * sizeof(double) > NEAR
+    lazy.own, lazy.location = &own[0, 0], &own[1, 0]
+    lazy.most_generations = most_generations
     lazy.work, lazy.touched = &work[0], &touched[0]
     lazy.frame.scale, lazy.frame.sum_scale = 1, state.sum_scale
     lazy.frame.squared_norm, lazy.frame.l1_norm = state.norms
@@ -274,16 +288,19 @@ def run_pass(
         lazy.strata[k].n_updates = n_updates[k]
         lazy.strata[k].s = tracked_scale[k, tracked_scale.shape[1] - 1]
         lazy.strata[k].squared_norm = 0
-        lazy.strata[k].members = &members[k, 0]
-        lazy.strata[k].capacity = members.shape[1]
-        first_generation(&lazy.strata[k])
-        lazy.strata[k].end = len(state.members[k])
-        np.asarray(members[k])[:lazy.strata[k].end] = (
-            state.members[k] * lazy.stride
-        )
-        for i in range(lazy.strata[k].end):
-            value = lazy.records[members[k, i] + lazy.m + k]
-            lazy.strata[k].squared_norm += value * value
+        if linear:
+            lazy.strata[k].generations = <Generation*>&generations[k, 0]
+            first_generation(&lazy.strata[k])
+            for i in range(d):
+                lazy.strata[k].squared_norm += m[k, i] * m[k, i]
+        if thresholding:
+            lazy.strata[k].members, lazy.strata[k].n_members = &members[k, 0], 0
+            for i in range(d):
+                is_member = m[k, i] != 0
+                records[i, lazy.generation + k] = is_member
+                if is_member:
+                    members[k, lazy.strata[k].n_members] = i * lazy.stride
+                    lazy.strata[k].n_members += 1
     k = 0
 
     with nogil:
@@ -320,8 +337,9 @@ def run_pass(
                     row = iterations[it, i * batch_size + b]
                     start = X_indptr[row]
                     entries = gather(
-                        cfg, &lazy, k, X_data_start + start, X_indices_start + start,
-                        X_indptr[row + 1] - start, &row_indices[r * width], &rows[r, 0],
+                        cfg, &lazy, k, X_data_start + start,
+                        X_indices_start + start, X_indptr[row + 1] - start,
+                        &row_indices[r * width], &rows[r, 0],
                     )
                     row_lengths[r] = entries.n
                     p = lazy.frame.scale * entries.along_coef + intercept
@@ -385,15 +403,20 @@ def run_pass(
                         if spp:
                             estimated.step_weight = g.sample_weight[last]
                             for i in range(last):
+                                if not grouped:
+                                    index, n = &row_indices[i * width], row_lengths[i]
+                                recall(&lazy, k, x[i], index, n)
                                 follow(
                                     &lazy, k, factor, g.sample_weight[i] * g.scale[i],
-                                    g.sample_weight[i] * g.intercept[i], x[i],
-                                    index if grouped else &row_indices[i * width],
-                                    n if grouped else row_lengths[i],
+                                    g.sample_weight[i] * g.intercept[i], x[i], index, n,
                                 )
+                            if not grouped:
+                                index, n = &row_indices[last * width], row_lengths[last]
                         estimated.scale *= estimated.step_weight
                         estimated.intercept *= estimated.step_weight
                         estimated.step_weight = 1
+                        if not recalled:
+                            recall(&lazy, k, direction, index, n)
                         follow(
                             &lazy, k, factor, estimated.scale, estimated.intercept,
                             direction, index, n,
@@ -419,7 +442,7 @@ def run_pass(
                         )
                 intercept += step * cfg.intercept_decay * estimated.intercept
                 if averaging and t >= cfg.average:
-                    count_average(&lazy)
+                    lazy.frame.sum_scale += lazy.frame.scale
                     n_averaged += 1
                     average_intercept += (intercept - average_intercept) / n_averaged
                 if l1:
@@ -443,9 +466,6 @@ def run_pass(
         m[k, d] = lazy.strata[k].intercept
         tracked_scale[k, tracked_scale.shape[1] - 1] = lazy.strata[k].s
         n_updates[k] = lazy.strata[k].n_updates
-        state.members[k] = (
-            np.asarray(members[k])[:lazy.strata[k].end] // lazy.stride
-        )
     state.decay *= lazy.frame.scale
     state.sum_scale = lazy.frame.sum_scale
     leave(&lazy.frame)

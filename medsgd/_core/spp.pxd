@@ -7,7 +7,7 @@ Huber function. The l1 update, coordinate by coordinate, is ``spp_l1`` in vector
 
 from libc.math cimport INFINITY, exp, pow
 
-from medsgd._core.settings cimport Settings
+from medsgd._core.settings cimport EstimatorSettings
 
 
 cdef struct Clipping:
@@ -28,7 +28,9 @@ cdef inline void set_rate(Rate* rate, double value) noexcept nogil:
         rate.factor[0], rate.factor[1] = exp(-0.5 * value), exp(0.5 * value)
 
 
-cdef inline double step_share(Settings cfg, double sample_weight) noexcept nogil:
+cdef inline double step_share(
+    EstimatorSettings cfg, double sample_weight
+) noexcept nogil:
     """1 - momentum, as often as the sample counts."""
     if cfg.momentum == 0:
         return 1
@@ -63,8 +65,8 @@ cdef inline double track_scale(
 
 
 cdef inline double l2_factor(
-    Settings cfg, double residual, double sample_weight, double weight, double* s,
-    double* n_updates, Rate* rate, Clipping* clipping,
+    EstimatorSettings cfg, double residual, double sample_weight, double weight,
+    double* s, double* n_updates, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
     """Factor on g - m of an SPP step for the l2 norm, residual = |g - m|."""
     cdef double radius, factor, keep = step_share(cfg, sample_weight)

@@ -1,0 +1,59 @@
+"""The middle box for gradients that are the rows of an array."""
+
+from cython cimport floating
+from libc.math cimport INFINITY
+
+from medsgd._core.estimators cimport Location, Memory, estimate
+from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
+from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings
+from medsgd._core.spp cimport Clipping, Rate
+from medsgd._core.vector cimport MEDIAN_ROOM
+
+
+def update(
+    EstimatorSettings cfg,
+    const floating[:, ::1] gradients,
+    const double[::1] weights,
+    floating[::1] m,
+    floating[::1] s,
+    double n_updates,
+):
+    """Bring the location ``m`` and its scale ``s`` up to date with some gradients.
+
+    Both have one element more than a gradient, for the intercept that gradients do not
+    have here (or one in all, for the norm's scale). ``n_updates`` counts the gradients
+    before these. Arrays must fit each other: nothing is checked.
+    """
+    cdef:
+        Py_ssize_t i, n = gradients.shape[0], d = gradients.shape[1]
+        bint proximal = (
+            cfg.gradient_estimator in (SPP_L1, SPP_L2) and cfg.tau < INFINITY
+        )
+        size_t n_bytes = size_of_gradients(n) + n * sizeof(void*)
+        Room room = Room(n_bytes + (d + n * MEDIAN_ROOM) * sizeof(floating))
+        const floating** x = <const floating**>(room.start + size_of_gradients(n))
+        floating* out = <floating*>(room.start + n_bytes)
+        Gradients g
+        Memory memory
+        Clipping clipping
+        Rate rate
+        Location location
+        const floating* row
+
+    place_gradients(&g, n, <double*>room.start)
+    memory.n_updates, memory.squared_norm = n_updates, 0
+    clipping.n_residuals = clipping.n_clipped = 0
+    rate.value = -1
+    with nogil:
+        for i in range(n):
+            x[i] = &gradients[i, 0]
+            g.scale[i], g.weight[i] = 1, weights[i]
+            # What an average or a sample median needs are weights relative to others.
+            g.sample_weight[i] = weights[i] if proximal else 1
+        row = estimate(
+            cfg, x, &g, 1, d, &m[0], &s[0], &memory, &rate, out, out + d,
+            &clipping, &location,
+        )
+        if not cfg.tracks_location:
+            for i in range(d):
+                m[i] = <floating>(location.scale * row[i])
