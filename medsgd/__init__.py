@@ -4,5 +4,6 @@ __version__ = "0.1.0.dev0"
 
 from medsgd._classifier import MedianSGDClassifier
 from medsgd._regressor import MedianSGDRegressor
+from medsgd.optimize import minimize_stochastic
 
-__all__ = ["MedianSGDClassifier", "MedianSGDRegressor"]
+__all__ = ["MedianSGDClassifier", "MedianSGDRegressor", "minimize_stochastic"]

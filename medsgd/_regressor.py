@@ -156,6 +156,11 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     `n_gradients` sample medians break at lower shares than SPP, as most of 5 random
     samples may be outliers.
 
+    Where not outliers but all of the noise is skewed, the fit is of the middle of the
+    targets, as that of every robust loss: the intercept differs from the mean's, and
+    so do the coefficients of features with which the noise grows. The refinement,
+    which rejects the long tail, does not change that; `batch_size` does in part.
+
     If more than half of `y` is one value, the fit is that value where it is exact.
 
     On sparse data the mean takes 0.01 times the steps for the intercept, as in

@@ -336,3 +336,36 @@ def test_initial_values_are_not_written_to(problem, params, seed):
     make(y, params).fit(X, y, coef_init=coef_init, intercept_init=intercept_init)
     assert_array_equal(coef_init, before[0])
     assert_array_equal(intercept_init, before[1])
+
+
+@pytest.mark.parametrize("name", ["spp-l1", "spp-l2"])
+def test_a_stream_in_pieces_is_tracked_throughout(name):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(900, 3)), rng.standard_cauchy(size=900)
+    # The intercept starts at the median of the first call: the same 0 in both.
+    y[1::2] = -y[::2]
+    params = {"gradient_estimator": name, "shuffle": False, "penalty": None}
+    params |= {"eta0": 0.01, **BARE}
+    whole, pieces = MedianSGDRegressor(**params), MedianSGDRegressor(**params)
+    whole.partial_fit(X, y)
+    # The first 256 samples set the scale in both.
+    for rows in (slice(0, 300), slice(300, 301), slice(301, 900)):
+        pieces.partial_fit(X[rows], y[rows])
+    assert_array_equal(whole.coef_, pieces.coef_)
+    assert_array_equal(whole.intercept_, pieces.intercept_)
+    assert whole.t_ == pieces.t_
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3, 1e-100, 1e100])
+@pytest.mark.parametrize(
+    "name", ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
+)
+def test_a_fit_commutes_with_scaling_y(name, factor):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 3))
+    y = X @ [1.0, -2.0, 0.5] + rng.standard_t(2, size=500)
+    params = {"gradient_estimator": name, "random_state": 0, "alpha": 1e-3}
+    one, other = (MedianSGDRegressor(**params).fit(X, y * f) for f in (1.0, factor))
+    assert one.n_iter_ == other.n_iter_
+    assert_allclose(other.coef_, factor * one.coef_, rtol=1e-6)
+    assert_allclose(other.intercept_, factor * one.intercept_, rtol=1e-6)

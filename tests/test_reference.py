@@ -336,3 +336,42 @@ def test_standardised_rows_weighted_by_leverage(classes, estimator):
         leverage_weights=not mean,
         **estimator,
     )
+
+
+def reference_spp_l2(X, y, *, eta, c, n_epochs):
+    """DESIGN by the letter: SPP for the l2 norm with the tracked radius, in NumPy."""
+    rows = np.column_stack([X, np.ones(len(X))])
+    w, m, t = np.zeros(rows.shape[1]), np.zeros(rows.shape[1]), 0
+    w[-1] = np.median(y)
+    first = (rows[:256] @ w - y[:256])[:, np.newaxis] * rows[:256]
+    s = np.median(np.linalg.norm(first, axis=1))
+    for _ in range(n_epochs):
+        for x, target in zip(rows, y, strict=True):
+            t += 1
+            g = (x @ w - target) * x
+            r = np.linalg.norm(g - m)
+            s *= np.exp(max(0.05, t**-0.6) * ((r > s) - 0.5))
+            m += min(1, c * s / r) * (g - m)
+            w -= eta * m
+    return w, s
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_matrix, sp.csr_array])
+def test_the_default_radius_follows_the_design(layout):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4))
+    y = X @ [1.0, 2.0, 3.0, 4.0] + 5 + rng.standard_t(1.5, size=400)
+    w, s = reference_spp_l2(X, y, eta=0.01, c=0.1, n_epochs=3)
+    est = MedianSGDRegressor(
+        learning_rate="constant",
+        eta0=0.01,
+        penalty=None,
+        shuffle=False,
+        max_iter=3,
+        tol=None,
+        refine=False,
+        standardize=False,
+        leverage_weights=False,
+    ).fit(layout(X), y)
+    assert_allclose(np.r_[est.coef_, est.intercept_], w, rtol=1e-9)
+    assert_allclose(est.tau_, 0.1 * s, rtol=1e-9)
