@@ -5,55 +5,68 @@ it; ``real_data()`` loads what scikit-learn and statsmodels install.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.stats import norm
 from sklearn.datasets import load_diabetes
 from statsmodels import datasets as statsmodels_datasets
+
+from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 
 @dataclass(frozen=True)
 class Kind:
     """What a problem is made of.
 
-    `features` names a function of `FEATURES`, `noise` of `NOISE` and `outliers` of
-    `OUTLIERS`. `share` is the part of the rows that the outliers replace unless
-    ``regression`` is told another, and `offset` is added to every target.
+    `make` draws it, from the parameters that the generators of medsgd.datasets share.
+    `offset` is added to every target. `binary` features are 1 in 30% of the rows, and
+    `raw_units` have centres and scales of many sizes.
     """
 
-    features: str = "normal"
-    noise: str = "normal"
-    outliers: str = "shifted"
-    share: float = 0.0
+    make: partial
     offset: float = 0.0
     d: int = 20
+    binary: bool = False
     raw_units: bool = False
 
 
-# The kinds of the main table, drawn with the same random numbers as the prototype's.
+# Each takes more parameters and returns the generator with them set.
+heavy_tailed = partial(partial, make_heavy_tailed_regression)
+contaminated = partial(partial, make_contaminated_regression)
+shifted = partial(contaminated, outliers="shift", outlier_size=100.0)
+leverage = partial(contaminated, outliers="leverage", outlier_size=-50.0)
+AR = {"correlation": 0.9}
+
 MAIN = {
-    "gauss": Kind(),
-    "t1.5": Kind(noise="t1.5"),
-    "cauchy": Kind(noise="cauchy"),
-    "pareto": Kind(noise="pareto"),
-    "y10": Kind(outliers="wild", share=0.1),
-    "y10asym": Kind(outliers="shifted", share=0.1),
-    "y30asym": Kind(outliers="shifted", share=0.3),
-    "lev10": Kind(outliers="leverage", share=0.1),
+    "gauss": Kind(shifted(contamination=0.0)),
+    "t1.5": Kind(heavy_tailed(distribution="student-t", tail_index=1.5)),
+    "cauchy": Kind(heavy_tailed(distribution="student-t", tail_index=1.0)),
+    "pareto": Kind(heavy_tailed(distribution="pareto", tail_index=1.2)),
+    "y10": Kind(contaminated(contamination=0.1, outliers="wild", outlier_size=1e3)),
+    "y10asym": Kind(shifted(contamination=0.1)),
+    "y30asym": Kind(shifted(contamination=0.3)),
+    "lev10": Kind(leverage(contamination=0.1)),
 }
 EXTENDED = {
-    "ar-y20asym": Kind("ar", outliers="shifted", share=0.2),
-    "ar-y35cluster": Kind("ar", outliers="clustered", share=0.35, offset=1000),
-    "ar-y40asym": Kind("ar", outliers="shifted", share=0.4, offset=1000),
-    "lev20in3": Kind(outliers="leverage in 3", share=0.2, offset=1000),
-    "lev10far": Kind(outliers="leverage", share=0.1, offset=1000),
-    "t2-x": Kind("t2"),
-    "binary-x": Kind("binary"),
-    "hetero": Kind(noise="heteroscedastic"),
-    "sparse": Kind("sparse", outliers="shifted", share=0.1, d=200),
-    "raw-units": Kind(outliers="leverage in 3", share=0.2, raw_units=True),
+    "ar-y20asym": Kind(shifted(contamination=0.2, **AR)),
+    "ar-y35cluster": Kind(
+        contaminated(contamination=0.35, outliers="cluster", outlier_size=100.0, **AR),
+        offset=1000,
+    ),
+    "ar-y40asym": Kind(shifted(contamination=0.4, **AR), offset=1000),
+    "lev20in3": Kind(leverage(contamination=0.2, n_leverage_features=3), offset=1000),
+    "lev10far": Kind(leverage(contamination=0.1), offset=1000),
+    "t2-x": Kind(heavy_tailed(tail_index=None, feature_tail_index=2)),
+    "binary-x": Kind(shifted(contamination=0.0), binary=True),
+    "hetero": Kind(heavy_tailed(tail_index=None, heteroscedasticity=0.7)),
+    "sparse": Kind(shifted(contamination=0.1, density=0.05), d=200),
+    "raw-units": Kind(
+        leverage(contamination=0.2, n_leverage_features=3), raw_units=True
+    ),
 }
 KINDS = MAIN | EXTENDED
 
@@ -82,75 +95,6 @@ class Problem:
     offset: float
 
 
-def autoregressive(rng, n, d, rho=0.9):
-    """Standard normal columns, neighbours correlated by rho."""
-    X = rng.standard_normal((n, d))
-    for j in range(1, d):
-        X[:, j] = rho * X[:, j - 1] + np.sqrt(1 - rho**2) * X[:, j]
-    return X
-
-
-def sparse(rng, n, d):
-    return sp.random_array(
-        (n, d),
-        density=0.05,
-        format="csr",
-        rng=rng,
-        data_sampler=rng.standard_normal,
-    )
-
-
-FEATURES = {
-    "normal": lambda rng, n, d: rng.standard_normal((n, d)),
-    "ar": autoregressive,
-    "t2": lambda rng, n, d: rng.standard_t(2, (n, d)),
-    "binary": lambda rng, n, d: (rng.random((n, d)) < 0.3).astype(float),
-    "sparse": sparse,
-}
-
-
-# Each takes the random state, standard normal noise and X, and returns the noise.
-NOISE = {
-    "normal": lambda rng, e, X: e,
-    "t1.5": lambda rng, e, X: rng.standard_t(1.5, len(e)),
-    "cauchy": lambda rng, e, X: rng.standard_cauchy(len(e)),
-    "pareto": lambda rng, e, X: rng.pareto(1.2, len(e)) * rng.choice([-1, 1], len(e)),
-    "heteroscedastic": lambda rng, e, X: e * np.exp(X[:, :4] @ [0.4, 0.4, -0.4, 0.2]),
-}
-
-
-def wild(rng, X, y, rows):
-    y[rows] += 1e3 * rng.standard_normal(len(rows))
-
-
-def shifted(rng, X, y, rows):
-    y[rows] += 100
-
-
-def clustered(rng, X, y, rows):
-    y[rows] = 100
-
-
-def leverage(rng, X, y, rows):
-    """All columns near 10, y at -50; for some seeds that happens to fit the truth."""
-    X[rows] = 10 + rng.standard_normal((len(rows), X.shape[1]))
-    y[rows] = -50
-
-
-def leverage_in_3(rng, X, y, rows):
-    X[rows, :3] = 10 + rng.standard_normal((len(rows), 3))
-    y[rows] = -50
-
-
-OUTLIERS = {
-    "wild": wild,
-    "shifted": shifted,
-    "clustered": clustered,
-    "leverage": leverage,
-    "leverage in 3": leverage_in_3,
-}
-
-
 def regression(kind, seed, n=5000, d=None, share=None, dtype=np.float64):
     """Draw a problem.
 
@@ -163,8 +107,8 @@ def regression(kind, seed, n=5000, d=None, share=None, dtype=np.float64):
     n, d : int
         Numbers of rows and columns; the columns are by default the kind's, mostly 20.
     share : float, default=None
-        Share of outliers, in place of the kind's own. Kinds without outliers get the
-        ones named in `KINDS`, targets shifted by 100.
+        Share of outliers, in place of the kind's own; not for heavy tails. Kinds
+        without outliers get targets shifted by 100.
     dtype : data type
         Of `X` and `y`.
 
@@ -173,30 +117,31 @@ def regression(kind, seed, n=5000, d=None, share=None, dtype=np.float64):
     Problem
     """
     spec = KINDS[kind]
-    d = spec.d if d is None else d
-    share = spec.share if share is None else share
-    rng = np.random.default_rng(seed)
-    X = FEATURES[spec.features](rng, n, d)
-    w, b = rng.standard_normal(d), 2.0
-    y = X @ w + b + NOISE[spec.noise](rng, rng.standard_normal(n), X)
-    rows = rng.choice(n, n // 10, replace=False)
-    if share != 0.1:
-        rows = rng.choice(n, round(share * n), replace=False)
-    OUTLIERS[spec.outliers](rng, X, y, rows)
-    clean = np.ones(n, bool)
-    clean[rows] = False
-
+    X, y, truth = spec.make(
+        n,
+        spec.d if d is None else d,
+        bias=2.0 + spec.offset,
+        return_truth=True,
+        random_state=seed,
+        **({} if share is None else {"contamination": share}),
+    )
+    d = X.shape[1]
+    if spec.binary:
+        binary = (norm.cdf(X) < 0.3).astype(float)
+        y += (binary - X) @ truth.coef
+        X = binary
     centre, scale = np.zeros(d), np.ones(d)
     if spec.raw_units:
+        rng = np.random.default_rng(seed)
         scale = 10 ** rng.uniform(-3, 3, d)
         centre = scale * rng.uniform(-1e3, 1e3, d)
         X = centre + scale * X
-    coef = w / scale
+    coef = truth.coef / scale
     return Problem(
         X=X.astype(dtype, copy=False),
-        y=(y + spec.offset).astype(dtype, copy=False),
-        truth=np.r_[coef, b + spec.offset - coef @ centre],
-        clean=clean,
+        y=y.astype(dtype, copy=False),
+        truth=np.r_[coef, truth.intercept - coef @ centre],
+        clean=~truth.is_outlier,
         centre=centre,
         scale=scale,
         offset=spec.offset,

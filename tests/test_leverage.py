@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from scipy.stats import chi2, median_abs_deviation
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 LAYOUTS = [np.asarray, sp.csr_array]
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
@@ -131,13 +132,18 @@ def test_the_mean_knows_no_leverage(estimator_class, standardize, layout):
 
 def leverage_in_three(seed, n=2000, d=30):
     """A fifth of the rows at 10 in three columns, with a target that fits nothing."""
-    rng = np.random.default_rng(seed)
-    X, w = rng.standard_normal((n, d)), rng.standard_normal(d)
-    y = X @ w + 2 + rng.standard_normal(n)
-    bad = np.arange(n) < n // 5
-    X[bad, :3] = 10 + rng.standard_normal((bad.sum(), 3))
-    y[bad] = 10 * w[:3].sum() - 50
-    return X, y, w, bad
+    X, y, truth = make_contaminated_regression(
+        n,
+        d,
+        contamination=0.2,
+        outliers="leverage",
+        outlier_size=-50,
+        n_leverage_features=3,
+        bias=2,
+        return_truth=True,
+        random_state=seed,
+    )
+    return X, y, truth.coef, truth.is_outlier
 
 
 def standard_errors(coef, w, X, clean):
@@ -158,8 +164,13 @@ def test_bad_leverage_in_few_columns(name, seed):
 
 
 def test_good_leverage_keeps_its_information():
-    rng = np.random.default_rng(0)
-    X, w = rng.standard_t(2, size=(2000, 10)), rng.standard_normal(10)
-    y = X @ w + rng.standard_normal(2000)
+    X, y, truth = make_heavy_tailed_regression(
+        2000,
+        10,
+        tail_index=None,
+        feature_tail_index=2,
+        return_truth=True,
+        random_state=0,
+    )
     est = MedianSGDRegressor(random_state=0).fit(X, y)
-    assert standard_errors(est.coef_, w, X, np.ones(2000, bool)) < 1.3
+    assert standard_errors(est.coef_, truth.coef, X, ~truth.is_outlier) < 1.3

@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd.datasets import make_contaminated_regression
 
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
 ESTIMATORS = ["mean", *MEDIANS]
@@ -25,12 +26,17 @@ STACKLOSS = np.array(
 
 
 def regression(n=2000, d=10, seed=0, share=0.0, scale=1.0):
-    rng = np.random.default_rng(seed)
-    X, w = rng.standard_normal((n, d)), rng.standard_normal(d)
-    y = X @ w + 2 + scale * rng.standard_normal(n)
-    bad = rng.permutation(n) < share * n
-    y[bad] += 100 * scale
-    return X, y, bad
+    X, y, truth = make_contaminated_regression(
+        n,
+        d,
+        contamination=share,
+        outlier_size=100 * scale,
+        noise=scale,
+        bias=2,
+        return_truth=True,
+        random_state=seed,
+    )
+    return X, y, truth.is_outlier
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

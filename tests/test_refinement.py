@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,57 +14,45 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
 from medsgd import MedianSGDRegressor
+from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
 LAYOUTS = [np.asarray, sp.csr_array]
 MAIN_KINDS = ["gauss", "t1.5", "cauchy", "pareto", "y10", "y10asym", "y30asym", "lev10"]
 
 
-def autoregressive(X, rho=0.9):
-    X = X.copy()
-    for j in range(1, X.shape[1]):
-        X[:, j] = rho * X[:, j - 1] + np.sqrt(1 - rho**2) * X[:, j]
-    return X
+# Each takes more parameters and returns the generator with them set.
+heavy_tailed = partial(partial, make_heavy_tailed_regression, bias=2)
+contaminated = partial(partial, make_contaminated_regression, bias=2)
+# Far from what the truth says, whatever the truth.
+leverage = partial(contaminated, outliers="leverage", outlier_size=-50)
+AR = {"correlation": 0.9}
+KINDS = {
+    "gauss": contaminated(contamination=0),
+    "t1.5": heavy_tailed(tail_index=1.5),
+    "cauchy": heavy_tailed(tail_index=1.0),
+    "pareto": heavy_tailed(distribution="pareto", tail_index=1.2),
+    "y10": contaminated(outliers="wild", outlier_size=1e3),
+    "y10asym": contaminated(contamination=0.1),
+    "y20asym": contaminated(contamination=0.2),
+    "y30asym": contaminated(contamination=0.3),
+    "lev10": leverage(contamination=0.1),
+    "lev20": leverage(contamination=0.2, n_leverage_features=3),
+    "far": contaminated(contamination=0, bias=1000),
+    "ar": contaminated(contamination=0, **AR),
+    "ar-y20asym": contaminated(contamination=0.2, **AR),
+    "ar-y40": contaminated(contamination=0.4, bias=1000, **AR),
+    "ar-y35cluster": contaminated(
+        contamination=0.35, outliers="cluster", bias=1000, **AR
+    ),
+    "sparse": contaminated(contamination=0.2, density=0.3),
+}
 
 
 def problem(kind, *, n=2000, d=10, seed=0):
     """Data of a kind, the true coefficients and intercept, and the clean rows."""
-    rng = np.random.default_rng(seed)
-    X, w, b = rng.standard_normal((n, d)), rng.standard_normal(d), 2.0
-    e = rng.standard_normal(n)
-    if kind.startswith("ar"):
-        X = autoregressive(X)
-    if kind == "t1.5":
-        e = rng.standard_t(1.5, n)
-    elif kind == "cauchy":
-        e = rng.standard_cauchy(n)
-    elif kind == "pareto":
-        e = rng.pareto(1.2, n) * rng.choice([-1, 1], n)
-    if kind in ("far", "ar-y40", "ar-y35cluster"):
-        b = 1000.0
-    y = X @ w + b + e
-    share = {
-        "y10": 0.1,
-        "y10asym": 0.1,
-        "y20asym": 0.2,
-        "ar-y20asym": 0.2,
-        "lev10": 0.1,
-    }
-    share |= {"y30asym": 0.3, "lev20": 0.2, "ar-y40": 0.4, "ar-y35cluster": 0.35}
-    bad = np.arange(n) < share.get(kind, 0) * n
-    rows = np.flatnonzero(bad)
-    if kind == "y10":
-        y[rows] += 1e3 * rng.standard_normal(len(rows))
-    elif kind == "ar-y35cluster":
-        y[rows] = b + 100
-    elif kind.startswith("lev"):
-        columns = d if kind == "lev10" else 3
-        X[rows, :columns] = 10 + rng.standard_normal((len(rows), columns))
-        # Far from what the truth says, whatever the truth.
-        y[rows] = X[rows] @ w + b - 50
-    else:
-        y[rows] += 100
-    return X, y, np.r_[w, b], ~bad
+    X, y, truth = KINDS[kind](n, d, return_truth=True, random_state=seed)
+    return X, y, np.r_[truth.coef, truth.intercept], ~truth.is_outlier
 
 
 def with_ones(X):
@@ -125,10 +114,8 @@ def test_weights_count_in_the_equations():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_sparse_data_are_refined_too(layout):
-    X, y, truth, clean = problem("gauss", n=3000)
-    X[np.random.default_rng(1).random(X.shape) < 0.7] = 0
-    y = X @ truth[:-1] + truth[-1] + np.random.default_rng(2).standard_normal(3000)
-    y[:600] += 100
+    X, y, truth, clean = problem("sparse", n=3000)
+    X = X.toarray()
     est = MedianSGDRegressor(random_state=0).fit(layout(X), y)
     expected = m_estimate(X, y, truth, scale=est.scale_)
     assert standard_errors(parameters(est) - expected, X, clean) < 0.1

@@ -1,5 +1,7 @@
 """What a user comes for: fits that outliers, wrong labels and rare classes leave be."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,24 +13,26 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 ESTIMATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
 MEDIANS = ESTIMATORS[1:]
 
 
+NOISE = {
+    "normal": partial(make_contaminated_regression, contamination=0),
+    "Cauchy": partial(make_heavy_tailed_regression, tail_index=1.0),
+    "Pareto": partial(
+        make_heavy_tailed_regression, distribution="pareto", tail_index=1.2
+    ),
+    "wild y": partial(make_contaminated_regression, outliers="wild", outlier_size=1e3),
+    "y + 100": make_contaminated_regression,
+}
+
+
 def regression(noise, *, n=3000, d=10, seed=0):
-    rng = np.random.default_rng(seed)
-    X, w = rng.standard_normal((n, d)), rng.standard_normal(d)
-    e = rng.standard_normal(n)
-    if noise == "Cauchy":
-        e = rng.standard_cauchy(n)
-    elif noise == "Pareto":
-        e = rng.pareto(1.2, n) * rng.choice([-1, 1], n)
-    elif noise == "wild y":
-        e[: n // 10] *= 1e3
-    elif noise == "y + 100":
-        e[: n // 10] += 100
-    return X, X @ w + 2 + e, np.r_[w, 2]
+    X, y, truth = NOISE[noise](n, d, bias=2, return_truth=True, random_state=seed)
+    return X, y, np.r_[truth.coef, truth.intercept]
 
 
 def error(est, truth):

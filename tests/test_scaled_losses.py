@@ -9,6 +9,7 @@ from scipy.optimize import approx_fprime
 from sklearn.linear_model import HuberRegressor
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd.datasets import make_contaminated_regression
 
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
 ESTIMATORS = ["mean", *MEDIANS]
@@ -18,11 +19,10 @@ SCALED = ["huber", "epsilon_insensitive", "squared_epsilon_insensitive", "bisqua
 
 def regression(n=1500, d=5, seed=0, share=0.2):
     """Normal data with a share of the targets 100 too high."""
-    rng = np.random.default_rng(seed)
-    X, w = rng.standard_normal((n, d)), rng.standard_normal(d)
-    y = X @ w + 2 + rng.standard_normal(n)
-    y[: round(share * n)] += 100
-    return X, y, np.r_[w, 2]
+    X, y, truth = make_contaminated_regression(
+        n, d, contamination=share, bias=2, return_truth=True, random_state=seed
+    )
+    return X, y, np.r_[truth.coef, truth.intercept]
 
 
 def parameters(est):
@@ -61,8 +61,6 @@ def test_bisquare_has_the_derivative_of_its_value(residual):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_bisquare_stands_outliers_with_every_gradient_estimator(name, method, layout):
     X, y, truth = regression()
-    order = np.random.default_rng(1).permutation(len(y))
-    X, y = X[order], y[order]
     est = MedianSGDRegressor(
         "bisquare", gradient_estimator=name, refine=False, random_state=0
     )
