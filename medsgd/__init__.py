@@ -4,6 +4,13 @@ __version__ = "0.1.0.dev0"
 
 from medsgd._classifier import MedianSGDClassifier
 from medsgd._regressor import MedianSGDRegressor
+from medsgd.inspection import FitCurveDisplay, ResidualsDisplay
 from medsgd.optimize import minimize_stochastic
 
-__all__ = ["MedianSGDClassifier", "MedianSGDRegressor", "minimize_stochastic"]
+__all__ = [
+    "FitCurveDisplay",
+    "MedianSGDClassifier",
+    "MedianSGDRegressor",
+    "ResidualsDisplay",
+    "minimize_stochastic",
+]

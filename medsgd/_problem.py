@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from medsgd._core import dense
-from medsgd._core import sparse as csr
+import medsgd._core.dense as dense
+import medsgd._core.sparse as csr
 from medsgd._core.order import group, shuffle
 from medsgd._scales import median, start_scales
 from medsgd._standardize import FeatureUnits
@@ -55,6 +55,8 @@ class Problem:
         Whether the stopping rule has ended the fit.
     scales_set : bool
         Whether all running scales have started.
+    stage_starts : list of int
+        Epochs in the curves with which stages after the first begin.
     """
 
     y: np.ndarray
@@ -76,6 +78,7 @@ class Problem:
     n_iterations: int = 0
     stopped: bool = False
     scales_set: bool = False
+    stage_starts: list = field(default_factory=list)
 
     def __post_init__(self):
         self.losses = np.zeros(len(self.y))
@@ -115,6 +118,7 @@ class Problem:
             averages_stall=True,
             stopped=False,
             scales_set=False,
+            stage_starts=[*self.stage_starts, len(self.curve)],
         )
 
     def run_epoch(self, settings, X, *, shuffled):
