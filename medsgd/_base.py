@@ -1,11 +1,14 @@
 """What regressor and classifier share: parameters, validation, epochs."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from numbers import Integral, Real
+from typing import Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from scipy.stats import chi2
 from sklearn.base import BaseEstimator, is_classifier
@@ -26,6 +29,9 @@ from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
 from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, exact_share, held_out_mask
 from medsgd._training import Training
+from medsgd._typing import Floats
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_INT = np.iinfo(np.int32).max
 PASSIVE_AGGRESSIVE = ("pa1", "pa2")
@@ -42,7 +48,7 @@ LONGEST_PATIENCE = 200
 OVERSHOOT = 6.0
 
 
-def all_or_nothing(fit):
+def all_or_nothing(fit: F) -> F:
     """Decorate a fitting method so that a failure leaves the estimator as it was."""
 
     @wraps(fit)
@@ -55,7 +61,7 @@ def all_or_nothing(fit):
             vars(self).update(before)
             raise
 
-    return wrapper
+    return cast(F, wrapper)
 
 
 class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
@@ -68,6 +74,16 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     ``_c_eta``, ``_c_epsilon``), how features are scaled (``_scale_clip``) and what
     leverage weighs (``_leverage_power``).
     """
+
+    coef_: Floats
+    intercept_: Floats
+    n_iter_: int
+    t_: float
+    tau_: float | Floats
+    loss_curve_: Floats
+    clip_fraction_curve_: Floats
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[np.object_]
 
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
@@ -403,7 +419,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if sparse.issparse(coef):
             coef = coef.toarray()
         given = coef is not None
-        coef = np.asarray(coef, dtype=dtype) if given else np.zeros(shape)
+        with np.errstate(over="ignore"):
+            coef = np.asarray(coef, dtype=dtype) if given else np.zeros(shape)
         if n_problems == 1:
             coef = coef.ravel()[np.newaxis]
         if coef.shape != shape:
@@ -411,6 +428,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 "Provided coef_init does not match dataset. "
                 f"Expected shape {shape}, got {coef.shape}."
             )
+        if not np.isfinite(coef).all():
+            raise ValueError(f"Provided coef_init must be finite in {dtype}.")
         if intercept is None:
             intercept = self._first_intercepts(
                 X, y, sample_weight, coef if given else None
@@ -539,6 +558,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             state.t = self.t_
         if settings.tracks_residuals:
             self.scale_ = self._states[0].residual_scale
+            self.stage_starts_ = np.array(problems[0].stage_starts, dtype=np.intp)
             vars(self).pop("outliers_", None)
         self.loss_curve_ = as_columns([problem.curve for problem in problems])
         for name in ("tau_", "clip_fraction_curve_"):
@@ -564,10 +584,21 @@ def _start(units, coef, intercept, dtype):
 
 
 def _solutions(states, units):
-    """Coefficients and intercepts in the user's units, a row a state."""
-    solutions = [units.to_user(*state.solution()) for state in states]
+    """Coefficients and intercepts in the user's units, a row a state.
+
+    Raises
+    ------
+    ValueError
+        If they are too large for the dtype.
+    """
     dtype = states[0].dtype
-    return (
-        np.array([coef for coef, _ in solutions], dtype=dtype),
-        np.array([intercept for _, intercept in solutions], dtype=dtype),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        solutions = [units.to_user(*state.solution()) for state in states]
+        coef = np.array([coef for coef, _ in solutions], dtype=dtype)
+        intercept = np.array([intercept for _, intercept in solutions], dtype=dtype)
+    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+        raise ValueError(
+            f"Coefficients in the units of X are too large for {dtype}. Divide X and y "
+            "by their scales."
+        )
+    return coef, intercept

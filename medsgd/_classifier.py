@@ -2,10 +2,11 @@
 
 from functools import partial
 from numbers import Integral
+from typing import Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,9 +16,20 @@ from medsgd._compat import (
     StrOptions,
     _check_partial_fit_first_call,
     _fit_context,
+    available_if,
 )
 from medsgd._core.losses import CLASSIFICATION_LOSSES
 from medsgd._docs import fill
+from medsgd._typing import (
+    Auto,
+    ClassificationLoss,
+    Floats,
+    GradientEstimatorName,
+    LearningRate,
+    MatrixLike,
+    Penalty,
+    RandomState,
+)
 
 
 def _has_probabilities(self):
@@ -29,7 +41,7 @@ def _has_probabilities(self):
 
 
 @fill(
-    curve_shape="ndarray of shape (n_iter_,) or (n_iter_, n_classes)",
+    curve_shape="ndarray of shape (`n_iter_`,) or (`n_iter_`, n_classes)",
     n_iter_note=",\n    the maximum over the classes",
     clip_note="",
     max_iter_note="",
@@ -105,7 +117,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     class_weight : dict, {class_label: weight} or 'balanced', default=None
         Weights of the classes, 1 where not given. 'balanced' uses
         ``n_samples / (n_classes * np.bincount(y))``. For SPP they multiply the classes'
-        shares in a step, else the weights of the samples.
+        shares in a step, else the weights of the samples. As SPP tracks each class
+        apart it finds a minority without them; 'balanced' then trades more of its
+        precision for recall.
     {{warm_start}}
     {{average}}
     {{standardize}}
@@ -126,7 +140,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         The radius last used: for `tau='auto'` those of the negative and the positive
         class, of each binary problem if there are several, and by coordinate for
         'spp-l1'. Only for SPP.
-    loss_curve_ : ndarray of shape (n_iter_,) or (n_iter_, n_classes)
+    loss_curve_ : ndarray of shape (`n_iter_`,) or (`n_iter_`, n_classes)
         The statistic that the stopping criterion watches, after each epoch. A class
         that has stopped keeps its last value.
     {{clip_fraction_curve_}}
@@ -136,6 +150,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     See Also
     --------
     MedianSGDRegressor : The same for regression.
+    FitCurveDisplay : Plot of `loss_curve_` and `clip_fraction_curve_`.
     sklearn.linear_model.SGDClassifier : Steps along the mean.
     sklearn.linear_model.LogisticRegression : Logistic regression; in memory.
 
@@ -174,6 +189,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     True
     """
 
+    classes_: npt.NDArray[Any]
+
     _parameter_constraints: dict = {
         **BaseMedianSGD._parameter_constraints,
         "loss": [StrOptions(set(CLASSIFICATION_LOSSES))],
@@ -191,40 +208,40 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     # Measured: features that differ by class are skewed, and medians of deviations make
     # their units too small.
     _scale_clip = 5.0
-    _c_epsilon = {}
+    _c_epsilon: dict = {}
 
     def __init__(
         self,
-        loss="log_loss",
+        loss: ClassificationLoss = "log_loss",
         *,
-        gradient_estimator="spp-l2",
-        n_gradients="auto",
-        batch_size=1,
-        tau="auto",
-        momentum=0.0,
-        penalty="l2",
-        alpha=0.0001,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        epsilon=0.1,
-        n_jobs=None,
-        random_state=None,
-        learning_rate="adaptive",
-        eta0="auto",
-        power_t=0.25,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        class_weight=None,
-        warm_start=False,
-        average=False,
-        standardize="auto",
-        leverage_weights=True,
-    ):
+        gradient_estimator: GradientEstimatorName = "spp-l2",
+        n_gradients: int | Auto = "auto",
+        batch_size: int = 1,
+        tau: float | Auto = "auto",
+        momentum: float = 0.0,
+        penalty: Penalty = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float = 0.1,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        learning_rate: LearningRate = "adaptive",
+        eta0: float | Auto = "auto",
+        power_t: float = 0.25,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | Auto = 5,
+        class_weight: dict[Any, Any] | Literal["balanced"] | None = None,
+        warm_start: bool = False,
+        average: bool | int = False,
+        standardize: bool | Auto = "auto",
+        leverage_weights: bool = True,
+    ) -> None:
         self.loss = loss
         self.gradient_estimator = gradient_estimator
         self.n_gradients = n_gradients
@@ -358,7 +375,14 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: npt.ArrayLike,
+        coef_init: npt.ArrayLike | None = None,
+        intercept_init: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Fit the linear model.
 
         Parameters
@@ -392,7 +416,13 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: npt.ArrayLike,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Make one pass over the given samples.
 
         The state of the gradient estimator lives on from call to call, so that a stream
@@ -437,7 +467,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         return self._partial_fit(X, y, sample_weight, first=first)
 
     @available_if(_has_probabilities)
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> Floats:
         """Probability estimates.
 
         Only for `loss` 'log_loss' and 'modified_huber'. With several classes the
@@ -454,6 +484,15 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         -------
         ndarray of shape (n_samples, n_classes)
             The probability of each class, in the order of `self.classes_`.
+
+        Raises
+        ------
+        AttributeError
+            If `loss` has no probabilities.
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If `X` is not valid, or its features are not those of :meth:`fit`.
         """
         check_is_fitted(self)
         if self.loss == "log_loss":
@@ -466,7 +505,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         return positive / positive.sum(axis=1, keepdims=True)
 
     @available_if(_has_probabilities)
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> Floats:
         """Logarithm of the probability estimates.
 
         Parameters
@@ -479,5 +518,10 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         ndarray of shape (n_samples, n_classes)
             The log-probability of each class, in the order of `self.classes_`; -inf
             where 'modified_huber' gives 0.
+
+        Raises
+        ------
+        AttributeError, NotFittedError, ValueError
+            As for :meth:`predict_proba`.
         """
         return np.log(self.predict_proba(X))

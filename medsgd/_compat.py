@@ -1,16 +1,33 @@
 """The one place that imports names scikit-learn does not document."""
 
-from sklearn.base import _fit_context
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
-    validate_params,
 )
+from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_sample_weight
+
+if TYPE_CHECKING:
+    # scikit-learn has no types, and what it decorated would have none either.
+    F = TypeVar("F", bound=Callable[..., Any])
+
+    def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]: ...
+    def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]: ...
+    def validate_params(
+        parameter_constraints: dict[str, Any], *, prefer_skip_nested_validation: bool
+    ) -> Callable[[F], F]: ...
+else:
+    from sklearn.base import _fit_context
+    from sklearn.utils._param_validation import validate_params
+    from sklearn.utils.metaestimators import available_if
 
 __all__ = [
     "HasMethods",
@@ -21,6 +38,9 @@ __all__ = [
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "_fit_context",
+    "_validate_style_kwargs",
+    "available_if",
+    "check_matplotlib_support",
     "validate_parameter_constraints",
     "validate_params",
 ]

@@ -2,6 +2,10 @@
 
 import inspect
 import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+C = TypeVar("C")
 
 PARAMETERS = {
     "gradient_estimator": """
@@ -150,13 +154,15 @@ feature_names_in_ : ndarray of shape (`n_features_in_`,)
 }
 
 
-def fill(entries=PARAMETERS | ATTRIBUTES, **notes):
+def fill(
+    entries: Mapping[str, str] = PARAMETERS | ATTRIBUTES, **notes: str
+) -> Callable[[type[C]], type[C]]:
     """Decorate a class: replace each ``{{name}}`` line of its docstring.
 
     Put there is the entry of that name, with ``notes`` filled in.
     """
 
-    def decorate(cls):
+    def decorate(cls: type[C]) -> type[C]:
         def entry(match):
             indent, name = match.groups()
             text = entries[name].strip()
@@ -164,8 +170,9 @@ def fill(entries=PARAMETERS | ATTRIBUTES, **notes):
                 text = text.replace(f"{{{key}}}", note)
             return "\n".join((indent + line).rstrip() for line in text.splitlines())
 
-        doc = inspect.getdoc(cls)
-        cls.__doc__ = re.sub(r"(?m)^( *)\{\{(\w+)\}\}$", entry, doc)
+        if doc := inspect.getdoc(cls):  # `python -OO` has none
+            # The line break before the closing quotes, which getdoc takes away.
+            cls.__doc__ = re.sub(r"(?m)^( *)\{\{(\w+)\}\}$", entry, doc) + "\n"
         return cls
 
     return decorate

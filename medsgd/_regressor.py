@@ -2,8 +2,10 @@
 
 from functools import partial
 from numbers import Real
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
@@ -19,6 +21,16 @@ from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
 from medsgd._refinement import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, weighted_median
+from medsgd._typing import (
+    Auto,
+    Floats,
+    GradientEstimatorName,
+    LearningRate,
+    MatrixLike,
+    Penalty,
+    RandomState,
+    RegressionLoss,
+)
 
 # Huber 1964: 95% efficient where the noise is normal.
 HUBER = 1.345
@@ -30,7 +42,7 @@ OUTLIER = 2.5
 
 
 @fill(
-    curve_shape="ndarray of shape (n_iter_,)",
+    curve_shape="ndarray of shape (`n_iter_`,)",
     n_iter_note=", of both stages",
     clip_note=" In the refinement, part of the samples\n    that the bisquare rejects.",
     max_iter_note=". With `refine`\n    the median stage takes at most half of them",
@@ -77,8 +89,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     {{verbose}}
     epsilon : 'auto' or float, default=0.1
         Threshold of the 'huber' and the epsilon-insensitive losses, in the unit of `y`.
-        'auto' is a multiple of the running scale of the residuals: 1.345 for 'huber',
-        which is 95% efficient where the noise is normal, and 0.612 for the
+        'auto' is a multiple of the running scale of the residuals: 1.345 for 'huber'
+        [6]_, which is 95% efficient where the noise is normal, and 0.612 for the
         epsilon-insensitive losses [4]_. A fit then commutes with scaling `y`.
     {{random_state}}
     learning_rate : {'invscaling', 'constant', 'optimal', 'adaptive', 'pa1', 'pa2'}, \
@@ -123,25 +135,31 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     tau_ : float or ndarray of shape (n_features + 1,)
         The radius last used; by coordinate, the intercept's last, for 'spp-l1' with
         `tau='auto'`. Only for SPP.
-    loss_curve_ : ndarray of shape (n_iter_,)
+    loss_curve_ : ndarray of shape (`n_iter_`,)
         The statistic that the stopping criterion watches, after each epoch of both
-        stages.
+        stages. It is of the losses of its stage: from stage to stage its unit changes.
     {{clip_fraction_curve_}}
+    stage_starts_ : ndarray of shape (n_later_stages,) of int
+        Where in the curves the steps of the refinement begin, the tight one and the
+        efficient one: ``np.split(loss_curve_, stage_starts_)`` is the curve of each
+        stage. Empty without refinement.
     scale_ : float
         Robust scale of the residuals, in the unit of `y`: their normalised median
         absolute value, times ``sqrt(n / (n - p))`` for p fitted parameters. It
         estimates the standard deviation of normal noise; outliers raise it a little.
         After :meth:`partial_fit` it is the running one.
     outliers_ : ndarray of shape (n_samples,) of bool
-        The rows given to :meth:`fit` whose residuals are beyond ``2.5 * scale_``. With
-        many more samples than features, about 1% of clean normal rows are. Not after
-        :meth:`partial_fit`.
+        The rows given to :meth:`fit` whose residuals are beyond ``2.5 * scale_`` [7]_.
+        With many more samples than features, about 1% of clean normal rows are. Not
+        after :meth:`partial_fit`.
     {{n_features_in_}}
     {{feature_names_in_}}
 
     See Also
     --------
     MedianSGDClassifier : The same for classification.
+    FitCurveDisplay : Plot of `loss_curve_` and `clip_fraction_curve_`.
+    ResidualsDisplay : Plot of residuals and outliers.
     sklearn.linear_model.SGDRegressor : Steps along the mean.
     sklearn.linear_model.HuberRegressor : Robust against outliers in `y`; in memory.
 
@@ -179,6 +197,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
        Choice of ε-Loss for Support Vector Machines", ICANN 1998
     .. [5] V. Yohai, "High Breakdown-Point and High Efficiency Robust Estimates for
        Regression", Annals of Statistics 1987
+    .. [6] P. Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical
+       Statistics 1964
+    .. [7] P. Rousseeuw, A. Leroy, "Robust Regression and Outlier Detection", Wiley 1987
 
     Examples
     --------
@@ -194,6 +215,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     >>> bool(reg.outliers_[:100].mean() > 0.95), bool(reg.outliers_[100:].mean() < 0.05)
     (True, True)
     """
+
+    scale_: float
+    outliers_: npt.NDArray[np.bool_]
+    stage_starts_: npt.NDArray[np.intp]
 
     _parameter_constraints: dict = {
         **BaseMedianSGD._parameter_constraints,
@@ -221,35 +246,35 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     def __init__(
         self,
-        loss="squared_error",
+        loss: RegressionLoss = "squared_error",
         *,
-        gradient_estimator="spp-l2",
-        n_gradients="auto",
-        batch_size=1,
-        tau="auto",
-        momentum=0.0,
-        penalty="l2",
-        alpha=0.0001,
-        l1_ratio=0.15,
-        fit_intercept=True,
-        max_iter=1000,
-        tol=1e-3,
-        shuffle=True,
-        verbose=0,
-        epsilon=0.1,
-        random_state=None,
-        learning_rate="invscaling",
-        eta0="auto",
-        power_t=0.25,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        warm_start=False,
-        average=False,
-        standardize="auto",
-        leverage_weights=True,
-        refine=True,
-    ):
+        gradient_estimator: GradientEstimatorName = "spp-l2",
+        n_gradients: int | Auto = "auto",
+        batch_size: int = 1,
+        tau: float | Auto = "auto",
+        momentum: float = 0.0,
+        penalty: Penalty = "l2",
+        alpha: float = 0.0001,
+        l1_ratio: float | None = 0.15,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float | None = 1e-3,
+        shuffle: bool = True,
+        verbose: int = 0,
+        epsilon: float | Auto = 0.1,
+        random_state: RandomState = None,
+        learning_rate: LearningRate = "invscaling",
+        eta0: float | Auto = "auto",
+        power_t: float = 0.25,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | Auto = "auto",
+        warm_start: bool = False,
+        average: bool | int = False,
+        standardize: bool | Auto = "auto",
+        leverage_weights: bool = True,
+        refine: bool = True,
+    ) -> None:
         self.loss = loss
         self.gradient_estimator = gradient_estimator
         self.n_gradients = n_gradients
@@ -310,8 +335,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         return [refine(self, training, problems[0], sample_weight)]
 
     def _set_residual_attributes(self, X, y, sample_weight):
-        coef, intercept = self._units.to_user(*self._states[0].solution())
-        residual = y.astype(np.float64) - (X @ coef + intercept)
+        residual = y - self._units.predict(X, *self._states[0].solution())
         self.scale_ = residual_scale(residual, sample_weight)
         self.scale_ *= small_sample_factor(self, np.count_nonzero(sample_weight))
         self.outliers_ = np.abs(residual) > OUTLIER * self.scale_
@@ -340,7 +364,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None):
+    def fit(
+        self,
+        X: MatrixLike,
+        y: npt.ArrayLike,
+        coef_init: npt.ArrayLike | None = None,
+        intercept_init: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Fit the linear model.
 
         Parameters
@@ -372,7 +403,12 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
         """Make one pass over the given samples.
 
         The state of the gradient estimator lives on from call to call, so that a stream
@@ -405,7 +441,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             self._check_parameters(for_partial_fit=True)
         return self._partial_fit(X, y, sample_weight, first=first)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> Floats:
         """Predict using the linear model.
 
         Parameters
@@ -417,6 +453,13 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         -------
         ndarray of shape (n_samples,)
             Predicted target values.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If `X` is not valid, or its features are not those of :meth:`fit`.
         """
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", reset=False)

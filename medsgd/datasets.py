@@ -1,8 +1,10 @@
 """Generators of data with outliers, heavy tails and wrong labels, and their truth."""
 
 from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
@@ -10,6 +12,7 @@ from scipy.stats import levy_stable
 from sklearn.utils import Bunch, check_random_state
 
 from medsgd._compat import Interval, StrOptions, validate_params
+from medsgd._typing import RandomState
 
 __all__ = [
     "make_contaminated_classification",
@@ -158,21 +161,21 @@ def _result(X, y, return_truth, **truth):
     prefer_skip_nested_validation=True,
 )
 def make_heavy_tailed_regression(
-    n_samples=100,
-    n_features=20,
+    n_samples: int = 100,
+    n_features: int = 20,
     *,
-    distribution="student-t",
-    tail_index=1.5,
-    feature_tail_index=None,
-    symmetric=True,
-    heteroscedasticity=0.0,
-    noise=1.0,
-    bias=0.0,
-    correlation=0.0,
-    density=1.0,
-    return_truth=False,
-    random_state=None,
-):
+    distribution: Literal["student-t", "stable", "pareto"] = "student-t",
+    tail_index: float | None = 1.5,
+    feature_tail_index: float | None = None,
+    symmetric: bool = True,
+    heteroscedasticity: float = 0.0,
+    noise: float = 1.0,
+    bias: float = 0.0,
+    correlation: float = 0.0,
+    density: float = 1.0,
+    return_truth: bool = False,
+    random_state: RandomState = None,
+) -> tuple[Any, ...]:
     """Generate a linear regression problem with heavy-tailed noise.
 
     The targets are ``X @ coef + bias`` and noise, with standard normal coefficients
@@ -290,20 +293,20 @@ def make_heavy_tailed_regression(
     prefer_skip_nested_validation=True,
 )
 def make_contaminated_regression(
-    n_samples=100,
-    n_features=20,
+    n_samples: int = 100,
+    n_features: int = 20,
     *,
-    contamination=0.1,
-    outliers="shift",
-    outlier_size=100.0,
-    n_leverage_features=None,
-    noise=1.0,
-    bias=0.0,
-    correlation=0.0,
-    density=1.0,
-    return_truth=False,
-    random_state=None,
-):
+    contamination: float = 0.1,
+    outliers: Literal["shift", "wild", "cluster", "leverage"] = "shift",
+    outlier_size: float = 100.0,
+    n_leverage_features: int | None = None,
+    noise: float = 1.0,
+    bias: float = 0.0,
+    correlation: float = 0.0,
+    density: float = 1.0,
+    return_truth: bool = False,
+    random_state: RandomState = None,
+) -> tuple[Any, ...]:
     """Generate a linear regression problem with gross outliers.
 
     The targets are ``X @ coef + bias`` and normal noise, with standard normal features
@@ -415,20 +418,20 @@ def make_contaminated_regression(
     prefer_skip_nested_validation=True,
 )
 def make_contaminated_classification(
-    n_samples=100,
-    n_features=20,
+    n_samples: int = 100,
+    n_features: int = 20,
     *,
-    n_classes=2,
-    contamination=0.1,
-    outliers="labels",
-    outlier_size=30.0,
-    weights=None,
-    class_sep=1.0,
-    correlation=0.0,
-    density=1.0,
-    return_truth=False,
-    random_state=None,
-):
+    n_classes: int = 2,
+    contamination: float = 0.1,
+    outliers: Literal["labels", "rows"] = "labels",
+    outlier_size: float = 30.0,
+    weights: npt.ArrayLike | None = None,
+    class_sep: float = 1.0,
+    correlation: float = 0.0,
+    density: float = 1.0,
+    return_truth: bool = False,
+    random_state: RandomState = None,
+) -> tuple[Any, ...]:
     """Generate a linear classification problem with wrong labels or wild rows.
 
     Features and coefficients are normal, and the labels are drawn with probabilities

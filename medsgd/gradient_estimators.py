@@ -24,8 +24,10 @@ its mean or median, and the average of the estimates comes near it.
 from collections.abc import Hashable
 from functools import lru_cache
 from numbers import Real
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.extmath import row_norms
 
@@ -33,6 +35,7 @@ from medsgd._compat import Interval, StrOptions, validate_parameter_constraints
 from medsgd._core.settings import EstimatorSettings
 from medsgd._core.update import update
 from medsgd._docs import fill
+from medsgd._typing import Auto, Floats
 
 __all__ = ["SPPL1", "SPPL2", "CoordMedian", "GeometricMedian", "Mean"]
 
@@ -77,14 +80,20 @@ n_skipped_ : int
 class _GradientEstimator(BaseEstimator):
     """Validation and state. Subclasses say by which compiled estimator to step."""
 
-    _parameter_constraints = {"momentum": [Interval(Real, 0, 1, closed="left")]}
-    _name = None
+    estimate_: Floats
+    n_updates_: int
+    n_skipped_: int
+
+    _parameter_constraints: dict = {"momentum": [Interval(Real, 0, 1, closed="left")]}
+    _name: str
     _skips = True  # gradients that are not finite
 
-    def __init__(self, *, momentum=0.0):
+    def __init__(self, *, momentum: float = 0.0) -> None:
         self.momentum = momentum
 
-    def update(self, gradients, weights=None):
+    def update(
+        self, gradients: npt.ArrayLike, weights: npt.ArrayLike | None = None
+    ) -> Floats:
         """Take gradients into the estimate.
 
         Parameters
@@ -106,10 +115,10 @@ class _GradientEstimator(BaseEstimator):
         Raises
         ------
         ValueError
-            If the shapes do not fit each other, or those of earlier calls; if a weight
-            is negative, NaN or infinite; if a gradient is not finite and the estimator
-            is :class:`Mean`, which one such gradient spoils: medians skip it. The
-            estimator is then as before.
+            If a parameter is not valid; if the shapes do not fit each other, or those
+            of earlier calls; if a weight is negative, NaN or infinite; if a gradient is
+            not finite and the estimator is :class:`Mean`, which one such gradient
+            spoils: medians skip it. The estimator is then as before.
         """
         settings = self._settings()
         g, weights = self._validated(gradients, weights)
@@ -137,7 +146,7 @@ class _GradientEstimator(BaseEstimator):
             self.n_updates_ += len(g)
         return self.estimate_.copy()
 
-    def reset(self):
+    def reset(self) -> Self:
         """Forget all gradients.
 
         Returns
@@ -215,7 +224,7 @@ class _ProximalPoint(_GradientEstimator):
         "tau": [StrOptions({"auto"}), Interval(Real, 0, None, closed="right")]
     }
 
-    def __init__(self, *, tau="auto", momentum=0.0):
+    def __init__(self, *, tau: float | Auto = "auto", momentum: float = 0.0) -> None:
         super().__init__(momentum=momentum)
         self.tau = tau
 
@@ -265,6 +274,9 @@ def _typical(sizes):
 class Mean(_GradientEstimator):
     """Mean of gradients: what plain SGD steps along, and with momentum the heavy ball.
 
+    One gradient can move it anywhere; a median only so far. With `momentum` and steps
+    of constant size it is the heavy ball [1]_, its step ``1 - momentum`` times `eta`.
+
     Parameters
     ----------
     {{momentum}}
@@ -277,6 +289,11 @@ class Mean(_GradientEstimator):
     See Also
     --------
     GeometricMedian : The same of the gradients of a call, for heavy tails.
+
+    References
+    ----------
+    .. [1] B. Polyak, "Some Methods of Speeding up the Convergence of Iteration
+       Methods", USSR Computational Mathematics and Mathematical Physics 1964
 
     Examples
     --------
@@ -295,6 +312,9 @@ class Mean(_GradientEstimator):
 @fill(_DOCS, momentum_note="the median", skip_note="")
 class CoordMedian(_GradientEstimator):
     """Componentwise median of the gradients of a call.
+
+    Fewer than half of the gradients, by weight, cannot move a component of it beyond
+    the others. It keeps nothing from call to call, unless `momentum` averages it.
 
     Parameters
     ----------
@@ -330,6 +350,9 @@ class CoordMedian(_GradientEstimator):
 @fill(_DOCS, momentum_note="the median", skip_note=" or their squared norms")
 class GeometricMedian(_GradientEstimator):
     """Point with the least sum of Euclidean distances to the gradients of a call.
+
+    Fewer than half of the gradients, by weight, cannot move it without bound. It keeps
+    nothing from call to call, unless `momentum` averages it.
 
     Parameters
     ----------

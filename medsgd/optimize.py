@@ -2,9 +2,12 @@
 
 import copy
 import inspect
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
 from medsgd._compat import (
@@ -13,6 +16,7 @@ from medsgd._compat import (
     StrOptions,
     validate_parameter_constraints,
 )
+from medsgd._typing import Auto, GradientEstimatorName
 from medsgd.gradient_estimators import SPPL1, SPPL2, CoordMedian, GeometricMedian, Mean
 
 __all__ = ["minimize_stochastic"]
@@ -51,20 +55,27 @@ _CONSTRAINTS = {
 }
 
 
+class HasUpdate(Protocol):
+    """An estimator of the location of gradients."""
+
+    def update(self, gradients: npt.NDArray[Any], /) -> Any: ...
+
+
 def minimize_stochastic(
-    grad,
-    x0,
+    grad: Callable[[npt.NDArray[np.float64], np.random.Generator], npt.ArrayLike],
+    x0: npt.ArrayLike,
     *,
-    gradient_estimator="spp-l2",
-    n_gradients="auto",
-    learning_rate="invscaling",
-    eta0=0.01,
-    power_t=0.25,
-    max_iter=1000,
-    average=False,
-    callback=None,
-    random_state=None,
-):
+    gradient_estimator: GradientEstimatorName | HasUpdate = "spp-l2",
+    n_gradients: int | Auto = "auto",
+    learning_rate: Literal["constant", "invscaling"]
+    | Callable[[int], float] = "invscaling",
+    eta0: float = 0.01,
+    power_t: float = 0.25,
+    max_iter: int = 1000,
+    average: bool | int = False,
+    callback: Callable[..., object] | None = None,
+    random_state: Any = None,
+) -> OptimizeResult:
     """Minimize a function of which there are stochastic gradients.
 
     Each iteration draws `n_gradients` gradients at the current x, takes them into an
@@ -126,8 +137,9 @@ default=None
     Raises
     ------
     ValueError
-        If a gradient does not have the shape of `x0`, or is not finite and the mean is
-        asked for.
+        If a parameter is not valid, `x0` is not finite, a gradient does not have the
+        shape of `x0`, or is not finite and the mean is asked for, or the callable for
+        the step size returns no finite number.
 
     See Also
     --------

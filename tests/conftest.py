@@ -2,6 +2,8 @@
 
 import pytest
 
+collect_ignore = ["typing"]  # for mypy, not to be imported
+
 
 def pytest_configure(config):
     config.addinivalue_line(
