@@ -97,9 +97,8 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     rows = problem.training_rows()
     y, weight = training.y[rows].astype(np.float64), sample_weight[rows]
     state = _at_solution(problem.state, problem.state)
-    coef, intercept = problem.units.to_user(state.coef, state.intercept)
-    # All of X: rows in shuffled order would be a copy.
-    prediction = (training.X @ coef + intercept)[rows].astype(np.float64)
+    # For all of X: rows in shuffled order would be a copy.
+    prediction = problem.units.predict(training.X, state.coef, state.intercept)[rows]
     scale = residual_scale(y - prediction, weight)
 
     eta0 = estimator._eta0()

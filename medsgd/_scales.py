@@ -5,7 +5,7 @@ from scipy import sparse
 from scipy.stats import norm
 from sklearn.utils.extmath import row_norms
 
-from medsgd._core import medians
+import medsgd._core.medians as medians
 from medsgd._core.settings import GRADIENT_ESTIMATORS
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
@@ -111,7 +111,8 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
 
 
 def _predict(state, features):
-    return np.asarray(features @ state.coef + state.intercept, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(features @ state.coef + state.intercept, dtype=np.float64)
 
 
 def _gradients(settings, state, units, X, y, sample_weight, batches):

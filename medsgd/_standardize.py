@@ -57,6 +57,12 @@ class FeatureUnits:
         coef = coef.astype(np.float64) * self.inverse_scale
         return coef, intercept - coef @ self.center
 
+    def predict(self, X, coef, intercept):
+        """Predictions for rows in the units of X, by coefficients in those of a fit."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            coef, intercept = self.to_user(coef, intercept)
+            return np.asarray(X @ coef + intercept, dtype=np.float64)
+
     def from_user(self, coef, intercept):
         """Inverse of ``to_user``."""
         if not self.applied:
@@ -109,7 +115,8 @@ def _standardised(X, center, inverse_scale):
         X = X.copy()
         inplace_column_scale(X, inverse_scale)
         return X
-    return (X - center) * inverse_scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (X - center) * inverse_scale
 
 
 def _center_and_scale(X, weight, centered, clip):

@@ -127,12 +127,15 @@ class State:
         else:
             # Iterations that nobody averaged count as having been where we are.
             state.n_averaged = max(0.0, self.t - average)
-            state.sums = state.n_averaged * self.coef
+            with np.errstate(invalid="ignore"):
+                state.sums = state.n_averaged * self.coef
             state.average_intercept = self.intercept if self.t > average else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         coef = self.coef.astype(np.float64)
-        state.squared_norm, state.l1_norm = float(coef @ coef), float(abs(coef).sum())
+        with np.errstate(over="ignore"):
+            state.squared_norm = float(coef @ coef)
+            state.l1_norm = float(abs(coef).sum())
         state.norms = state.squared_norm, state.l1_norm
         state.decay = 1.0
         state.eta = settings.eta0

@@ -8,7 +8,7 @@ from medsgd._scales import median
 
 def exact_share(dtype):
     """What an exact fit leaves of a loss, by the rounding of data and coefficients."""
-    return max(np.finfo(np.float64).eps, (32 * np.finfo(dtype).eps) ** 2)
+    return max(float(np.finfo(np.float64).eps), (32 * float(np.finfo(dtype).eps)) ** 2)
 
 
 class StoppingRule:
@@ -61,9 +61,11 @@ class StoppingRule:
 
 def penalty(settings, state):
     """The penalty term of the objective."""
-    return settings.penalty_factor * (
-        (1 - settings.l1_ratio) * 0.5 * state.squared_norm
-        + settings.l1_ratio * state.l1_norm
+    l2 = settings.penalty_factor * (1 - settings.l1_ratio)
+    l1 = settings.penalty_factor * settings.l1_ratio
+    # A norm may be infinite, and 0 times that is no number.
+    return (0.5 * l2 * state.squared_norm if l2 else 0.0) + (
+        l1 * state.l1_norm if l1 else 0.0
     )
 
 
@@ -110,8 +112,7 @@ class HeldOut:
     def statistic(self, settings, state, units):
         # scikit-learn scores the coefficients without the factor of their decay.
         coef = state.coef if self.robust else state.coef / state.decay
-        coef, intercept = units.to_user(coef, state.intercept)
-        prediction = np.asarray(self.X @ coef + intercept, dtype=np.float64)
+        prediction = units.predict(self.X, coef, state.intercept)
         if self.robust:
             losses, _ = settings.evaluate(self.y, prediction, state.residual_scale)
             return median(losses, self.sample_weight)

@@ -48,7 +48,12 @@ cdef inline void leave(Frame* frame) noexcept nogil:
 
 
 cdef inline double penalty_value(Settings cfg, const Frame* frame) noexcept nogil:
-    return cfg.penalty_factor * (
-        (1 - cfg.l1_ratio) * 0.5 * frame.scale * frame.scale * frame.squared_norm
-        + cfg.l1_ratio * frame.scale * frame.l1_norm
-    )
+    # A norm may be infinite, and 0 times that is no number.
+    cdef double value = 0
+    if cfg.l1_ratio < 1:
+        value += (1 - cfg.l1_ratio) * 0.5 * frame.scale * frame.scale * (
+            frame.squared_norm
+        )
+    if cfg.l1_ratio > 0:
+        value += cfg.l1_ratio * frame.scale * frame.l1_norm
+    return cfg.penalty_factor * value
