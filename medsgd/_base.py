@@ -312,15 +312,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             reset=reset,
             y_numeric=not is_classifier(self),
         )
-        if sparse.issparse(X):
-            if not X.has_canonical_format:
-                # Medians need each coordinate of a row once.
-                X = X.copy()
-                X.sum_duplicates()
-            if X.indices.dtype != X.indptr.dtype:
-                X = X.copy()
-                X.indices = X.indices.astype(np.int64)
-                X.indptr = X.indptr.astype(np.int64)
+        X = canonical_rows(X)
         sample_weight = _check_sample_weight(
             sample_weight,
             X,
@@ -575,6 +567,21 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def canonical_rows(X):
+    """X as passes read it: each coordinate of a sparse row once, one index dtype."""
+    if not sparse.issparse(X):
+        return X
+    if not X.has_canonical_format:
+        # Medians need each coordinate of a row once.
+        X = X.copy()
+        X.sum_duplicates()
+    if X.indices.dtype != X.indptr.dtype:
+        X = X.copy()
+        X.indices = X.indices.astype(np.int64)
+        X.indptr = X.indptr.astype(np.int64)
+    return X
 
 
 def _start(units, coef, intercept, dtype):

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 if TYPE_CHECKING:
     # scikit-learn has no types, and what it decorated would have none either.
@@ -35,6 +35,7 @@ __all__ = [
     "LinearClassifierMixin",
     "SparseCoefMixin",
     "StrOptions",
+    "_check_feature_names",
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "_fit_context",

@@ -101,26 +101,7 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     prediction = problem.units.predict(training.X, state.coef, state.intercept)[rows]
     scale = residual_scale(y - prediction, weight)
 
-    eta0 = estimator._eta0()
-    first = float(np.ceil(CONSTANT_STEPS / eta0))
-    settings = estimator._settings(
-        training.X,
-        loss=REGRESSION_LOSSES["bisquare"][0],
-        epsilon=None,
-        c_epsilon=step.constant * small_sample_factor(estimator, len(rows)),
-        largest_residual_scale=step.growth * scale,
-        overshoot=step.overshoot,
-        leverage_limit=np.inf,
-        gradient_estimator="mean",
-        n_gradients=1,
-        batch_size=1,
-        tau=np.inf,
-        momentum=0.0,
-        learning_rate="invscaling",
-        eta0=eta0 * first**POWER_T,
-        power_t=POWER_T,
-        average=1.0,
-    )
+    settings, first = step_settings(step, estimator, training.X, len(rows), scale)
     problem.state = replace(state, residual_scale=scale, t=first).prepared(
         settings,
         n_strata=1,
@@ -147,6 +128,32 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     if settings.l1_ratio > 0:
         # An average is hardly ever 0; the L1 penalty is asked for zeros.
         problem.state.sums[problem.state.coef == 0] = 0
+
+
+def step_settings(step, estimator, X, n_samples, scale, **changes):
+    """The settings of a step at the scale found, and the first iteration's number."""
+    eta0 = estimator._eta0()
+    first = float(np.ceil(CONSTANT_STEPS / eta0))
+    settings = estimator._settings(
+        X,
+        loss=REGRESSION_LOSSES["bisquare"][0],
+        epsilon=None,
+        c_epsilon=step.constant * small_sample_factor(estimator, n_samples),
+        largest_residual_scale=step.growth * scale,
+        overshoot=step.overshoot,
+        leverage_limit=np.inf,
+        gradient_estimator="mean",
+        n_gradients=1,
+        batch_size=1,
+        tau=np.inf,
+        momentum=0.0,
+        learning_rate="invscaling",
+        eta0=eta0 * first**POWER_T,
+        power_t=POWER_T,
+        average=1.0,
+        **changes,
+    )
+    return settings, first
 
 
 def small_sample_factor(estimator, n_samples):

@@ -16,6 +16,8 @@ class Training:
 
     Attributes
     ----------
+    unit : str
+        What an epoch is called.
     n_epochs : int
         Epochs so far, of all stages.
     converged : bool
@@ -23,6 +25,8 @@ class Training:
     interrupted : bool
         Whether a callback has asked to stop.
     """
+
+    unit = "epoch"
 
     def __init__(self, estimator, X, y, *, metadata=None, context=None):
         self.estimator, self.X, self.y = estimator, X, y
@@ -73,16 +77,7 @@ class Training:
             for _ in range(max_epochs):
                 task = self._begin_epoch()
                 active = [problem for problem in problems if not problem.stopped]
-                if parallel is None:
-                    for problem in active:
-                        problem.run_epoch(settings, self.X, shuffled=estimator.shuffle)
-                else:
-                    parallel(
-                        delayed(problem.run_epoch)(
-                            settings, self.X, shuffled=estimator.shuffle
-                        )
-                        for problem in active
-                    )
+                self._run_epoch(active, settings, parallel)
                 for problem in active:
                     problem.check_progress(adaptive=adaptive)
                     if estimator.verbose:
@@ -94,17 +89,28 @@ class Training:
         self.converged &= converged
         if estimator.verbose and converged:
             print(
-                f"Convergence after {self.n_epochs} epochs took "
+                f"Convergence after {self.n_epochs} {self.unit}s took "
                 f"{time.perf_counter() - self.start:.2f} seconds"
+            )
+
+    def _run_epoch(self, active, settings, parallel):
+        shuffled = self.estimator.shuffle
+        if parallel is None:
+            for problem in active:
+                problem.run_epoch(settings, self.X, shuffled=shuffled)
+        else:
+            parallel(
+                delayed(problem.run_epoch)(settings, self.X, shuffled=shuffled)
+                for problem in active
             )
 
     def _begin_epoch(self):
         self.n_epochs += 1
         if self.estimator.verbose:
-            print(f"-- Epoch {self.n_epochs}")
+            print(f"-- {self.unit.capitalize()} {self.n_epochs}")
         if self.context is None:
             return None
-        task = self.context.subcontext(task_name="epoch")
+        task = self.context.subcontext(task_name=self.unit)
         task.call_on_fit_task_begin(
             estimator=self.estimator, X=self.X, y=self.y, metadata=self.metadata
         )
@@ -120,7 +126,7 @@ class Training:
             y=self.y,
             metadata=self.metadata,
             reconstruction_attributes=lambda: estimator._solution(
-                [problem.state for problem in problems], problems[0].units
+                [problem.state for problem in problems], estimator._units
             ),
         )
 

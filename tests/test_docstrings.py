@@ -9,6 +9,7 @@ import pytest
 
 import medsgd
 
+pytest.importorskip("dask")
 validate = pytest.importorskip("numpydoc.validate").validate
 
 MODULES = ["medsgd"] + [

@@ -1,0 +1,121 @@
+"""
+==============================
+A quarter of the nodes corrupt
+==============================
+
+Sixteen partitions of a data set lie in files, as they would on sixteen nodes. In four
+of them the targets are wrong: in the wrong unit, shuffled against the rows, or not
+numbers. How near to the truth does each aggregator come, round by round?
+
+No cluster is needed: without one, partitions are worked on by Dask's local scheduler.
+"""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import dask
+import dask.array as da
+import matplotlib.pyplot as plt
+import numpy as np
+
+from medsgd.dask import DaskMedianSGDRegressor
+
+N_PARTITIONS, ROWS, N_FEATURES = 16, 1500, 10
+rng = np.random.default_rng(0)
+coef = rng.normal(size=N_FEATURES)
+
+# %%
+# Chunked files
+# -------------
+# A file for each partition, with the target in the last column. Partitions 1, 5, 9 and
+# 13 are corrupt.
+
+
+def corrupt(y, k):
+    """The targets of the k-th corrupt partition."""
+    return [rng.permutation(y), -100 * y, rng.permutation(y), np.nan * y][k]
+
+
+folder = tempfile.TemporaryDirectory()
+for k in range(N_PARTITIONS):
+    X = rng.normal(size=(ROWS, N_FEATURES))
+    y = X @ coef + rng.normal(size=ROWS)
+    if k % 4 == 1:
+        y = corrupt(y, k // 4)
+    np.save(Path(folder.name) / f"part{k:02d}.npy", np.column_stack([X, y]))
+
+# %%
+# A dask array of them reads a file when its partition is needed. With
+# ``persist=False`` that is in each round anew, so that data may be larger than memory;
+# by default converted partitions are kept for the length of a fit.
+
+files = sorted(Path(folder.name).glob("*.npy"))
+blocks = [
+    da.from_delayed(dask.delayed(np.load)(file), (ROWS, N_FEATURES + 1), float)
+    for file in files
+]
+data = da.concatenate(blocks)
+X, y = data[:, :-1], data[:, -1]
+
+# %%
+# Error after each round
+# ----------------------
+# A callback sees what the estimator would be if the fit ended now. Half of the rounds
+# are those of the refinement, which the mean has to do without: its loss rejects rows,
+# and so would hide what becomes of the mean.
+
+
+class Errors:
+    """Distance from the true coefficients after each round."""
+
+    def __init__(self):
+        self.curve = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        if context.task_name == "round":
+            self.curve.append(np.linalg.norm(fitted_estimator.coef_ - coef))
+
+
+AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
+curves, left_out = {}, {}
+for name in AGGREGATORS:
+    errors = Errors()
+    reg = DaskMedianSGDRegressor(
+        aggregator=name, refine=name != "mean", max_rounds=24, tol=None, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they name the corrupt partitions
+        reg.set_callbacks(errors).fit(X, y)
+    curves[name], left_out[name] = errors.curve, np.flatnonzero(reg.n_rejected_ > 6)
+
+# %%
+# The medians settle near the truth within few rounds, at a distance that the corrupt
+# partitions cause; then the refinement leaves these out and comes nearer. The mean goes
+# where they drag it.
+
+COLORS = dict(
+    zip(AGGREGATORS, ["black", "#56B4E9", "#009E73", "#0072B2", "#D55E00"], strict=True)
+)
+fig, ax = plt.subplots(layout="constrained")
+for name, curve in curves.items():
+    ax.semilogy(range(1, len(curve) + 1), curve, color=COLORS[name], label=name)
+    print(f"{name:17s} error {curve[-1]:.4f}, left out: {left_out[name].tolist()}")
+ax.set(xlabel="round", ylabel="distance from the true coefficients")
+ax.legend(title="aggregator")
+plt.show()
+
+# %%
+# Predictions are lazy, a task for each partition.
+
+print(reg.predict(X))
+folder.cleanup()

@@ -1,0 +1,278 @@
+"""What happens where a partition lives: pure functions of its rows and a job."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import is_classifier
+from sklearn.utils import check_array
+
+from medsgd._base import canonical_rows
+from medsgd._core.settings import Settings
+from medsgd._state import State
+
+# Rows of a partition whose losses are looked at in a round: medians of so many are good
+# enough to stop by.
+N_WATCHED = 10_000
+# Of losses and residuals a partition tells these quantiles.
+LEVELS = np.linspace(0, 1, 33)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The rows of a partition that can be used, as compiled code reads them."""
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray
+    n_dropped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What a partition tells before the first round.
+
+    Attributes
+    ----------
+    n_rows, weight, n_dropped : int, float, int
+        Rows with a weight, their total weight, and rows dropped as not finite.
+    X, y, sample_weight
+        A few of the rows, always the same.
+    labels, label_weight, label_count : ndarray or None
+        The classes present, their total weights and their rows.
+    """
+
+    n_rows: int
+    weight: float
+    n_dropped: int
+    X: Any
+    y: np.ndarray
+    sample_weight: np.ndarray
+    labels: np.ndarray | None = None
+    label_weight: np.ndarray | None = None
+    label_count: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What the coordinator sends to the partitions, the same to all.
+
+    Attributes
+    ----------
+    estimator : MedianSGDRegressor or MedianSGDClassifier
+        The parameters, the units of the features and the classes.
+    states : dict of {int: State}
+        Where the problems are that go on, by their number.
+    settings : Settings
+    n_passes : int
+        0 only evaluates.
+    seeds : tuple of int
+        Those of the fit and of the round.
+    weight_unit : float
+        The weight that counts as 1.
+    """
+
+    estimator: Any
+    states: dict[int, State]
+    settings: Settings
+    n_passes: int
+    seeds: tuple[int, int]
+    weight_unit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """What a partition returns for one problem.
+
+    Attributes
+    ----------
+    change : ndarray of shape (n_features + 1,)
+        By how much the passes moved the coefficients and the intercept, to their
+        average where iterates are averaged; NaN where they overflowed.
+    location, scale, n_updates : ndarray
+        As in ``State``, after the passes.
+    stratum_weight : ndarray of shape (n_strata,)
+        Weight of the partition's rows of each stratum.
+    n_iterations : int
+    clip_fraction : float
+    mean_loss : float
+        The mean of the losses, and their quantiles, before the passes.
+    losses, sizes : ndarray of shape (n_levels,)
+        Quantiles of the losses and, for regression, of the absolute residuals, before
+        the passes.
+    """
+
+    change: np.ndarray
+    location: np.ndarray
+    scale: np.ndarray
+    n_updates: np.ndarray
+    stratum_weight: np.ndarray
+    n_iterations: int
+    clip_fraction: float
+    mean_loss: float
+    losses: np.ndarray
+    sizes: np.ndarray
+
+
+def as_block(X, y, weight, estimator, dtype, index):
+    """Convert a partition, without the rows that are not finite.
+
+    Raises
+    ------
+    ValueError
+        If X, y and the weights have different lengths, or are not numbers.
+    """
+    X = check_array(
+        X,
+        accept_sparse="csr",
+        order="C",
+        dtype=dtype,
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+        input_name=f"Partition {index} of X",
+    )
+    y = np.asarray(y)
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight)
+    lengths = X.shape[0], len(y), len(weight)
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"Partition {index}: X has {lengths[0]} rows, y {lengths[1]} and "
+            f"sample_weight {lengths[2]}."
+        )
+    useful = _finite_rows(X) & np.isfinite(weight)
+    useful &= np.isfinite(y) if y.dtype.kind == "f" else y == y
+    if estimator._robust:
+        useful &= weight >= 0
+    n_dropped = int(len(y) - np.count_nonzero(useful))
+    if n_dropped:
+        X, y, weight = X[useful], y[useful], weight[useful]
+    if not is_classifier(estimator):
+        y = estimator._check_targets(y, dtype, first=False)
+    return Block(canonical_rows(X), y, weight.astype(dtype), n_dropped)
+
+
+def _finite_rows(X):
+    if not sparse.issparse(X):
+        return np.isfinite(X).all(axis=1)
+    finite = np.ones(X.shape[0], dtype=bool)
+    wrong = np.flatnonzero(~np.isfinite(X.data))
+    finite[np.searchsorted(X.indptr, wrong, side="right") - 1] = False
+    return finite
+
+
+def summarise(block, wanted, index):
+    """The ``Summary`` of a block; wanted: at most how many rows, and whether labels."""
+    n_sample, wants_labels = wanted
+    rows = np.flatnonzero(block.weight)
+    few = some_of(rows, n_sample, index)
+    labels = {}
+    if wants_labels:
+        names, code = np.unique(block.y[rows], return_inverse=True)
+        labels = {
+            "labels": names,
+            "label_weight": np.bincount(code, block.weight[rows], len(names)),
+            "label_count": np.bincount(code, minlength=len(names)),
+        }
+    return Summary(
+        len(rows),
+        float(block.weight.sum(dtype=np.float64)),
+        block.n_dropped,
+        block.X[few],
+        block.y[few],
+        block.weight[few],
+        **labels,
+    )
+
+
+def some_of(rows, n, seed):
+    """At most ``n`` of the rows, in order; the same for each seed."""
+    if len(rows) <= n:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
+
+
+def run_passes(block, job, index):
+    """Evaluate where the problems are, and make passes over the block.
+
+    Returns
+    -------
+    updates : list of Update, or None
+        One for each active problem; None if the block has no rows to learn from.
+    """
+    estimator = copy.copy(job.estimator)
+    weight = (block.weight / job.weight_unit).astype(block.weight.dtype, copy=False)
+    watched = np.flatnonzero(weight)
+    if estimator.early_stopping:
+        held = np.random.default_rng((job.seeds[0], index)).random(len(weight))
+        held = held < estimator.validation_fraction
+        watched, weight = watched[held[watched]], np.where(held, 0, weight)
+    if len(watched) == 0 or not weight.any():
+        return None
+    watched = some_of(watched, N_WATCHED, index)
+    seed = np.random.SeedSequence([*job.seeds, index]).generate_state(1)[0]
+    estimator.random_state = int(seed) % 2**31
+    # Held out by now, and not within the problems.
+    estimator.early_stopping = False
+    states = [job.states.get(i) for i in range(estimator._n_problems())]
+    makers = estimator._problems(block.X, block.y, weight, states, job.settings)
+    return [
+        _update(block, job, makers[i](), state, watched)
+        for i, state in job.states.items()
+    ]
+
+
+def _update(block, job, problem, sent, watched):
+    """Make the passes of one problem."""
+    settings, state = job.settings, problem.state
+    coef, intercept = problem.units.to_user(sent.coef, sent.intercept)
+    y = problem.y[watched].astype(np.float64)
+    prediction = np.asarray(block.X[watched] @ coef + intercept, dtype=np.float64)
+    losses, _ = settings.evaluate(y, prediction, sent.residual_scale)
+    weight = block.weight[watched].astype(np.float64)
+    if problem.strata is not None:
+        weight *= problem.stratum_factors[problem.strata[watched]]
+    # Of the whole collection, and not of a partition that may lack a class.
+    state.shares, state.eta = sent.shares, sent.eta
+    if state.sums is not None:
+        state.restart_average()
+    try:
+        for _ in range(job.n_passes):
+            problem.run_epoch(settings, block.X, shuffled=job.estimator.shuffle)
+        coef, intercept = state.solution()
+    except ValueError:  # an overflow
+        coef, intercept = np.nan, np.nan
+    n_strata = len(problem.stratum_factors)
+    strata = problem.strata[problem.rows] if n_strata > 1 else None
+    row_weight = problem.sample_weight[problem.rows].astype(np.float64)
+    return Update(
+        change=np.append(
+            np.asarray(coef, dtype=np.float64) - sent.coef, intercept - sent.intercept
+        ),
+        location=np.array(state.location),
+        scale=np.array(state.scale),
+        n_updates=state.n_updates,
+        stratum_weight=(
+            np.array([row_weight.sum()])
+            if strata is None
+            else np.bincount(strata, row_weight, n_strata)
+        ),
+        n_iterations=problem.n_iterations,
+        clip_fraction=float(np.mean(problem.clip_curve)) if problem.clip_curve else 0.0,
+        mean_loss=float(np.average(losses, weights=weight)),
+        losses=_quantiles(losses, weight),
+        sizes=_quantiles(np.abs(y - prediction), weight),
+    )
+
+
+def _quantiles(values, weight):
+    values = np.nan_to_num(values, nan=np.inf, posinf=np.inf)
+    if np.all(weight == weight[0]):
+        return np.quantile(values, LEVELS, method="nearest")
+    return np.quantile(values, LEVELS, weights=weight, method="inverted_cdf")
+
+
+def call_method(X, *, estimator, method, empty):
+    """What a method of an estimator returns for a block."""
+    return getattr(estimator, method)(X) if X.shape[0] else empty

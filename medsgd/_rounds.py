@@ -1,0 +1,366 @@
+"""The coordinator of a fit over partitions: what becomes of their updates."""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from medsgd._partitions import Job
+from medsgd._problem import Problem
+from medsgd._refinement import (
+    BISQUARE,
+    EFFICIENT,
+    FEWEST_PER_PARAMETER,
+    TIGHT,
+    _at_solution,
+    step_settings,
+)
+from medsgd._scales import NORMAL_MEDIAN, starting_scale, weighted_median
+from medsgd._standardize import stacked
+from medsgd._state import State
+from medsgd._stopping import StoppingRule, exact_share, penalty
+from medsgd._training import Training
+from medsgd.gradient_estimators import SPPL1, SPPL2, CoordMedian, GeometricMedian, Mean
+
+AGGREGATORS = {
+    "mean": Mean,
+    "coord-median": CoordMedian,
+    "geometric-median": GeometricMedian,
+    "spp-l1": SPPL1,
+    "spp-l2": SPPL2,
+}
+# A refinement leaves out updates so many times farther out than the typical one, and
+# partitions whose residuals are larger than is typical by this factor and by so many
+# deviations.
+FAR = 3.0
+LARGE = 1.5
+# Rounds without progress to wait for: the updates of many partitions cancel the noise
+# that patience is for.
+LONGEST_PATIENCE = 10
+# local_epochs="auto" makes at least so many updates of a partition in a round: fewer
+# leave correlated features of small partitions half fitted when patience ends.
+UPDATES_PER_ROUND = 2_500
+
+
+@dataclass
+class Consensus:
+    """One regression or binary classification as the coordinator sees it.
+
+    Attributes
+    ----------
+    state : State
+    rule : StoppingRule
+    aggregator : object
+        A gradient estimator, for the updates; None takes the mean of those that are
+        not far out.
+    index : int
+        Which of the problems of a fit it is.
+    robust : bool
+        Whether locations are medians over partitions.
+    robust_losses : bool
+        Whether the statistic is a median of losses.
+    n_rejected : ndarray of shape (n_partitions,)
+        Rounds whose update of a partition was not finite or far out.
+    averages_stall, curve, clip_curve, objective, n_iterations, stopped, stage_starts
+        As in ``Problem``; the iterations are those of a typical partition.
+    """
+
+    state: State
+    index: int
+    aggregator: Any
+    robust: bool
+    robust_losses: bool
+    n_rejected: np.ndarray
+    rule: StoppingRule | None = None
+    averages_stall: bool = False
+    curve: list = field(default_factory=list)
+    clip_curve: list = field(default_factory=list)
+    objective: float = np.inf
+    n_iterations: int = 0
+    stopped: bool = False
+    stage_starts: list = field(default_factory=list)
+
+    check_progress = Problem.check_progress
+
+    def take(self, settings, updates, order):
+        """Take in the updates of a round: one of each partition, or None."""
+        state, size = self.state, self.state.coef.size
+        if self.averages_stall and self.rule.n_stalled == 0:
+            state.restart_average()
+        given = np.array([update is not None for update in updates])
+        finite = np.array(
+            [g and _is_finite(u) for g, u in zip(given, updates, strict=True)]
+        )
+        used = self._used(updates, finite)
+        self.n_rejected += given & ~used
+        order = order[used[order]]
+        if len(order) == 0:
+            raise ValueError(
+                "No partition has returned a finite update. Are there rows with finite "
+                "values and a weight? Else a smaller eta0 may help."
+            )
+        updates = [updates[k] for k in order]
+        weight = np.array([update.stratum_weight.sum() for update in updates])
+        self._note(settings, updates, weight)
+
+        changes = np.stack([update.change for update in updates])
+        if self.aggregator is None:
+            change = np.average(changes, axis=0, weights=weight)
+        else:
+            change = self.aggregator.update(changes, weight / weight.mean())
+        state.coef = (state.coef + change[:size]).astype(state.dtype)
+        state.intercept += float(change[size])
+        self._follow(updates)
+        n = int(weighted_median(np.array([u.n_iterations for u in updates]), weight))
+        self.n_iterations += n
+        state.t += n
+        if state.sums is not None and state.t > settings.average:
+            state.sums += n * state.coef
+            state.n_averaged += n
+            state.average_intercept += (
+                n / state.n_averaged * (state.intercept - state.average_intercept)
+            )
+
+    def set_scale(self, updates, largest=np.inf):
+        """Set the scale of the residuals to that of all rows."""
+        weight = np.array([update.stratum_weight.sum() for update in updates])
+        scale = _pooled_median([u.sizes for u in updates], weight) / NORMAL_MEDIAN
+        if np.isfinite(scale) and scale > 0:
+            self.state.residual_scale = min(scale, largest)
+
+    def _used(self, updates, finite):
+        """Which updates count."""
+        used = finite.copy()
+        if self.aggregator is not None or np.count_nonzero(finite) < 3:
+            return used
+        kept = [update for update, ok in zip(updates, finite, strict=True) if ok]
+        weight = np.array([update.stratum_weight.sum() for update in kept])
+        changes = np.stack([update.change for update in kept])
+        distance = np.linalg.norm(changes - weighted_median(changes, weight), axis=1)
+        size = np.array([update.sizes[len(update.sizes) // 2] for update in kept])
+        typical = weighted_median(size, weight)
+        deviation = weighted_median(np.abs(size - typical), weight) / NORMAL_MEDIAN
+        # Of an exact fit, what rounding leaves says nothing.
+        start = np.append(self.state.coef, self.state.intercept)
+        rounding = 32 * np.finfo(self.state.dtype).eps * np.linalg.norm(start)
+        used[finite] = (
+            distance <= FAR * weighted_median(distance, weight) + rounding
+        ) & (size <= max(LARGE * typical, typical + FAR * deviation) + rounding)
+        return used
+
+    def _note(self, settings, updates, weight):
+        """Add to the curves, from what the updates say of the state they started at."""
+        coef = self.state.coef.astype(np.float64)
+        self.state.squared_norm = float(coef @ coef)
+        self.state.l1_norm = float(np.abs(coef).sum())
+        if self.robust_losses:
+            loss = _pooled_median([update.losses for update in updates], weight)
+        else:
+            loss = np.average([update.mean_loss for update in updates], weights=weight)
+        self.objective = float(loss + penalty(settings, self.state))
+        self.curve.append(self.objective)
+        clipped = [update.clip_fraction for update in updates]
+        self.clip_curve.append(float(weighted_median(np.array(clipped), weight)))
+        if settings.tracks_residuals or settings.c_epsilon > 0:
+            self.set_scale(updates, settings.largest_residual_scale)
+
+    def _follow(self, updates):
+        """Locations and scales of the strata, over the partitions that have them."""
+        state = self.state
+        for k in range(len(state.location)):
+            own = [update for update in updates if update.stratum_weight[k] > 0]
+            if not own:
+                continue
+            weight = np.array([update.stratum_weight[k] for update in own])
+            if state.location.shape[1]:
+                locations = np.stack([update.location[k] for update in own])
+                center = weighted_median if self.robust else _mean
+                state.location[k] = center(locations, weight)
+            state.scale[k] = weighted_median(
+                np.stack([update.scale[k] for update in own]), weight
+            )
+            state.n_updates[k] = weighted_median(
+                np.array([update.n_updates[k] for update in own]), weight
+            )
+
+
+def _mean(values, weight):
+    return np.average(values, axis=0, weights=weight)
+
+
+def _is_finite(update):
+    """Whether the coordinator can calculate with an update."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(
+            np.isfinite(update.change @ update.change)
+            and np.isfinite(update.location).all()
+            and np.isfinite(update.scale).all()
+        )
+
+
+def _pooled_median(quantiles, weight):
+    """Median of the rows of all partitions, from quantiles of each."""
+    values = np.concatenate(quantiles)
+    return float(weighted_median(values, np.repeat(weight, len(quantiles[0]))))
+
+
+class Told:
+    """What the partitions have told before the first round.
+
+    Attributes
+    ----------
+    X, y, sample_weight
+        Some of the rows.
+    labels : ndarray
+        All classes, or for regression these targets.
+    n_rows, weight : int, float
+        Rows with a weight, and their total weight.
+    n_local : float
+        Rows of a typical partition.
+    n_dropped, is_lost : ndarray of shape (n_partitions,)
+        Rows dropped of each partition, and whether that were all it had.
+    weight_unit : float
+        The weight that counts as 1.
+    """
+
+    def __init__(self, summaries):
+        self.summaries = [s for s in summaries if s.n_rows] or summaries[:1]
+        self.X = stacked([s.X for s in self.summaries])
+        self.y = np.concatenate([s.y for s in self.summaries])
+        self.sample_weight = np.concatenate([s.sample_weight for s in self.summaries])
+        self.labels = self.y
+        if self.summaries[0].labels is not None:
+            self.labels = np.concatenate([s.labels for s in self.summaries])
+        self.n_rows = sum(s.n_rows for s in summaries)
+        self.weight = sum(s.weight for s in summaries)
+        self.n_local = float(np.median([s.n_rows for s in self.summaries]))
+        self.n_dropped = np.array([s.n_dropped for s in summaries])
+        self.is_lost = (self.n_dropped > 0) & [s.n_rows == 0 for s in summaries]
+        self.weight_unit = 1.0
+
+    def of_classes(self, classes, name):
+        """Total of the summaries' ``name``, an array by label, for each class."""
+        total = np.zeros(len(classes))
+        for s in self.summaries:
+            total[np.searchsorted(classes, s.labels)] += getattr(s, name)
+        return total
+
+
+class Rounds(Training):
+    """Epochs over partitions: each problem takes in the updates of all of them.
+
+    Parameters
+    ----------
+    run : callable
+        Lets each partition do a job, and returns what they return in their order.
+    told : Told
+    local : estimator
+        The single-machine one, with the units and the classes.
+    seed : int
+        Decides all shuffling.
+    """
+
+    unit = "round"
+
+    def __init__(self, *args, run, told, local, seed, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.send, self.told, self.local, self.seed = run, told, local, seed
+        self.n_passes = self.estimator.local_epochs
+        if self.n_passes == "auto":
+            self.n_passes = math.ceil(UPDATES_PER_ROUND / told.n_local)
+
+    def _run_epoch(self, active, settings, parallel):
+        updates = self.updates(active, settings, self.n_passes)
+        order = np.random.default_rng([self.seed, self.n_epochs]).permutation(
+            len(updates)
+        )
+        for i, problem in enumerate(active):
+            own = [update and update[i] for update in updates]
+            problem.take(settings, own, order)
+
+    def _report(self, problem):
+        state = problem.state
+        print(
+            f"Norm: {np.linalg.norm(state.coef):.2f}, Bias: {state.intercept:.6f}, "
+            f"T: {problem.n_iterations}, Objective before: {problem.objective:f}, "
+            f"Partitions left out so far: {np.count_nonzero(problem.n_rejected)}"
+        )
+        seconds = time.perf_counter() - self.start
+        print(f"Total training time: {seconds:.2f} seconds.")
+
+    def updates(self, problems, settings, n_passes):
+        """What the partitions make of the problems."""
+        job = Job(
+            estimator=self.local,
+            states={problem.index: problem.state for problem in problems},
+            settings=settings,
+            n_passes=n_passes,
+            seeds=(self.seed, self.n_epochs),
+            weight_unit=self.told.weight_unit,
+        )
+        return self.send(job)
+
+    def residual_scale(self, problem, settings):
+        """The scale of all residuals at the solution of a problem."""
+        solved = replace(problem, state=_at_solution(problem.state, problem.state))
+        updates = self.updates([solved], settings, 0)
+        solved.set_scale([update[0] for update in updates if update])
+        return solved.state.residual_scale
+
+    def rule(self, settings, n_updates, **start):
+        """The stopping rule of a stage, which counts the updates of one partition."""
+        estimator = self.estimator
+        rule = estimator._stopping_rule(
+            self.told.n_local * self.n_passes, settings, n_updates, **start
+        )
+        if estimator.n_iter_no_change == "auto":
+            rule.n_iter_no_change = min(rule.n_iter_no_change, LONGEST_PATIENCE)
+        return rule
+
+
+def refine(rounds, problem):
+    """The refinement of one machine, with the mean over the partitions not far out."""
+    estimator, told, found = rounds.estimator, rounds.told, problem.state
+    first = TIGHT
+    if told.n_rows < FEWEST_PER_PARAMETER * (found.coef.size + 1):
+        first = replace(TIGHT, constant=BISQUARE)
+    rounds.local.set_params(
+        gradient_estimator="mean", n_gradients=1, batch_size=1, average=True
+    )
+    if problem.robust:
+        problem.aggregator = None
+    problem.averages_stall = problem.robust_losses = True
+    settings = estimator._settings(told.X)
+    left = estimator.max_rounds - rounds.n_epochs
+    for step, most in ((first, left // 2), (EFFICIENT, left)):
+        max_rounds = min(most, estimator.max_rounds - rounds.n_epochs)
+        if rounds.interrupted or max_rounds == 0:
+            continue
+        scale = rounds.residual_scale(problem, settings)
+        # The scale is the coordinator's: the same loss for all partitions.
+        settings, t = step_settings(
+            step, estimator, told.X, told.n_rows, scale, tracks_residuals=False
+        )
+        state = replace(
+            _at_solution(problem.state, problem.state), residual_scale=scale, t=t
+        )
+        problem.state = state.prepared(
+            settings, n_strata=1, scale_per_coordinate=False, average=1.0
+        )
+        exact = exact_share(told.X.dtype)
+        spread = told.y - weighted_median(told.y, told.sample_weight)
+        spread = starting_scale(spread, told.sample_weight)
+        problem.rule = rounds.rule(
+            settings, step.n_updates, robust=True, exact=exact, floor=exact * spread**2
+        )
+        problem.stopped = False
+        problem.stage_starts.append(len(problem.curve))
+        rounds.run([problem], settings, max_rounds, adaptive=False)
+    if problem.state is not found:
+        # What the medians track is still where partial_fit goes on from.
+        problem.state = replace(
+            _at_solution(found, problem.state),
+            residual_scale=problem.state.residual_scale,
+        )

@@ -1,0 +1,472 @@
+"""Fits over partitions on Dask's local scheduler: right, robust, clear about misuse."""
+
+import pickle
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from _examples import run_example
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
+from sklearn.metrics import accuracy_score, r2_score
+
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+
+from medsgd import _partitions, _rounds  # noqa: E402
+from medsgd import dask as medsgd_dask  # noqa: E402
+from medsgd._state import State  # noqa: E402
+from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor  # noqa: E402
+
+AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
+ROBUST = ["coord-median", "geometric-median", "spp-l2"]
+CLASSES = [DaskMedianSGDRegressor, DaskMedianSGDClassifier]
+
+
+@pytest.fixture(autouse=True)
+def local_scheduler():
+    with dask.config.set(scheduler="sync"):
+        yield
+
+
+def regression(n=8000, d=5, seed=0):
+    """Data, and the true coefficients and intercept."""
+    rng = np.random.default_rng(seed)
+    X, coef = rng.normal(size=(n, d)), rng.normal(size=d)
+    return X, X @ coef + 2 + rng.normal(size=n), np.append(coef, 2)
+
+
+def classification(n=3000, n_classes=2, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n)
+    return rng.normal(size=(n, 4)) + 2 * np.eye(4)[y], y
+
+
+def chunked(X, y, n_partitions):
+    size = -(-len(y) // n_partitions)
+    return da.from_array(X, chunks=(size, -1)), da.from_array(y, chunks=size)
+
+
+def error(est, truth):
+    return np.linalg.norm(np.append(est.coef_, est.intercept_) - truth)
+
+
+def least_squares_error(X, y, truth):
+    A = np.column_stack([X, np.ones(len(y))])
+    return np.linalg.norm(np.linalg.lstsq(A, y, rcond=None)[0] - truth)
+
+
+def corrupted(X, y, n_partitions, kind):
+    """Targets with every fourth of the partitions wrong, and which rows are not."""
+    y, good = y.astype(float), np.ones(len(y), dtype=bool)
+    rng = np.random.default_rng(1)
+    size = -(-len(y) // n_partitions)
+    for start in range(size, len(y), 4 * size):
+        rows = slice(start, start + size)
+        good[rows] = False
+        if kind == "shuffled":
+            y[rows] = rng.permutation(y[rows])
+        else:
+            y[rows] *= {"scaled": -100, "nan": np.nan}[kind]
+    return y, good
+
+
+@pytest.mark.parametrize(
+    "n_partitions, aggregator",
+    [(n, name) for n in (4, 16) for name in AGGREGATORS]
+    + [(n, name) for n in (1, 64) for name in ("mean", "geometric-median")],
+)
+def test_clean_partitions_are_fitted_as_by_one_machine(n_partitions, aggregator):
+    X, y, truth = regression(20_000, 10)
+    reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
+    reg.fit(*chunked(X, y, n_partitions))
+    one = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert error(reg, truth) < 1.1 * error(one, truth)
+    assert_allclose(reg.scale_, one.scale_, rtol=0.02)
+    assert (reg.n_rejected_ < reg.n_iter_ / 2).all()
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "scaled", "nan"])
+@pytest.mark.parametrize("aggregator", ROBUST)
+def test_a_quarter_of_the_partitions_may_be_wrong(aggregator, kind):
+    X, y, truth = regression(20_000, 10)
+    y, good = corrupted(X, y, 16, kind)
+    reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
+    with pytest.warns(UserWarning, match=re.escape("[1, 5, 9, 13]")):
+        reg.fit(*chunked(X, y, 16))
+    assert error(reg, truth) < 1.5 * least_squares_error(X[good], y[good], truth)
+    assert (reg.n_rejected_[1::4] > reg.n_iter_ / 3).all()
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "scaled"])
+def test_the_mean_over_partitions_fails(kind):
+    X, y, truth = regression()
+    y, good = corrupted(X, y, 4, kind)
+    reg = DaskMedianSGDRegressor(aggregator="mean", refine=False, random_state=0)
+    reg.fit(*chunked(X, y, 4))
+    assert error(reg, truth) > 5 * least_squares_error(X[good], y[good], truth)
+
+
+def test_partitions_sorted_by_a_feature_are_fitted():
+    X, y, truth = regression()
+    order = np.argsort(X[:, 0])
+    for aggregator in ("mean", "geometric-median"):
+        reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
+        reg.fit(*chunked(X[order], y[order], 8))
+        assert error(reg, truth) < 1.5 * least_squares_error(X, y, truth)
+
+
+def test_small_steps_of_the_mean_fit_partitions_sorted_by_target():
+    X, y, truth = regression()
+    order = np.argsort(y)
+    A, b = chunked(X[order], y[order], 8)
+    reg = DaskMedianSGDRegressor(
+        aggregator="mean",
+        gradient_estimator="mean",
+        standardize=True,
+        alpha=0,
+        local_epochs=1,
+        eta0=0.01,
+        power_t=0.5,
+        tol=None,
+        max_rounds=200,
+        random_state=0,
+    )
+    limit = 1.5 * least_squares_error(X, y, truth)
+    assert error(reg.fit(A, b), truth) < limit
+    # What no aggregator does with steps that reach each partition's own optimum.
+    assert error(DaskMedianSGDRegressor(random_state=0).fit(A, b), truth) > 5 * limit
+
+
+@pytest.mark.parametrize("aggregator", ROBUST)
+def test_wrong_labels_in_a_quarter_of_the_partitions(aggregator):
+    X, y = classification(n_classes=3)
+    wrong, good = corrupted(X, y, 8, "shuffled")
+    clf = DaskMedianSGDClassifier(aggregator=aggregator, random_state=0)
+    clf.fit(*chunked(X, wrong.astype(int), 8))
+    one = MedianSGDClassifier(random_state=0).fit(X[good], y[good])
+    assert clf.score(X, y) > one.score(X, y) - 0.01
+
+
+@pytest.mark.parametrize("gradient_estimator", AGGREGATORS)
+def test_every_gradient_estimator_fits(gradient_estimator):
+    X, y, truth = regression(4000, 3)
+    params = {"gradient_estimator": gradient_estimator, "random_state": 0}
+    reg = DaskMedianSGDRegressor(**params).fit(*chunked(X, y, 4))
+    assert error(reg, truth) < 0.15
+    X, y = classification()
+    clf = DaskMedianSGDClassifier(**params).fit(*chunked(X, y, 4))
+    one = MedianSGDClassifier(**params).fit(X, y)
+    assert clf.score(X, y) > one.score(X, y) - 0.02
+
+
+def test_partitions_may_lack_classes():
+    X, y = classification()
+    order = np.argsort(y, kind="stable")
+    clf = DaskMedianSGDClassifier(aggregator="mean", random_state=0)
+    clf.fit(*chunked(X[order], y[order], 6))
+    one = MedianSGDClassifier(random_state=0).fit(X, y)
+    assert clf.score(X, y) > one.score(X, y) - 0.02
+
+
+@pytest.mark.parametrize("layout", [sp.csr_array, sp.csr_matrix])
+def test_blocks_may_be_sparse(layout):
+    X, y, truth = regression(4000, 4)
+    X[np.random.default_rng(1).random(X.shape) < 0.5] = 0
+    y = X @ truth[:-1] + 2 + 0.1 * np.random.default_rng(2).normal(size=len(y))
+    dense, target = chunked(X, y, 4)
+    reg = DaskMedianSGDRegressor(random_state=0).fit(dense.map_blocks(layout), target)
+    assert error(reg, truth) < 0.02
+    assert_allclose(reg.predict(dense.map_blocks(layout)).compute(), reg.predict(X))
+
+
+def test_dataframes_with_unknown_and_empty_partitions():
+    X, y, truth = regression(4000, 3)
+    frame = pd.DataFrame(X, columns=list("abc")).assign(y=y)
+    frame = dd.from_pandas(frame.assign(i=range(4000)), npartitions=8)
+    frame = frame[frame.i >= 600]
+    features = frame[list("abc")]
+    reg = DaskMedianSGDRegressor(random_state=0).fit(features, frame.y)
+    assert error(reg, truth) < 0.06
+    assert list(reg.feature_names_in_) == list("abc")
+    assert reg.n_rejected_[0] == 0
+    assert len(reg.predict(features).compute()) == 3400
+    assert_allclose(float(reg.score(features, frame.y)), reg.score(X, y), atol=0.01)
+    with pytest.raises(ValueError, match="feature names"):
+        reg.predict(frame[list("bca")])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_predictions_are_lazy_and_those_of_the_local_estimator(task, sparse):
+    if task == "regression":
+        (X, y, _), cls = regression(600, 4), DaskMedianSGDRegressor
+    else:
+        X, y = classification(600, 2 if task == "binary" else 3)
+        cls = DaskMedianSGDClassifier
+    A, b = chunked(X, y, 3)
+    est = cls(random_state=0).fit(A, b)
+    local = est.to_local()
+    assert type(local) in (MedianSGDRegressor, MedianSGDClassifier)
+    if sparse:
+        X, A = sp.csr_array(X), A.map_blocks(sp.csr_array)
+    methods = ["predict"]
+    if task != "regression":
+        methods += ["decision_function", "predict_proba"]
+    for method in methods:
+        lazy, expected = getattr(est, method)(A), getattr(local, method)(X)
+        assert isinstance(lazy, da.Array)
+        assert lazy.shape == expected.shape
+        assert lazy.dtype == expected.dtype
+        assert_array_equal(lazy.compute(), expected)
+        assert_array_equal(getattr(est, method)(X), expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_score_is_the_metric_of_scikit_learn(weighted):
+    X, y, _ = regression(900)
+    weight = np.random.default_rng(1).uniform(size=900) if weighted else None
+    for cls, target, metric in [
+        (DaskMedianSGDRegressor, y, r2_score),
+        (DaskMedianSGDClassifier, (y > 1).astype(int), accuracy_score),
+    ]:
+        A, b = chunked(X, target, 3)
+        est = cls(random_state=0).fit(A, b)
+        w = None if weight is None else da.from_array(weight, chunks=300)
+        score = est.score(A, b, w)
+        assert dask.is_dask_collection(score)
+        expected = metric(target, est.predict(X), sample_weight=weight)
+        assert_allclose(float(score), expected)
+
+
+def test_to_local_goes_on_with_partial_fit():
+    X, y, truth = regression()
+    reg = DaskMedianSGDRegressor(random_state=0).fit(*chunked(X, y, 4))
+    local = reg.to_local()
+    assert_array_equal(local.coef_, reg.coef_)
+    local.partial_fit(X, y)
+    assert local.t_ == reg.t_ + len(y)
+    assert error(local, truth) < 0.2
+
+
+def test_partial_fit_makes_one_round_and_goes_on():
+    X, y, truth = regression()
+    reg = DaskMedianSGDRegressor(random_state=0, local_epochs=1)
+    for k in range(10):
+        reg.partial_fit(*chunked(X, y, 4))
+        assert reg.t_ == 1 + 2000 * (k + 1)
+    assert error(reg, truth) < 0.2
+    X, y = classification()
+    clf = DaskMedianSGDClassifier(random_state=0)
+    for _ in range(5):
+        clf.partial_fit(*chunked(X, y, 4), classes=[0, 1])
+    assert clf.score(X, y) > 0.85
+
+
+def test_weights_leave_rows_out():
+    X, y, truth = regression()
+    good = np.arange(len(y)) % 5 > 0
+    y[~good] = 1000
+    weight = da.from_array(3.0 * good, chunks=2000)
+    reg = DaskMedianSGDRegressor(random_state=0).fit(*chunked(X, y, 4), weight)
+    assert error(reg, truth) < 1.5 * least_squares_error(X[good], y[good], truth)
+
+
+def test_balanced_classes_are_those_of_all_partitions():
+    X, y = classification()
+    keep = np.flatnonzero((y == 0) | (np.arange(len(y)) % 10 == 0))
+    X, y = X[keep], y[keep]
+    clf = DaskMedianSGDClassifier(class_weight="balanced", random_state=0)
+    clf.fit(*chunked(X, y, 3))
+    one = clone(clf.to_local()).fit(X, y)
+    assert_allclose(clf.intercept_, one.intercept_, atol=0.4)
+
+
+def test_rows_that_are_not_finite_are_dropped_and_named():
+    X, y, truth = regression()
+    X[10, 0], y[4001] = np.nan, np.inf
+    reg = DaskMedianSGDRegressor(random_state=0)
+    with pytest.warns(UserWarning, match=re.escape("from partitions [0, 2]")):
+        reg.fit(*chunked(X, y, 4))
+    assert_array_equal(reg.n_dropped_rows_, [1, 0, 1, 0])
+    assert error(reg, truth) < 0.06
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("aggregator", ROBUST)
+def test_garbage_from_a_partition_is_left_out_and_named(monkeypatch, aggregator, value):
+    def run(block, job, index):
+        updates = _partitions.run_passes(block, job, index)
+        if index == 2:
+            return [replace(u, change=np.full_like(u.change, value)) for u in updates]
+        return updates
+
+    monkeypatch.setattr(medsgd_dask, "run_passes", run)
+    X, y, truth = regression()
+    reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
+    with pytest.warns(UserWarning, match=re.escape("Partitions [2]")):
+        reg.fit(*chunked(X, y, 8))
+    assert reg.n_rejected_[2] == reg.n_iter_
+    assert error(reg, truth) < 0.06
+
+
+def test_the_seed_decides_everything():
+    X, y, _ = regression(2000)
+    A, b = chunked(X, y, 4)
+    fits = [DaskMedianSGDRegressor(random_state=s).fit(A, b).coef_ for s in (0, 0, 1)]
+    with dask.config.set(scheduler="threads"):
+        fits.append(
+            DaskMedianSGDRegressor(random_state=0, persist=False).fit(A, b).coef_
+        )
+    assert_array_equal(fits[0], fits[1])
+    assert_array_equal(fits[0], fits[3])
+    assert (fits[0] != fits[2]).any()
+
+
+def test_early_stopping_holds_out_a_part_of_each_partition():
+    X, y, truth = regression()
+    reg = DaskMedianSGDRegressor(early_stopping=True, random_state=0)
+    assert error(reg.fit(*chunked(X, y, 4)), truth) < 0.06
+    assert_allclose(reg.t_ % 1, 0)
+
+
+def test_exact_data_are_fitted_exactly():
+    X, _, truth = regression(2000)
+    reg = DaskMedianSGDRegressor(alpha=0, random_state=0)
+    reg.fit(*chunked(X, X @ truth[:-1] + 2, 4))
+    assert error(reg, truth) < 1e-6
+
+
+def test_one_enormous_row_costs_nothing():
+    X, y, truth = regression(4000)
+    y[0] = 1e200
+    reg = DaskMedianSGDRegressor(random_state=0).fit(*chunked(X, y, 4))
+    assert reg.n_rejected_[0] < reg.n_iter_ / 2
+    assert error(reg, truth) < 1.5 * least_squares_error(X[1:], y[1:], truth)
+
+
+def test_float32_stays():
+    X, y, _ = regression(2000)
+    A, b = chunked(X.astype(np.float32), y, 2)
+    assert DaskMedianSGDRegressor(random_state=0).fit(A, b).coef_.dtype == np.float32
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_parameters_clone_and_pickle(cls):
+    est = cls(alpha=0.1, aggregator="spp-l1", local_epochs=3)
+    assert clone(est).get_params() == est.get_params()
+    assert pickle.loads(pickle.dumps(est)).get_params() == est.get_params()
+    assert set(est.get_params()) > set(cls._single_machine().get_params())
+    with pytest.raises(ValueError, match="aggregator"):
+        cls(aggregator="max").fit(*chunked(*classification(100), 2))
+
+
+def test_verbose_and_callbacks_by_round(capsys):
+    X, y, _ = regression(800)
+    monitor = ScoringMonitor(scoring="r2")
+    reg = DaskMedianSGDRegressor(max_rounds=5, tol=None, verbose=1, random_state=0)
+    reg.set_callbacks(monitor).fit(*chunked(X, y, 2))
+    assert capsys.readouterr().out.count("-- Round") == 5
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "round"]
+    assert len(rows) == 5
+    assert_allclose(rows[-1]["r2"], reg.score(X, y), atol=0.01)
+
+
+def test_misuse_is_explained():
+    X, y, _ = regression(100)
+    A, b = chunked(X, y, 2)
+    reg = DaskMedianSGDRegressor()
+    with pytest.raises(TypeError, match="X must be a dask array"):
+        reg.fit(X, b)
+    with pytest.raises(ValueError, match="same chunks of rows"):
+        reg.fit(A, b.rechunk(20))
+    with pytest.raises(ValueError, match="along its features"):
+        reg.fit(A.rechunk({1: 2}), b)
+    with pytest.raises(ValueError, match="y must have 1 dimension"):
+        reg.fit(A, b[:, None])
+    with pytest.raises(ValueError, match="X must be real numbers"):
+        reg.fit(A.astype(object), b)
+    with pytest.raises(ValueError, match="y must be real numbers"):
+        reg.fit(A, b.astype(str))
+    with pytest.raises(ValueError, match="No partition has rows"):
+        reg.fit(A, b * np.nan)
+    shorter = b[b < 2]
+    with pytest.raises(ValueError, match=r"Partition \d: X has 50 rows, y"):
+        reg.fit(A, shorter)
+    assert not hasattr(reg, "coef_")
+    reg.fit(A, b)
+    with pytest.raises(ValueError, match="X has 3 features"):
+        reg.predict(A[:, :3])
+
+
+def test_traffic_of_a_round_grows_with_the_features_only(monkeypatch):
+    sizes = []
+
+    def run(block, job, index):
+        updates = _partitions.run_passes(block, job, index)
+        sizes.append(len(pickle.dumps(job)) + len(pickle.dumps(updates)))
+        return updates
+
+    monkeypatch.setattr(medsgd_dask, "run_passes", run)
+    X, y, _ = regression(2000, 500)
+    for n in (1000, 2000):
+        DaskMedianSGDRegressor(max_rounds=3, tol=None).fit(*chunked(X[:n], y[:n], 2))
+    # Ten vectors of 8 bytes a feature, and a constant.
+    assert max(sizes) < 10 * 8 * 500 + 6000
+
+
+@pytest.mark.filterwarnings("ignore:Partitions")
+def test_the_example_shows_the_mean_failing():
+    curves = run_example("plot_dask_corrupted_partitions.py")["curves"]
+    assert curves.pop("mean")[-1] > 1
+    assert max(curve[-1] for curve in curves.values()) < 0.03
+
+
+def test_dask_is_imported_on_use_only():
+    code = (
+        "import sys, medsgd; assert 'dask' not in sys.modules; "
+        "sys.modules['dask'] = None; import medsgd.dask"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install medsgd[dask]" in run.stderr
+
+
+def test_far_out_partitions_of_clean_data_are_rare():
+    rng = np.random.default_rng(0)
+    one = np.ones(1)
+    n_kept = 0
+    for _ in range(50):
+        updates = [
+            _partitions.Update(
+                change=rng.normal(size=6),
+                location=one,
+                scale=one,
+                n_updates=one,
+                stratum_weight=one,
+                n_iterations=1,
+                clip_fraction=0.0,
+                mean_loss=1.0,
+                losses=one,
+                sizes=np.array([rng.uniform(0.9, 1.1)]),
+            )
+            for _ in range(16)
+        ]
+        problem = _rounds.Consensus(
+            state=State(np.ones(5)),
+            index=0,
+            aggregator=None,
+            robust=True,
+            robust_losses=True,
+            n_rejected=np.zeros(16, dtype=int),
+        )
+        n_kept += problem._used(updates, np.ones(16, dtype=bool)).sum()
+    assert n_kept > 0.99 * 50 * 16
