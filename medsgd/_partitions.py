@@ -226,9 +226,8 @@ def run_passes(block, job, index):
 def _update(block, job, problem, sent, watched):
     """Make the passes of one problem."""
     settings, state = job.settings, problem.state
-    coef, intercept = problem.units.to_user(sent.coef, sent.intercept)
     y = problem.y[watched].astype(np.float64)
-    prediction = np.asarray(block.X[watched] @ coef + intercept, dtype=np.float64)
+    prediction = problem.units.predict(block.X[watched], sent.coef, sent.intercept)
     losses, _ = settings.evaluate(y, prediction, sent.residual_scale)
     weight = block.weight[watched].astype(np.float64)
     if problem.strata is not None:

@@ -71,12 +71,16 @@ def refine(estimator, training, problem, sample_weight):
         problem = problem.next_stage(replace(problem.state), step_rows)
         _run_step(step, estimator, training, problem, sample_weight, max_epochs)
     if problem.state is not found:
-        # What the medians track is still where partial_fit goes on from.
-        problem.state = replace(
-            _at_solution(found, problem.state),
-            residual_scale=problem.state.residual_scale,
-        )
+        problem.state = refined(found, problem.state)
     return problem
+
+
+def refined(found, solved):
+    """The state after a refinement.
+
+    What the medians track is still where partial_fit goes on from.
+    """
+    return replace(_at_solution(found, solved), residual_scale=solved.residual_scale)
 
 
 def _at_solution(state, solved):

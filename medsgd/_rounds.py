@@ -15,6 +15,7 @@ from medsgd._refinement import (
     FEWEST_PER_PARAMETER,
     TIGHT,
     _at_solution,
+    refined,
     step_settings,
 )
 from medsgd._scales import NORMAL_MEDIAN, starting_scale, weighted_median
@@ -22,15 +23,7 @@ from medsgd._standardize import stacked
 from medsgd._state import State
 from medsgd._stopping import StoppingRule, exact_share, penalty
 from medsgd._training import Training
-from medsgd.gradient_estimators import SPPL1, SPPL2, CoordMedian, GeometricMedian, Mean
 
-AGGREGATORS = {
-    "mean": Mean,
-    "coord-median": CoordMedian,
-    "geometric-median": GeometricMedian,
-    "spp-l1": SPPL1,
-    "spp-l2": SPPL2,
-}
 # A refinement leaves out updates so many times farther out than the typical one, and
 # partitions whose residuals are larger than is typical by this factor and by so many
 # deviations.
@@ -152,9 +145,7 @@ class Consensus:
 
     def _note(self, settings, updates, weight):
         """Add to the curves, from what the updates say of the state they started at."""
-        coef = self.state.coef.astype(np.float64)
-        self.state.squared_norm = float(coef @ coef)
-        self.state.l1_norm = float(np.abs(coef).sum())
+        self.state.measure()
         if self.robust_losses:
             loss = _pooled_median([update.losses for update in updates], weight)
         else:
@@ -359,8 +350,4 @@ def refine(rounds, problem):
         problem.stage_starts.append(len(problem.curve))
         rounds.run([problem], settings, max_rounds, adaptive=False)
     if problem.state is not found:
-        # What the medians track is still where partial_fit goes on from.
-        problem.state = replace(
-            _at_solution(found, problem.state),
-            residual_scale=problem.state.residual_scale,
-        )
+        problem.state = refined(found, problem.state)

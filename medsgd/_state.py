@@ -132,10 +132,7 @@ class State:
             state.average_intercept = self.intercept if self.t > average else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
-        coef = self.coef.astype(np.float64)
-        with np.errstate(over="ignore"):
-            state.squared_norm = float(coef @ coef)
-            state.l1_norm = float(abs(coef).sum())
+        state.measure()
         state.norms = state.squared_norm, state.l1_norm
         state.decay = 1.0
         state.eta = settings.eta0
@@ -164,6 +161,13 @@ class State:
             else:
                 setattr(self, name, getattr(self, name).astype(np.float64))
         self.records = records
+
+    def measure(self):
+        """Set the norms to those of the coefficients."""
+        coef = self.coef.astype(np.float64)
+        with np.errstate(over="ignore"):
+            self.squared_norm = float(coef @ coef)
+            self.l1_norm = float(abs(coef).sum())
 
     def restart_average(self):
         """Average from the next iteration on."""

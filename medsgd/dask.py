@@ -21,7 +21,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 try:
@@ -34,16 +33,23 @@ except ImportError as error:
 
 from medsgd._base import MAX_INT, UPDATES_NO_CHANGE
 from medsgd._classifier import MedianSGDClassifier, _has_probabilities
-from medsgd._compat import HasMethods, Interval, StrOptions, _check_feature_names
+from medsgd._compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _check_feature_names,
+    available_if,
+)
 from medsgd._docs import fill
 from medsgd._partitions import as_block, call_method, run_passes, summarise
 from medsgd._refinement import small_sample_factor
 from medsgd._regressor import MedianSGDRegressor
-from medsgd._rounds import AGGREGATORS, Consensus, Rounds, Told, refine
+from medsgd._rounds import Consensus, Rounds, Told, refine
 from medsgd._scales import starting_scale
 from medsgd._standardize import N_ROWS
 from medsgd._stopping import exact_share
 from medsgd._typing import Auto, GradientEstimatorName, MatrixLike
+from medsgd.gradient_estimators import BY_NAME
 
 __all__ = ["DaskMedianSGDClassifier", "DaskMedianSGDRegressor"]
 
@@ -236,7 +242,7 @@ class _OnDask:
     """What regressor and classifier share; a base before the single-machine class."""
 
     _constraints = {
-        "aggregator": [StrOptions(set(AGGREGATORS))],
+        "aggregator": [StrOptions(set(BY_NAME))],
         "local_epochs": [
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
@@ -401,7 +407,7 @@ class _OnDask:
             local.classes_ = self.classes_
             local.class_weight = self._class_weights(told)
         if self._aggregators is None:
-            self._aggregators = [AGGREGATORS[self.aggregator]() for _ in states]
+            self._aggregators = [BY_NAME[self.aggregator]() for _ in states]
         problems = []
         for i, state in enumerate(states):
             state = state.prepared(
@@ -413,8 +419,8 @@ class _OnDask:
             if is_classifier(self):
                 self._share_classes(state, i, told, local.class_weight)
             elif state.residual_scale == 0:
-                coef, intercept = self._units.to_user(state.coef, state.intercept)
-                residual = told.y - (told.X @ coef + intercept)
+                prediction = self._units.predict(told.X, state.coef, state.intercept)
+                residual = told.y - prediction
                 state.residual_scale = starting_scale(residual, told.sample_weight)
             problems.append(
                 Consensus(

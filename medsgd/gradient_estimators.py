@@ -523,3 +523,6 @@ class SPPL2(_ProximalPoint):
     def _keep(self, scale):
         if self.tau == "auto":
             self.scale_ = float(scale[0])
+
+
+BY_NAME = {cls._name: cls for cls in (Mean, CoordMedian, GeometricMedian, SPPL1, SPPL2)}

@@ -17,17 +17,10 @@ from medsgd._compat import (
     validate_parameter_constraints,
 )
 from medsgd._typing import Auto, GradientEstimatorName
-from medsgd.gradient_estimators import SPPL1, SPPL2, CoordMedian, GeometricMedian, Mean
+from medsgd.gradient_estimators import BY_NAME, CoordMedian, GeometricMedian
 
 __all__ = ["minimize_stochastic"]
 
-_ESTIMATORS = {
-    "mean": Mean,
-    "coord-median": CoordMedian,
-    "geometric-median": GeometricMedian,
-    "spp-l1": SPPL1,
-    "spp-l2": SPPL2,
-}
 # So many gradients begin a running scale, which should not hang on one of them.
 _N_FIRST = 25
 # After so many iterations without a gradient at the end of a run it has failed.
@@ -44,7 +37,7 @@ _MESSAGES = {
 _CONSTRAINTS = {
     "grad": [callable],
     "x0": ["array-like"],
-    "gradient_estimator": [StrOptions(set(_ESTIMATORS)), HasMethods("update")],
+    "gradient_estimator": [StrOptions(set(BY_NAME)), HasMethods("update")],
     "n_gradients": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({"constant", "invscaling"}), callable],
     "eta0": [Interval(Real, 0, None, closed="neither")],
@@ -237,7 +230,7 @@ def _checked_start(x0):
 
 def _checked_estimator(gradient_estimator):
     if isinstance(gradient_estimator, str):
-        return _ESTIMATORS[gradient_estimator]()
+        return BY_NAME[gradient_estimator]()
     if isinstance(gradient_estimator, type):
         raise ValueError(
             "gradient_estimator must be a name or an instance; got the class "
