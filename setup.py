@@ -18,6 +18,28 @@ COMPILE_ARGS = (
     if os.name == "nt"
     else ["-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 )
+# How else it is built for checks, which MEDSGD_BUILD chooses (see doc/developer.md).
+SANITIZE = [
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=undefined",
+    "-fno-omit-frame-pointer",
+    "-O1",
+    "-g",
+]
+BUILDS = {
+    "": ([], [], {}, {}),
+    "sanitize": (SANITIZE, SANITIZE, {}, {}),
+    "boundscheck": (
+        [],
+        [],
+        {"boundscheck": True, "initializedcheck": True, "nonecheck": True},
+        {},
+    ),
+    "coverage": (["-O0", "--coverage"], ["--coverage"], {}, {"emit_linenums": True}),
+}
+compile_args, link_args, directives, options = BUILDS[
+    os.environ.get("MEDSGD_BUILD", "")
+]
 
 
 class BuildExt(build_ext):
@@ -36,7 +58,7 @@ libraries = [
             "sources": C_SOURCES,
             "obj_deps": {"": C_FILES},
             "include_dirs": [CORE],
-            "cflags": COMPILE_ARGS,
+            "cflags": COMPILE_ARGS + compile_args,
         },
     )
 ]
@@ -47,7 +69,8 @@ extensions = [
         [f"{CORE}/*.pyx"],
         include_dirs=[CORE],
         depends=C_FILES,
-        extra_compile_args=COMPILE_ARGS,
+        extra_compile_args=COMPILE_ARGS + compile_args,
+        extra_link_args=link_args,
     )
 ]
 
@@ -69,7 +92,9 @@ if __name__ == "__main__":
                 # Passes write to what they were given and to memory of their own;
                 # globals are constants, the table of loops from loading on.
                 "freethreading_compatible": True,
+                **directives,
             },
+            **options,
         ),
         options={"build_ext": {"parallel": True}},
     )

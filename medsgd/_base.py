@@ -1,5 +1,6 @@
 """What regressor and classifier share: parameters, validation, epochs."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -304,7 +305,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         dtype = [np.float64, np.float32] if reset else self._states[0].dtype
         X, y = validate_data(
             self,
-            X,
+            checked(X),
             y,
             accept_sparse="csr",
             order="C",
@@ -567,6 +568,29 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def checked(X):
+    """X, after a look at where a sparse one points to.
+
+    SciPy and scikit-learn do not look before they read there.
+
+    Raises
+    ------
+    ValueError
+        If that is outside of it.
+    """
+    if getattr(X, "format", None) in ("csr", "csc", "bsr"):
+        # Of the same arrays, for the check may replace them.
+        same = copy.copy(X)
+        try:
+            same.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(
+                f"X, a {X.format} matrix of shape {X.shape}, is not valid: {error}. "
+                "Indices count from 0."
+            ) from error
+    return X
 
 
 def canonical_rows(X):

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._base import MAX_INT, BaseMedianSGD, all_or_nothing
+from medsgd._base import MAX_INT, BaseMedianSGD, all_or_nothing, checked
 from medsgd._compat import (
     LinearClassifierMixin,
     StrOptions,
@@ -465,6 +465,21 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
                 "class_weight parameter."
             )
         return self._partial_fit(X, y, sample_weight, first=first)
+
+    def decision_function(self, X: MatrixLike) -> Floats:
+        """Signed distance of samples to the hyperplanes, times the norm of `coef_`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Input data.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Positive where the class, with two `classes_[1]`, is predicted.
+        """
+        return super().decision_function(checked(X))
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: MatrixLike) -> Floats:

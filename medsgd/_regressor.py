@@ -15,6 +15,7 @@ from medsgd._base import (
     MAX_INT,
     BaseMedianSGD,
     all_or_nothing,
+    checked,
 )
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
@@ -462,7 +463,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             If `X` is not valid, or its features are not those of :meth:`fit`.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
         return np.ravel(
             safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         )

@@ -236,6 +236,38 @@ def test_other_formats_of_sparse_data_are_converted(ours, theirs):
         np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-8, atol=1e-12)
 
 
+def with_wrong_indices(kind):
+    """A sparse matrix that SciPy makes without a complaint."""
+    A = sp.csr_array(X)
+    if kind == "falling":
+        A.indptr[5:7] = A.indptr[6], A.indptr[5]
+    elif kind == "negative":
+        A.indices[3] = -1
+    elif kind == "csc":
+        A = sp.csc_array(X)
+        A.indices[-1] = len(Y)
+    else:
+        # As libsvm's files count.
+        A.indices += 1
+    return A
+
+
+@pytest.mark.parametrize("kind", ["from 1", "negative", "falling", "csc"])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_sparse_matrices_that_point_outside_of_themselves(estimator_class, kind):
+    A = with_wrong_indices(kind)
+    est = estimator_class(random_state=0)
+    with pytest.raises(ValueError, match=r"X, a cs. matrix .* is not valid"):
+        est.fit(A, Y)
+    assert not hasattr(est, "coef_")
+    est.fit(X, Y)
+    with pytest.raises(ValueError, match=r"X, a cs. matrix .* is not valid"):
+        est.partial_fit(A, Y)
+    for name in {"predict", "decision_function", "predict_proba"} & set(dir(est)):
+        with pytest.raises(ValueError, match=r"X, a cs. matrix .* is not valid"):
+            getattr(est, name)(A)
+
+
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize(
     "method, y, kwargs",

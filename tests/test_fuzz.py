@@ -1,6 +1,9 @@
-"""A few of the cases of ``tests/fuzz/driver.py``, which runs any number of them."""
+"""A few of the cases of ``tests/fuzz``, whose commands run any number of them."""
 
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from fuzz.driver import run_case
@@ -13,3 +16,12 @@ def test_random_cases(block):
         warnings.filterwarnings("error", category=RuntimeWarning, module="medsgd")
         for number in range(25 * block, 25 * (block + 1)):
             run_case(number)
+
+
+def test_compiled_functions_survive_spoilt_arguments():
+    # Where a crash would be that of another process.
+    script = Path(__file__).parent / "fuzz" / "kernels.py"
+    run = subprocess.run(
+        [sys.executable, script, "--cases", "1000"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -5,13 +5,14 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
+from medsgd._core.checks cimport check_iterations, require
 from medsgd._core.estimators cimport Location, Memory, complete, estimate
 from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
 from medsgd._core.oracle cimport (
     Oracle, leverage_weight, passive_aggressive, respond,
 )
 from medsgd._core.settings cimport (
-    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L2, Settings,
+    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L1, SPP_L2, Settings,
 )
 from medsgd._core.spp cimport Clipping, Rate
 from medsgd._core.steps cimport Frame, decay, learning_rate, leave, must_leave
@@ -32,7 +33,7 @@ def instruction_set():
 
 
 def run_pass(
-    Settings cfg,
+    Settings cfg not None,
     state,
     const floating[::1] center,
     const floating[::1] inverse_scale,
@@ -50,6 +51,11 @@ def run_pass(
     where the settings say so. The loss of each sample goes to ``losses``. Returned are
     the mean over samples of loss + penalty (for the mean of gradients; else nan) and
     the number of residuals measured, and clipped or rejected.
+
+    Raises
+    ------
+    ValueError
+        If arguments do not fit each other. Nothing has changed then.
     """
     cdef:
         Py_ssize_t d = X.shape[1], n_gradients = cfg.n_gradients
@@ -83,6 +89,27 @@ def run_pass(
         double owed_penalty = state.owed_penalty
         double t = state.t, eta = state.eta, n_averaged = state.n_averaged
 
+    check_iterations(cfg, iterations, strata, n_strata, X.shape[0], d)
+    require(y.shape[0] == X.shape[0], "y")
+    require(sample_weight.shape[0] == X.shape[0], "sample_weight")
+    require(losses.shape[0] == X.shape[0], "losses")
+    if cfg.standardize or weighs_leverage:
+        require(center.shape[0] == d, "center")
+        require(inverse_scale.shape[0] == d, "inverse_scale")
+    require(coef.shape[0] == d, "state.coef")
+    require(average.shape[0] == d, "state.sums")
+    require(not l1 or paid_penalty.shape[0] == d, "state.paid_penalty")
+    require(n_updates.shape[0] == n_strata, "state.n_updates")
+    require(shares.shape[0] == n_strata, "state.shares")
+    if cfg.tracks_location:
+        require(location.shape[1] == d + 1, "state.location")
+        require(
+            tracked_scale.shape[0] == n_strata and tracked_scale.shape[1] > 0
+            and (cfg.gradient_estimator != SPP_L1 or tracked_scale.shape[1] == d + 1),
+            "state.scale",
+        )
+
+    cdef:
         # An iteration's rows where they are standardised, and averages of batches; its
         # location; room for medians.
         size_t n_bytes = size_of_gradients(n_gradients) + n_gradients * sizeof(void*)

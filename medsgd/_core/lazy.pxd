@@ -54,6 +54,7 @@ cdef struct Lazy:
     Py_ssize_t n_features
     Py_ssize_t n_strata
     Py_ssize_t most_generations
+    Py_ssize_t n_outside  # entries in columns that are none
     bint thresholding
     Frame frame
     # Norms of the coefficients when last materialised.
@@ -254,15 +255,20 @@ cdef inline void follow_l1(
     cdef double* s = m + lazy.n_features + 1
     cdef double* c
     cdef double weight = g.weight[which], keep = step_share(cfg, g.sample_weight[which])
-    cdef Py_ssize_t i, j, n_all = n, n_left = 0
+    cdef Py_ssize_t i, j, n_all = 0, n_left = 0
     stratum.n_updates += 1
     set_rate(rate, tracking_rate(stratum.n_updates, g.sample_weight[which]))
     # The row, then the other members; those of the row are of generation -1 till then.
     for i in range(n):
         c = lazy.records + index[i]
+        if c[lazy.generation + k] < 0:
+            # Of a column twice in a row only the first: there is room for no more.
+            continue
         c[lazy.generation + k] = -1
-        value[i], m[i], lazy.touched[i] = x[i], c[lazy.m + k], index[i]
-        s[i] = c[lazy.s + k]
+        value[n_all], m[n_all], lazy.touched[n_all] = x[i], c[lazy.m + k], index[i]
+        s[n_all] = c[lazy.s + k]
+        n_all += 1
+    n = n_all
     for i in range(stratum.n_members):
         j = stratum.members[i]
         c = lazy.records + j

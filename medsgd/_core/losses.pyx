@@ -25,6 +25,8 @@ CLASSIFICATION_LOSSES = {
 def evaluate(Loss loss, double epsilon, const floating[::1] y, const double[::1] p):
     """Values and derivatives of a loss at targets y and predictions p."""
     cdef Py_ssize_t i, n = y.shape[0]
+    if p.shape[0] != n:
+        raise ValueError(f"{n} targets, but {p.shape[0]} predictions")
     value = np.empty(n)
     derivative = np.empty(n)
     cdef double[::1] v = value, d = derivative

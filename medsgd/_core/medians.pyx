@@ -220,6 +220,8 @@ def weighted_median(const double[::1] values, weights=None):
     cdef bint equal = weights is None
     if not equal:
         w = np.array(weights, dtype=np.float64)
+        if w.shape[0] != n:
+            raise ValueError(f"{n} values, but {w.shape[0]} weights")
         equal = True
         for i in range(n):
             equal = equal and w[i] == w[0]

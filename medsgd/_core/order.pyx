@@ -4,6 +4,8 @@ from libc.stdint cimport uint8_t, uint32_t
 
 import numpy as np
 
+from medsgd._core.checks cimport all_below, highest, require
+
 
 cdef inline uint32_t random_integer(uint32_t* state) noexcept nogil:
     """Marsaglia's 32-bit xorshift, as scikit-learn draws its orders."""
@@ -37,11 +39,16 @@ def group(
     stratum is filled up from its first, so that every median is over ``size`` of them.
     """
     cdef Py_ssize_t i, k, row, start, n = order.shape[0]
+    require(size > 0, "size")
+    require(n_strata > 0, "n_strata")
     if n_strata == 1 and n >= size:
         whole = np.asarray(order)
         if n % size:
             whole = np.concatenate([whole, whole[:size - n % size]])
         return whole.reshape(-1, size)
+    if n_strata > 1:
+        require(n == 0 or all_below(&order[0], n, strata.shape[0]), "order")
+        require(highest(strata) < n_strata, "strata")
     gathered_rows = np.empty((n_strata, size), dtype=np.intp)
     gathered_counts = np.zeros(n_strata, dtype=np.intp)
     result = np.empty((n // size + n_strata, size), dtype=np.intp)

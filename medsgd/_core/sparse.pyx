@@ -7,6 +7,7 @@ from libc.string cimport memset
 
 import numpy as np
 
+from medsgd._core.checks cimport check_iterations, longest_row, require
 from medsgd._core.estimators cimport Location, complete
 from medsgd._core.lazy cimport (
     Along, Generation, Lazy, coefficient, first_generation, follow, follow_l1,
@@ -41,7 +42,7 @@ cdef inline bint is_grouped(Settings cfg) noexcept nogil:
     )
 
 
-def layout(Settings cfg, Py_ssize_t n_strata, bint averaging):
+def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
     """First column of each array in the records of a pass, and how many columns."""
     widths = {
         "coef": 1,
@@ -89,7 +90,12 @@ cdef inline Entries gather(
         value = data[i]
         if value == 0:
             continue
-        j = indices[i] * stride
+        j = indices[i]
+        # Unsigned, for what is below 0.
+        if <size_t>j >= <size_t>lazy.n_features:
+            lazy.n_outside += 1
+            continue
+        j *= stride
         if scale:
             standard = value * records[j + scale]
             standardised_norm += standard * standard
@@ -172,7 +178,7 @@ cdef inline void charge(
 
 
 def run_pass(
-    Settings cfg,
+    Settings cfg not None,
     state,
     const floating[::1] X_data,
     const integral[::1] X_indices,
@@ -187,6 +193,12 @@ def run_pass(
 
     As ``run_pass`` in dense.pyx, but rows are scaled without being centred, by what
     stands in ``state.records``. Column indices of a row must be distinct.
+
+    Raises
+    ------
+    ValueError
+        If arguments do not fit each other; nothing has changed then. Or if rows have
+        columns beyond the last feature, which are left out.
     """
     cdef:
         double[:, ::1] records = state.records
@@ -207,6 +219,7 @@ def run_pass(
         bint thresholding = proximal and cfg.gradient_estimator == SPP_L1
         bint grouped = is_grouped(cfg)
         bint skip, is_member
+        Lazy lazy
 
         double[::1] n_updates = state.n_updates, shares = state.shares
         double intercept = state.intercept
@@ -214,9 +227,28 @@ def run_pass(
         double owed_penalty = state.owed_penalty
         double t = state.t, eta = state.eta, n_averaged = state.n_averaged
 
+        Py_ssize_t width = longest_row(X_indptr, X_indices.shape[0]) + 1
+
+    columns, lazy.stride = layout(cfg, n_strata, averaging)
+    check_iterations(cfg, iterations, strata, n_strata, X_indptr.shape[0] - 1, d)
+    require(width > 0, "X_indptr")
+    require(X_data.shape[0] == X_indices.shape[0], "X_data")
+    require(y.shape[0] == X_indptr.shape[0] - 1, "y")
+    require(sample_weight.shape[0] == X_indptr.shape[0] - 1, "sample_weight")
+    require(losses.shape[0] == X_indptr.shape[0] - 1, "losses")
+    require(records.shape[1] == lazy.stride, "state.records")
+    require(n_updates.shape[0] == n_strata, "state.n_updates")
+    require(shares.shape[0] == n_strata, "state.shares")
+    if cfg.tracks_location:
+        require(m.shape[1] == d + 1, "state.location")
+        require(
+            tracked_scale.shape[0] == n_strata and tracked_scale.shape[1] > 0,
+            "state.scale",
+        )
+
+    cdef:
         # Rows of an iteration, each over its own coordinates, or gradients over the
         # union of them.
-        Py_ssize_t width = np.diff(X_indptr).max(initial=0) + 1
         Py_ssize_t capacity = min(d, group_size * width) + 1 if grouped else 1
         Py_ssize_t n_rows = 1 if grouped else n_gradients
         Py_ssize_t[::1] row_indices = np.empty(n_rows * width, dtype=np.intp)
@@ -253,7 +285,6 @@ def run_pass(
         Oracle oracle
         Clipping clipping
         Rate rate
-        Lazy lazy
 
         Entries entries
         Py_ssize_t* index
@@ -269,19 +300,23 @@ def run_pass(
     for i in range(n_gradients):
         x[i] = &union_rows[i, 0] if grouped else &rows[i, 0]
 
-    columns, lazy.stride = layout(cfg, n_strata, averaging)
     lazy.inverse_scale, lazy.slot = columns["inverse_scale"], columns["slot"]
     lazy.generation, lazy.m = columns["generation"], columns["location"]
     lazy.s = columns["scale"]
     lazy.paid, lazy.sums = columns["paid_penalty"], columns["sums"]
     lazy.records, lazy.n_features, lazy.thresholding = &records[0, 0], d, thresholding
     lazy.far = records.size * sizeof(double) > NEAR
+    lazy.n_outside = 0
     lazy.own, lazy.location = &own[0, 0], &own[1, 0]
     lazy.most_generations = most_generations
     lazy.work, lazy.touched = &work[0], &touched[0]
     lazy.frame.scale, lazy.frame.sum_scale = 1, state.sum_scale
     lazy.frame.squared_norm, lazy.frame.l1_norm = state.norms
     lazy.n_strata = n_strata if cfg.tracks_location else 0
+    # Columns that loops take places from are theirs.
+    if grouped:
+        for i in range(d):
+            records[i, lazy.slot] = 0
     for k in range(lazy.n_strata):
         lazy.strata[k].share = shares[k] if n_strata > 1 else 1
         lazy.strata[k].intercept = m[k, d]
@@ -293,6 +328,7 @@ def run_pass(
             first_generation(&lazy.strata[k])
             for i in range(d):
                 lazy.strata[k].squared_norm += m[k, i] * m[k, i]
+                records[i, lazy.generation + k] = 0
         if thresholding:
             lazy.strata[k].members, lazy.strata[k].n_members = &members[k, 0], 0
             for i in range(d):
@@ -479,6 +515,7 @@ def run_pass(
     state.t = t
     if cfg.learning_rate != ADAPTIVE:
         state.eta = eta
+    require(lazy.n_outside == 0, "X_indices")
     return (
         oracle.objective / max(1, n_iterations * group_size) if with_objective
         else float("nan"),

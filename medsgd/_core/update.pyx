@@ -3,6 +3,7 @@
 from cython cimport floating
 from libc.math cimport INFINITY
 
+from medsgd._core.checks cimport require
 from medsgd._core.estimators cimport Location, Memory, estimate
 from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
 from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings
@@ -11,7 +12,7 @@ from medsgd._core.vector cimport MEDIAN_ROOM
 
 
 def update(
-    EstimatorSettings cfg,
+    EstimatorSettings cfg not None,
     const floating[:, ::1] gradients,
     const double[::1] weights,
     floating[::1] m,
@@ -22,13 +23,28 @@ def update(
 
     Both have one element more than a gradient, for the intercept that gradients do not
     have here (or one in all, for the norm's scale). ``n_updates`` counts the gradients
-    before these. Arrays must fit each other: nothing is checked.
+    before these.
+
+    Raises
+    ------
+    ValueError
+        If arrays do not fit each other.
     """
     cdef:
         Py_ssize_t i, n = gradients.shape[0], d = gradients.shape[1]
         bint proximal = (
             cfg.gradient_estimator in (SPP_L1, SPP_L2) and cfg.tau < INFINITY
         )
+    require(n > 0 and d > 0, "gradients")
+    require(<double>n * (n + MEDIAN_ROOM + 10) < 2.0 ** 59, "gradients")
+    require(weights.shape[0] == n, "weights")
+    require(m.shape[0] == d + 1, "m")
+    require(
+        s.shape[0] == d + 1 or (s.shape[0] > 0 and cfg.gradient_estimator != SPP_L1),
+        "s",
+    )
+
+    cdef:
         size_t n_bytes = size_of_gradients(n) + n * sizeof(void*)
         Room room = Room(n_bytes + (d + n * MEDIAN_ROOM) * sizeof(floating))
         const floating** x = <const floating**>(room.start + size_of_gradients(n))

@@ -303,8 +303,9 @@ def run_case(number):
             assert frozen(value) == frozen_before, "an argument has changed"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def run_cases(description, run_case):
+    """Run the cases that the command line asks for."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--cases", type=int, default=1000, help="how many")
     args = parser.parse_args()
@@ -322,4 +323,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, run_case)
