@@ -35,6 +35,7 @@ BUILDS = {
         {"boundscheck": True, "initializedcheck": True, "nonecheck": True},
         {},
     ),
+    "quick": (["-O1"], [], {}, {}),
     "coverage": (["-O0", "--coverage"], ["--coverage"], {}, {"emit_linenums": True}),
 }
 compile_args, link_args, directives, options = BUILDS[

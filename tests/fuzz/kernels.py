@@ -6,7 +6,6 @@ sure it does so in a build with sanitizers.
 """
 
 import contextlib
-import inspect
 import os
 import resource
 from unittest import mock
@@ -160,17 +159,6 @@ def spoil_a_function(rng):
     spoilt_call(rng, losses.evaluate, (int(rng.integers(9)), 0.1, values, values))
     settings = other_settings(rng)
     spoilt_call(rng, csr.layout, (settings, 1, True))
-    parameters = [
-        name
-        for cls in (Settings, *Settings.__bases__)
-        for name in inspect.signature(cls.__init__).parameters
-        if name not in ("self", "estimator")
-    ]
-    spoilt_call(
-        rng,
-        lambda *a: Settings(**dict(zip(parameters, a, strict=True))),
-        [1.0] * len(parameters),
-    )
 
 
 def run_case(number):
