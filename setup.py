@@ -27,20 +27,17 @@ SANITIZE = [
     "-g",
 ]
 BUILDS = {
-    "": ([], [], {}, {}),
-    "sanitize": (SANITIZE, SANITIZE, {}, {}),
+    "": ([], [], {}),
+    "sanitize": (SANITIZE, SANITIZE, {}),
     "boundscheck": (
         [],
         [],
         {"boundscheck": True, "initializedcheck": True, "nonecheck": True},
-        {},
     ),
-    "quick": (["-O1"], [], {}, {}),
-    "coverage": (["-O0", "--coverage"], ["--coverage"], {}, {"emit_linenums": True}),
+    "quick": (["-O1"], [], {}),
+    "coverage": (["-O0", "--coverage"], ["--coverage"], {}),
 }
-compile_args, link_args, directives, options = BUILDS[
-    os.environ.get("MEDSGD_BUILD", "")
-]
+compile_args, link_args, directives = BUILDS[os.environ.get("MEDSGD_BUILD", "")]
 
 
 class BuildExt(build_ext):
@@ -95,7 +92,6 @@ if __name__ == "__main__":
                 "freethreading_compatible": True,
                 **directives,
             },
-            **options,
         ),
         options={"build_ext": {"parallel": True}},
     )
