@@ -34,7 +34,7 @@ BUILDS = {
         [],
         {"boundscheck": True, "initializedcheck": True, "nonecheck": True},
     ),
-    "quick": (["-O1"], [], {}),
+    "quick": (["-O0"], [], {}),
     "coverage": (["-O0", "--coverage"], ["--coverage"], {}),
 }
 compile_args, link_args, directives = BUILDS[os.environ.get("MEDSGD_BUILD", "")]
