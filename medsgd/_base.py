@@ -1,6 +1,7 @@
 """What regressor and classifier share: parameters, validation, epochs."""
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,6 +64,17 @@ def all_or_nothing(fit: F) -> F:
             raise
 
     return cast(F, wrapper)
+
+
+def warn_user(message, category=UserWarning):
+    """Warn at the line that called this package, be it through scikit-learn."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] in (
+        "medsgd",
+        "sklearn",
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
@@ -498,19 +510,17 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         )
         if self.tol is not None and not (training.converged or training.interrupted):
             part = "" if training.n_epochs == self.max_iter else " of the median stage"
-            warnings.warn(
+            warn_user(
                 f"Maximum number of iteration{part} reached before convergence. "
                 "Consider increasing max_iter to improve the fit.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         if self.power_t < 0:
-            warnings.warn(
+            warn_user(
                 "Negative values for `power_t` are deprecated in version 1.8 of "
                 "scikit-learn and will raise an error in 1.10. "
                 "Use values in the range [0.0, inf) instead.",
                 FutureWarning,
-                stacklevel=3,
             )
         return self
 

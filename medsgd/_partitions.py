@@ -29,6 +29,12 @@ class Block:
     weight: np.ndarray
     n_dropped: int
 
+    def __sizeof__(self):
+        # By which Dask spills to disk.
+        X = self.X
+        parts = (X.data, X.indices, X.indptr) if sparse.issparse(X) else (X,)
+        return sum(array.nbytes for array in (*parts, self.y, self.weight))
+
 
 @dataclass(frozen=True, eq=False)
 class Summary:
@@ -116,13 +122,14 @@ class Update:
     sizes: np.ndarray
 
 
-def as_block(X, y, weight, estimator, dtype, index):
+def as_block(X, y, weight, estimator, n_features, dtype, index):
     """Convert a partition, without the rows that are not finite.
 
     Raises
     ------
     ValueError
-        If X, y and the weights have different lengths, or are not numbers.
+        If X, y and the weights have different lengths, X other features than the
+        collection, or if they are not numbers.
     """
     X = check_array(
         X,
@@ -141,6 +148,12 @@ def as_block(X, y, weight, estimator, dtype, index):
             f"Partition {index}: X has {lengths[0]} rows, y {lengths[1]} and "
             f"sample_weight {lengths[2]}."
         )
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"Partition {index}: X has {X.shape[1]} features instead of {n_features}."
+        )
+    if not is_classifier(estimator) and y.dtype.kind not in "biuf":
+        raise ValueError(f"Partition {index}: y must be numbers; got dtype {y.dtype}.")
     useful = _finite_rows(X) & np.isfinite(weight)
     useful &= np.isfinite(y) if y.dtype.kind == "f" else y == y
     if estimator._robust:
@@ -239,6 +252,8 @@ def _update(block, job, problem, sent, watched):
     try:
         for _ in range(job.n_passes):
             problem.run_epoch(settings, block.X, shuffled=job.estimator.shuffle)
+        if settings.l1_ratio > 0 and state.sums is not None:
+            state.keep_zeros()
         coef, intercept = state.solution()
     except ValueError:  # an overflow
         coef, intercept = np.nan, np.nan

@@ -59,31 +59,44 @@ def refine(estimator, training, problem, sample_weight):
     found, rows = problem.state, problem.rows
     # Some thousand samples are enough to find the majority.
     few = rows[:: -(-len(rows) // UPDATES_NO_CHANGE)].copy()
-    n_parameters = estimator.n_features_in_ + estimator.fit_intercept
-    first = TIGHT
-    if len(few) < FEWEST_PER_PARAMETER * n_parameters:
-        first = replace(TIGHT, constant=BISQUARE)
-    left = estimator.max_iter - training.n_epochs
-    for step, step_rows, epochs in ((first, few, left // 2), (EFFICIENT, rows, left)):
-        max_epochs = min(epochs, estimator.max_iter - training.n_epochs)
-        if training.interrupted or max_epochs == 0:
-            continue
-        problem = problem.next_stage(replace(problem.state), step_rows)
+    for step, max_epochs in steps(estimator, training, len(few), estimator.max_iter):
+        problem = problem.next_stage(
+            replace(problem.state), rows if step is EFFICIENT else few
+        )
         _run_step(step, estimator, training, problem, sample_weight, max_epochs)
-    if problem.state is not found:
-        problem.state = refined(found, problem.state)
-    return problem
+    return finished(problem, found)
 
 
-def refined(found, solved):
-    """The state after a refinement.
+def steps(estimator, training, n_samples, max_epochs):
+    """The steps of a refinement, each with the epochs it may take.
+
+    ``n_samples``: those of the first step; ``max_epochs``: of all stages together.
+    """
+    first = TIGHT
+    n_parameters = estimator.n_features_in_ + estimator.fit_intercept
+    if n_samples < FEWEST_PER_PARAMETER * n_parameters:
+        first = replace(TIGHT, constant=BISQUARE)
+    half = (max_epochs - training.n_epochs) // 2
+    for step, most in ((first, half), (EFFICIENT, np.inf)):
+        left = min(most, max_epochs - training.n_epochs)
+        if left > 0 and not training.interrupted:
+            yield step, left
+
+
+def finished(problem, found):
+    """The problem with the state after a refinement that began at the one found.
 
     What the medians track is still where partial_fit goes on from.
     """
-    return replace(_at_solution(found, solved), residual_scale=solved.residual_scale)
+    if problem.state is not found:
+        problem.state = replace(
+            at_solution(found, problem.state),
+            residual_scale=problem.state.residual_scale,
+        )
+    return problem
 
 
-def _at_solution(state, solved):
+def at_solution(state, solved):
     """A state at the solution of another, averaging nothing."""
     coef, intercept = solved.solution()
     return replace(
@@ -100,7 +113,7 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     """Set the problem to the step and run its epochs."""
     rows = problem.training_rows()
     y, weight = training.y[rows].astype(np.float64), sample_weight[rows]
-    state = _at_solution(problem.state, problem.state)
+    state = at_solution(problem.state, problem.state)
     # For all of X: rows in shuffled order would be a copy.
     prediction = problem.units.predict(training.X, state.coef, state.intercept)[rows]
     scale = residual_scale(y - prediction, weight)
@@ -117,21 +130,23 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     )
     losses, _ = settings.evaluate(y, prediction, scale)
     objective = problem.median_objective(settings, losses)
-    exact = exact_share(training.X.dtype)
-    spread = starting_scale(y - weighted_median(y, weight), weight)
     problem.rule = estimator._stopping_rule(
         len(rows),
         settings,
         step.n_updates,
-        robust=True,
         best=problem.statistic(settings, objective),
-        exact=exact,
-        floor=exact * spread**2,
+        **rule_of_fit(y, weight, training.X.dtype),
     )
     training.run([problem], settings, max_epochs, adaptive=False)
     if settings.l1_ratio > 0:
-        # An average is hardly ever 0; the L1 penalty is asked for zeros.
-        problem.state.sums[problem.state.coef == 0] = 0
+        problem.state.keep_zeros()
+
+
+def rule_of_fit(y, weight, dtype):
+    """What a stopping rule needs to know of the targets, to tell an exact fit."""
+    exact = exact_share(dtype)
+    spread = starting_scale(y - weighted_median(y, weight), weight)
+    return {"robust": True, "exact": exact, "floor": exact * spread**2}
 
 
 def step_settings(step, estimator, X, n_samples, scale, **changes):

@@ -10,18 +10,16 @@ import numpy as np
 from medsgd._partitions import Job
 from medsgd._problem import Problem
 from medsgd._refinement import (
-    BISQUARE,
-    EFFICIENT,
-    FEWEST_PER_PARAMETER,
-    TIGHT,
-    _at_solution,
-    refined,
+    at_solution,
+    finished,
+    rule_of_fit,
     step_settings,
+    steps,
 )
-from medsgd._scales import NORMAL_MEDIAN, starting_scale, weighted_median
+from medsgd._scales import NORMAL_MEDIAN, weighted_median
 from medsgd._standardize import stacked
 from medsgd._state import State
-from medsgd._stopping import StoppingRule, exact_share, penalty
+from medsgd._stopping import StoppingRule, penalty
 from medsgd._training import Training
 
 # A refinement leaves out updates so many times farther out than the typical one, and
@@ -29,6 +27,9 @@ from medsgd._training import Training
 # deviations.
 FAR = 3.0
 LARGE = 1.5
+# Of few partitions the typical distance is that of the one or two next to their median:
+# FAR is so much more, over their number.
+FEW = 4.0
 # Rounds without progress to wait for: the updates of many partitions cancel the noise
 # that patience is for.
 LONGEST_PATIENCE = 10
@@ -103,7 +104,12 @@ class Consensus:
             change = np.average(changes, axis=0, weights=weight)
         else:
             change = self.aggregator.update(changes, weight / weight.mean())
-        state.coef = (state.coef + change[:size]).astype(state.dtype)
+        coef = state.coef
+        state.coef = (coef + change[:size]).astype(state.dtype)
+        if settings.l1_ratio > 0:
+            # Where most of them are: several are hardly ever 0 together.
+            is_zero = coef + changes[:, :size] == 0
+            state.coef[weight @ is_zero > weight.sum() / 2] = 0
         state.intercept += float(change[size])
         self._follow(updates)
         n = int(weighted_median(np.array([u.n_iterations for u in updates]), weight))
@@ -131,16 +137,19 @@ class Consensus:
         kept = [update for update, ok in zip(updates, finite, strict=True) if ok]
         weight = np.array([update.stratum_weight.sum() for update in kept])
         changes = np.stack([update.change for update in kept])
-        distance = np.linalg.norm(changes - weighted_median(changes, weight), axis=1)
         size = np.array([update.sizes[len(update.sizes) // 2] for update in kept])
         typical = weighted_median(size, weight)
         deviation = weighted_median(np.abs(size - typical), weight) / NORMAL_MEDIAN
         # Of an exact fit, what rounding leaves says nothing.
         start = np.append(self.state.coef, self.state.intercept)
         rounding = 32 * np.finfo(self.state.dtype).eps * np.linalg.norm(start)
-        used[finite] = (
-            distance <= FAR * weighted_median(distance, weight) + rounding
-        ) & (size <= max(LARGE * typical, typical + FAR * deviation) + rounding)
+        like = size <= max(LARGE * typical, typical + FAR * deviation) + rounding
+        # Of these only: rows that the bisquare rejects hardly move a partition.
+        center = weighted_median(changes[like], weight[like])
+        distance = np.linalg.norm(changes - center, axis=1)
+        far = FAR * (1 + FEW / np.count_nonzero(like))
+        typical = weighted_median(distance[like], weight[like])
+        used[finite] = like & (distance <= far * typical + rounding)
         return used
 
     def _note(self, settings, updates, weight):
@@ -295,7 +304,7 @@ class Rounds(Training):
 
     def residual_scale(self, problem, settings):
         """The scale of all residuals at the solution of a problem."""
-        solved = replace(problem, state=_at_solution(problem.state, problem.state))
+        solved = replace(problem, state=at_solution(problem.state, problem.state))
         updates = self.updates([solved], settings, 0)
         solved.set_scale([update[0] for update in updates if update])
         return solved.state.residual_scale
@@ -314,9 +323,6 @@ class Rounds(Training):
 def refine(rounds, problem):
     """The refinement of one machine, with the mean over the partitions not far out."""
     estimator, told, found = rounds.estimator, rounds.told, problem.state
-    first = TIGHT
-    if told.n_rows < FEWEST_PER_PARAMETER * (found.coef.size + 1):
-        first = replace(TIGHT, constant=BISQUARE)
     rounds.local.set_params(
         gradient_estimator="mean", n_gradients=1, batch_size=1, average=True
     )
@@ -324,30 +330,26 @@ def refine(rounds, problem):
         problem.aggregator = None
     problem.averages_stall = problem.robust_losses = True
     settings = estimator._settings(told.X)
-    left = estimator.max_rounds - rounds.n_epochs
-    for step, most in ((first, left // 2), (EFFICIENT, left)):
-        max_rounds = min(most, estimator.max_rounds - rounds.n_epochs)
-        if rounds.interrupted or max_rounds == 0:
-            continue
+    for step, max_rounds in steps(estimator, rounds, told.n_rows, estimator.max_rounds):
         scale = rounds.residual_scale(problem, settings)
         # The scale is the coordinator's: the same loss for all partitions.
         settings, t = step_settings(
             step, estimator, told.X, told.n_rows, scale, tracks_residuals=False
         )
         state = replace(
-            _at_solution(problem.state, problem.state), residual_scale=scale, t=t
+            at_solution(problem.state, problem.state), residual_scale=scale, t=t
         )
         problem.state = state.prepared(
             settings, n_strata=1, scale_per_coordinate=False, average=1.0
         )
-        exact = exact_share(told.X.dtype)
-        spread = told.y - weighted_median(told.y, told.sample_weight)
-        spread = starting_scale(spread, told.sample_weight)
         problem.rule = rounds.rule(
-            settings, step.n_updates, robust=True, exact=exact, floor=exact * spread**2
+            settings,
+            step.n_updates,
+            **rule_of_fit(told.y, told.sample_weight, told.X.dtype),
         )
         problem.stopped = False
         problem.stage_starts.append(len(problem.curve))
         rounds.run([problem], settings, max_rounds, adaptive=False)
-    if problem.state is not found:
-        problem.state = refined(found, problem.state)
+        if settings.l1_ratio > 0:
+            problem.state.keep_zeros()
+    finished(problem, found)

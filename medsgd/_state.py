@@ -174,6 +174,10 @@ class State:
         self.sums[:] = 0
         self.sum_scale = self.average_intercept = self.n_averaged = 0.0
 
+    def keep_zeros(self):
+        """Average to 0 where the coefficients are 0: the L1 penalty is for zeros."""
+        self.sums[self.coef == 0] = 0
+
     def change_units(self, old, new):
         """Go on in other units of the features; what was tracked starts anew."""
         if not (old.applied or new.applied):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,16 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
-from medsgd import _partitions, _rounds  # noqa: E402
-from medsgd import dask as medsgd_dask  # noqa: E402
+from _dask_data import (  # noqa: E402
+    chunked,
+    classification,
+    corrupted,
+    error,
+    least_squares_error,
+    regression,
+)
+
+from medsgd import _dask_estimator, _partitions, _rounds  # noqa: E402
 from medsgd._state import State  # noqa: E402
 from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor  # noqa: E402
 
@@ -38,119 +47,10 @@ def local_scheduler():
         yield
 
 
-def regression(n=8000, d=5, seed=0):
-    """Data, and the true coefficients and intercept."""
-    rng = np.random.default_rng(seed)
-    X, coef = rng.normal(size=(n, d)), rng.normal(size=d)
-    return X, X @ coef + 2 + rng.normal(size=n), np.append(coef, 2)
-
-
-def classification(n=3000, n_classes=2, seed=0):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(n_classes, size=n)
-    return rng.normal(size=(n, 4)) + 2 * np.eye(4)[y], y
-
-
-def chunked(X, y, n_partitions):
-    size = -(-len(y) // n_partitions)
-    return da.from_array(X, chunks=(size, -1)), da.from_array(y, chunks=size)
-
-
-def error(est, truth):
-    return np.linalg.norm(np.append(est.coef_, est.intercept_) - truth)
-
-
-def least_squares_error(X, y, truth):
-    A = np.column_stack([X, np.ones(len(y))])
-    return np.linalg.norm(np.linalg.lstsq(A, y, rcond=None)[0] - truth)
-
-
-def corrupted(X, y, n_partitions, kind):
-    """Targets with every fourth of the partitions wrong, and which rows are not."""
-    y, good = y.astype(float), np.ones(len(y), dtype=bool)
-    rng = np.random.default_rng(1)
-    size = -(-len(y) // n_partitions)
-    for start in range(size, len(y), 4 * size):
-        rows = slice(start, start + size)
-        good[rows] = False
-        if kind == "shuffled":
-            y[rows] = rng.permutation(y[rows])
-        else:
-            y[rows] *= {"scaled": -100, "nan": np.nan}[kind]
-    return y, good
-
-
-@pytest.mark.parametrize(
-    "n_partitions, aggregator",
-    [(n, name) for n in (4, 16) for name in AGGREGATORS]
-    + [(n, name) for n in (1, 64) for name in ("mean", "geometric-median")],
-)
-def test_clean_partitions_are_fitted_as_by_one_machine(n_partitions, aggregator):
-    X, y, truth = regression(20_000, 10)
-    reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
-    reg.fit(*chunked(X, y, n_partitions))
-    one = MedianSGDRegressor(random_state=0).fit(X, y)
-    assert error(reg, truth) < 1.1 * error(one, truth)
-    assert_allclose(reg.scale_, one.scale_, rtol=0.02)
-    assert (reg.n_rejected_ < reg.n_iter_ / 2).all()
-
-
-@pytest.mark.parametrize("kind", ["shuffled", "scaled", "nan"])
-@pytest.mark.parametrize("aggregator", ROBUST)
-def test_a_quarter_of_the_partitions_may_be_wrong(aggregator, kind):
-    X, y, truth = regression(20_000, 10)
-    y, good = corrupted(X, y, 16, kind)
-    reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
-    with pytest.warns(UserWarning, match=re.escape("[1, 5, 9, 13]")):
-        reg.fit(*chunked(X, y, 16))
-    assert error(reg, truth) < 1.5 * least_squares_error(X[good], y[good], truth)
-    assert (reg.n_rejected_[1::4] > reg.n_iter_ / 3).all()
-
-
-@pytest.mark.parametrize("kind", ["shuffled", "scaled"])
-def test_the_mean_over_partitions_fails(kind):
-    X, y, truth = regression()
-    y, good = corrupted(X, y, 4, kind)
-    reg = DaskMedianSGDRegressor(aggregator="mean", refine=False, random_state=0)
-    reg.fit(*chunked(X, y, 4))
-    assert error(reg, truth) > 5 * least_squares_error(X[good], y[good], truth)
-
-
-def test_partitions_sorted_by_a_feature_are_fitted():
-    X, y, truth = regression()
-    order = np.argsort(X[:, 0])
-    for aggregator in ("mean", "geometric-median"):
-        reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
-        reg.fit(*chunked(X[order], y[order], 8))
-        assert error(reg, truth) < 1.5 * least_squares_error(X, y, truth)
-
-
-def test_small_steps_of_the_mean_fit_partitions_sorted_by_target():
-    X, y, truth = regression()
-    order = np.argsort(y)
-    A, b = chunked(X[order], y[order], 8)
-    reg = DaskMedianSGDRegressor(
-        aggregator="mean",
-        gradient_estimator="mean",
-        standardize=True,
-        alpha=0,
-        local_epochs=1,
-        eta0=0.01,
-        power_t=0.5,
-        tol=None,
-        max_rounds=200,
-        random_state=0,
-    )
-    limit = 1.5 * least_squares_error(X, y, truth)
-    assert error(reg.fit(A, b), truth) < limit
-    # What no aggregator does with steps that reach each partition's own optimum.
-    assert error(DaskMedianSGDRegressor(random_state=0).fit(A, b), truth) > 5 * limit
-
-
 @pytest.mark.parametrize("aggregator", ROBUST)
 def test_wrong_labels_in_a_quarter_of_the_partitions(aggregator):
     X, y = classification(n_classes=3)
-    wrong, good = corrupted(X, y, 8, "shuffled")
+    wrong, good = corrupted(y, 8, "shuffled")
     clf = DaskMedianSGDClassifier(aggregator=aggregator, random_state=0)
     clf.fit(*chunked(X, wrong.astype(int), 8))
     one = MedianSGDClassifier(random_state=0).fit(X[good], y[good])
@@ -272,6 +172,44 @@ def test_partial_fit_makes_one_round_and_goes_on():
     assert clf.score(X, y) > 0.85
 
 
+def test_a_partial_fit_that_fails_changes_nothing(monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    data = chunked(*regression(2000)[:2], 4)
+    reg, twin = (
+        DaskMedianSGDRegressor(aggregator="spp-l2", random_state=0).partial_fit(*data)
+        for _ in range(2)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(DaskMedianSGDRegressor, "_warn_of_rejected", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            reg.partial_fit(*data)
+    assert_array_equal(reg.partial_fit(*data).coef_, twin.partial_fit(*data).coef_)
+
+
+def test_another_aggregator_counts_from_the_next_call():
+    X, y, truth = regression()
+    reg = DaskMedianSGDRegressor(aggregator="mean", random_state=0, local_epochs=1)
+    reg.partial_fit(*chunked(X, y, 8)).set_params(aggregator="coord-median")
+    y[:1000] = X[:1000] @ np.full(5, 1e6)
+    for _ in range(9):
+        reg.partial_fit(*chunked(X, y, 8))
+    assert error(reg, truth) < 0.3
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "geometric-median"])
+@pytest.mark.parametrize("refine", [False, True])
+def test_the_l1_penalty_leaves_zeros(aggregator, refine):
+    X, y, truth = regression(4000, 8)
+    y -= X[:, 2:] @ truth[2:-1]
+    reg = DaskMedianSGDRegressor(
+        penalty="l1", alpha=0.1, aggregator=aggregator, refine=refine, random_state=0
+    ).fit(*chunked(X, y, 8))
+    assert (reg.coef_[:2] != 0).all()
+    assert_array_equal(reg.coef_[2:], 0)
+
+
 def test_weights_leave_rows_out():
     X, y, truth = regression()
     good = np.arange(len(y)) % 5 > 0
@@ -310,7 +248,7 @@ def test_garbage_from_a_partition_is_left_out_and_named(monkeypatch, aggregator,
             return [replace(u, change=np.full_like(u.change, value)) for u in updates]
         return updates
 
-    monkeypatch.setattr(medsgd_dask, "run_passes", run)
+    monkeypatch.setattr(_dask_estimator, "run_passes", run)
     X, y, truth = regression()
     reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
     with pytest.warns(UserWarning, match=re.escape("Partitions [2]")):
@@ -408,6 +346,53 @@ def test_misuse_is_explained():
         reg.predict(A[:, :3])
 
 
+def test_a_partition_of_another_kind_is_named():
+    X, y, _ = regression(100)
+    A, b = chunked(X, y, 2)
+
+    def second(change):
+        def of(block, block_info):
+            return change(block) if block_info[0]["chunk-location"][0] else block
+
+        return of
+
+    narrow = A.map_blocks(second(lambda X: X[:, :3]), dtype=float)
+    with pytest.raises(ValueError, match="Partition 1: X has 3 features instead of 5"):
+        DaskMedianSGDRegressor().fit(narrow, b)
+    for kind in (str, complex):
+        other = b.map_blocks(second(lambda y, kind=kind: y.astype(kind)), dtype=float)
+        with pytest.raises(ValueError, match="Partition 1: y must be numbers"):
+            DaskMedianSGDRegressor().fit(A, other)
+    weight = da.full(100, 1e308, chunks=50)
+    with pytest.raises(ValueError, match="weights are too large"):
+        DaskMedianSGDRegressor().fit(A, b, weight)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_warnings_point_at_the_users_line(method):
+    X, y, _ = regression(400)
+    y[:200] = np.nan
+    reg = DaskMedianSGDRegressor(max_rounds=2, random_state=0)
+    with pytest.warns(UserWarning, match="200 rows") as warned:
+        getattr(reg, method)(*chunked(X, y, 2))
+    # What was dropped, who was left out, and of fit that it has not converged.
+    assert [w.filename for w in warned] == [__file__] * (3 if method == "fit" else 2)
+
+
+@pytest.mark.parametrize("value", [1e300, -1e155, 0.0])
+@pytest.mark.parametrize("what", ["X", "y", "both"])
+def test_enormous_partitions_are_left_out(what, value):
+    X, y, truth = regression(4000)
+    expected = least_squares_error(X[500:], y[500:], truth)
+    if what != "y":
+        X[:500] = value
+    if what != "X":
+        y[:500] = value
+    with pytest.warns(UserWarning, match=re.escape("Partitions [0]")):
+        reg = DaskMedianSGDRegressor(random_state=0).fit(*chunked(X, y, 8))
+    assert error(reg, truth) < 1.5 * expected
+
+
 def test_traffic_of_a_round_grows_with_the_features_only(monkeypatch):
     sizes = []
 
@@ -416,7 +401,7 @@ def test_traffic_of_a_round_grows_with_the_features_only(monkeypatch):
         sizes.append(len(pickle.dumps(job)) + len(pickle.dumps(updates)))
         return updates
 
-    monkeypatch.setattr(medsgd_dask, "run_passes", run)
+    monkeypatch.setattr(_dask_estimator, "run_passes", run)
     X, y, _ = regression(2000, 500)
     for n in (1000, 2000):
         DaskMedianSGDRegressor(max_rounds=3, tol=None).fit(*chunked(X[:n], y[:n], 2))
@@ -440,33 +425,34 @@ def test_dask_is_imported_on_use_only():
     assert "pip install medsgd[dask]" in run.stderr
 
 
-def test_far_out_partitions_of_clean_data_are_rare():
+@pytest.mark.parametrize("n_wrong", [0, 1])
+@pytest.mark.parametrize("n_right, n_features", [(3, 2), (3, 10), (7, 2), (15, 5)])
+def test_right_partitions_are_hardly_ever_left_out(n_right, n_features, n_wrong):
     rng = np.random.default_rng(0)
-    one = np.ones(1)
-    n_kept = 0
-    for _ in range(50):
-        updates = [
-            _partitions.Update(
-                change=rng.normal(size=6),
-                location=one,
-                scale=one,
-                n_updates=one,
-                stratum_weight=one,
-                n_iterations=1,
-                clip_fraction=0.0,
-                mean_loss=1.0,
-                losses=one,
-                sizes=np.array([rng.uniform(0.9, 1.1)]),
-            )
-            for _ in range(16)
-        ]
-        problem = _rounds.Consensus(
-            state=State(np.ones(5)),
-            index=0,
-            aggregator=None,
-            robust=True,
-            robust_losses=True,
-            n_rejected=np.zeros(16, dtype=int),
+    n, n_coef = n_right + n_wrong, n_features + 1
+
+    def update(change, size):
+        return SimpleNamespace(
+            change=change, sizes=np.array([size]), stratum_weight=np.ones(1)
         )
-        n_kept += problem._used(updates, np.ones(16, dtype=bool)).sum()
-    assert n_kept > 0.99 * 50 * 16
+
+    problem = _rounds.Consensus(
+        state=State(np.ones(n_features)),
+        index=0,
+        aggregator=None,
+        robust=True,
+        robust_losses=True,
+        n_rejected=np.zeros(n, dtype=int),
+    )
+    n_used = 0
+    for _ in range(200):
+        updates = [
+            update(rng.normal(size=n_coef), rng.uniform(0.9, 1.1))
+            for _ in range(n_right)
+        ]
+        # All of its rows are beyond the bisquare, and it does not move.
+        updates += [update(np.zeros(n_coef), 100.0)] * n_wrong
+        used = problem._used(updates, np.ones(n, dtype=bool))
+        assert not used[n_right:].any()
+        n_used += used.sum()
+    assert n_used > 0.99 * 200 * n_right

@@ -1,8 +1,12 @@
-"""Fits on a cluster of real processes: the same results, whatever happens to them."""
+"""Fits on a cluster of real processes: accurate, the same whatever happens to them."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +14,21 @@ from numpy.testing import assert_array_equal
 
 pytestmark = pytest.mark.filterwarnings("ignore:Partitions")
 pytest.importorskip("distributed")
+from _dask_data import (  # noqa: E402
+    chunked,
+    corrupted,
+    error,
+    least_squares_error,
+    regression,
+)
 from dask import array as da  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
 
-from medsgd import _rounds  # noqa: E402
+from medsgd import MedianSGDRegressor, _dask_estimator, _rounds  # noqa: E402
 from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor  # noqa: E402
+
+AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
+ROBUST = ["coord-median", "geometric-median", "spp-l2"]
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +88,83 @@ def on_round(monkeypatch, number, action):
     monkeypatch.setattr(_rounds.Consensus, "take", patched)
 
 
-def test_results_do_not_depend_on_the_number_of_workers(
-    cluster, client, data, expected
+@pytest.fixture(scope="module")
+def clean():
+    """Data, the truth, and the error of one machine on the same rows."""
+    X, y, truth = regression(20_000, 10)
+    one = MedianSGDRegressor(random_state=0).fit(X, y)
+    return X, y, truth, error(one, truth)
+
+
+@pytest.mark.parametrize(
+    "n_partitions, aggregator",
+    [(n, "geometric-median") for n in (4, 16, 64)] + [(16, "mean")],
+)
+def test_clean_partitions_are_fitted_as_by_one_machine(
+    client, clean, n_partitions, aggregator
 ):
-    try:
-        for n in (1, 2, 4):
-            scale(cluster, client, n)
-            assert_array_equal(fit(data, client=client).coef_, expected)
-    finally:
-        scale(cluster, client, 2)
+    X, y, truth, of_one_machine = clean
+    reg = fit(chunked(X, y, n_partitions), aggregator=aggregator)
+    assert error(reg, truth) < 1.1 * of_one_machine
+    assert (reg.n_rejected_ < reg.n_iter_ / 2).all()
+
+
+@pytest.mark.parametrize("aggregator", ROBUST)
+@pytest.mark.parametrize("kind", ["shuffled", "scaled", "nan"])
+def test_a_quarter_of_the_partitions_may_be_wrong(client, clean, aggregator, kind):
+    X, y, truth, of_one_machine = clean
+    y, good = corrupted(y, 16, kind)
+    with pytest.warns(UserWarning, match=re.escape("artitions [1, 5, 9, 13]")):
+        reg = fit(chunked(X, y, 16), aggregator=aggregator)
+    assert error(reg, truth) < 1.5 * of_one_machine
+    # Fewer rows make the larger part of that.
+    assert error(reg, truth) < 1.25 * least_squares_error(X[good], y[good], truth)
+    assert (reg.n_rejected_[1::4] > reg.n_iter_ / 3).all()
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "scaled"])
+def test_the_mean_over_partitions_fails(client, clean, kind):
+    X, y, truth, of_one_machine = clean
+    y, _ = corrupted(y, 16, kind)
+    reg = fit(chunked(X, y, 16), aggregator="mean", refine=False)
+    assert error(reg, truth) > 5 * of_one_machine
+
+
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
+def test_partitions_sorted_by_a_feature_are_fitted(client, aggregator):
+    X, y, truth = regression()
+    order = np.argsort(X[:, 0])
+    reg = fit(chunked(X[order], y[order], 8), aggregator=aggregator)
+    assert error(reg, truth) < 1.5 * least_squares_error(X, y, truth)
+
+
+def test_small_steps_of_the_mean_fit_partitions_sorted_by_target(client):
+    X, y, truth = regression()
+    order = np.argsort(y)
+    data = chunked(X[order], y[order], 8)
+    limit = 1.5 * least_squares_error(X, y, truth)
+    small_steps = fit(
+        data,
+        aggregator="mean",
+        gradient_estimator="mean",
+        standardize=True,
+        alpha=0,
+        local_epochs=1,
+        eta0=0.01,
+        power_t=0.5,
+        tol=None,
+        max_rounds=200,
+    )
+    assert error(small_steps, truth) < limit
+    # What no aggregator does with steps that reach each partition's own optimum.
+    assert error(fit(data), truth) > 5 * limit
+
+
+def assert_released(client):
+    deadline = time.monotonic() + 10
+    while client.who_has() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not client.who_has()
 
 
 def test_a_killed_worker_costs_time_only(cluster, client, data, expected, monkeypatch):
@@ -102,10 +184,7 @@ def test_data_are_kept_on_workers_during_a_fit_and_then_released(
     fit(data)
     blocks = [key for key in held if str(key).startswith("medsgd-block")]
     assert len(blocks) == 8
-    deadline = time.monotonic() + 10
-    while client.who_has() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not client.who_has()
+    assert_released(client)
 
 
 def test_prediction_and_classes_on_a_cluster(client):
@@ -118,8 +197,89 @@ def test_prediction_and_classes_on_a_cluster(client):
     assert float(clf.score(A, b)) == clf.score(X, y) > 0.9
 
 
+def killing_once(marker, function, index):
+    """A task that kills its process the first time that it runs for a partition."""
+
+    def run(block, job, k):
+        if k == index and not Path(marker).exists():
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(block, job, k)
+
+    return run
+
+
+def test_a_worker_may_die_before_the_first_round(
+    client, data, expected, monkeypatch, tmp_path
+):
+    marker = tmp_path / "killed"
+    summarise = killing_once(str(marker), _dask_estimator.summarise, 3)
+    monkeypatch.setattr(_dask_estimator, "summarise", summarise)
+    assert_array_equal(fit(data, client=client).coef_, expected)
+    assert marker.exists()
+    client.wait_for_workers(2)
+
+
+def test_an_interrupted_fit_lets_go_of_the_data(client, data, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    on_round(monkeypatch, 3, interrupt)
+    reg = DaskMedianSGDRegressor(random_state=0)
+    # The traceback, which refers to all there was, lives on.
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        reg.fit(*data)
+    assert_released(client)
+    assert interrupted.tb is not None
+    assert not hasattr(reg, "coef_")
+
+
+def test_a_task_may_fit(client, data, expected):
+    assert_array_equal(client.submit(fit, data).result().coef_, expected)
+
+
+def test_users_data_stay_on_the_workers(client, data, expected):
+    X, y = client.persist(data)
+    for persist in (True, False):
+        assert_array_equal(fit((X, y), persist=persist).coef_, expected)
+        assert X.sum().compute() == data[0].sum().compute()
+
+
 def test_a_closed_client_is_named(cluster, data):
     client = Client(cluster, set_as_default=False)
     client.close()
     with pytest.raises(ValueError, match="client is closed"):
         fit(data, client=client)
+
+
+def test_a_client_closed_in_mid_fit_leaves_the_estimator(cluster, data, monkeypatch):
+    client = Client(cluster, set_as_default=False)
+    on_round(monkeypatch, 3, client.close)
+    reg = DaskMedianSGDRegressor(client=client)
+    with pytest.raises(Exception, match="Client is closed"):
+        reg.fit(*data)
+    assert not hasattr(reg, "coef_")
+
+
+def test_results_do_not_depend_on_the_number_of_workers(
+    cluster, client, data, expected
+):
+    for n in (2, 4, 1):
+        scale(cluster, client, n)
+        assert_array_equal(fit(data, client=client).coef_, expected)
+
+
+MEMORY = Path(__file__).resolve().parents[1] / "benchmarks" / "dask_memory.py"
+
+
+def test_data_may_be_three_times_the_memory_of_the_workers():
+    run = subprocess.run(
+        [sys.executable, MEMORY, "250", "2"],
+        capture_output=True,
+        text=True,
+    )
+    print(run.stdout, run.stderr)
+    assert run.returncode == 0
+    told = re.search(r"error (\S+), coordinator's peak (\d+) MiB", run.stdout)
+    assert float(told[1]) < 0.01
+    assert int(told[2]) * 2**20 < 500e6
