@@ -2,7 +2,7 @@
 
 Rows are made where they are needed, and what does not fit the workers' memory is
 spilled to their disks. Run as
-``python benchmarks/dask_memory.py [megabytes per worker] [rounds]``.
+``python benchmarks/dask_memory.py [megabytes per worker] [rounds] [features]``.
 """
 
 import resource
@@ -16,25 +16,25 @@ from distributed import Client, LocalCluster
 
 from medsgd.dask import DaskMedianSGDRegressor
 
-N_WORKERS, N_FEATURES = 2, 20
+N_WORKERS = 2
 
 
-def make_block(index, n_rows):
+def make_block(index, n_rows, n_features):
     """The rows of a partition, the target in the last column."""
     rng = np.random.default_rng(index)
-    data = rng.normal(size=(n_rows, N_FEATURES + 1))
+    data = rng.normal(size=(n_rows, n_features + 1))
     data[:, -1] += data[:, :-1].sum(axis=1)
     return data
 
 
-def main(megabytes=500, rounds=6):
+def main(megabytes=400, rounds=6, n_features=20):
     memory = megabytes * 2**20
     # A few of them at a time are a small part of a worker's memory.
-    n_rows = memory // 50 // (8 * N_FEATURES)
+    n_rows = memory // 50 // (8 * n_features)
     n_blocks = 3 * N_WORKERS * 50
     make = dask.delayed(make_block, pure=True)
     blocks = [
-        da.from_delayed(make(k, n_rows), (n_rows, N_FEATURES + 1), float)
+        da.from_delayed(make(k, n_rows, n_features), (n_rows, n_features + 1), float)
         for k in range(n_blocks)
     ]
     data = da.concatenate(blocks)
@@ -54,7 +54,7 @@ def main(megabytes=500, rounds=6):
         reg.fit(data[:, :-1], data[:, -1])
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    error = np.linalg.norm(reg.coef_ - 1) / np.sqrt(N_FEATURES)
+    error = np.linalg.norm(reg.coef_ - 1) / np.sqrt(n_features)
     print(
         f"{n_blocks} partitions of {n_rows:,} rows, {3 * N_WORKERS * megabytes:,} MiB "
         f"for {N_WORKERS} x {megabytes} MiB: {reg.n_iter_} rounds in {seconds:.0f} s, "

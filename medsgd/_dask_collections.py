@@ -127,19 +127,19 @@ def is_lazy(X):
 def map_rows(estimator, method, X):
     """A method of an estimator on each chunk of X, lazily."""
     one = getattr(estimator, method)(np.zeros((1, X.shape[1]), X.dtype))
-    return X.map_blocks(
+    # Contracted without being concatenated, which Dask cannot do for all sparse blocks.
+    return da.blockwise(
         call_method,
+        "ik"[: one.ndim],
+        X,
+        "ij",
+        new_axes={"k": one.shape[1]} if one.ndim == 2 else None,
         estimator=estimator,
         method=method,
         empty=one[:0],
         dtype=one.dtype,
         meta=one[:0],
         name=f"medsgd-{method}-{uuid.uuid4().hex}",
-        **(
-            {"drop_axis": 1}
-            if one.ndim == 1
-            else {"chunks": (X.chunks[0], one.shape[1:])}
-        ),
     )
 
 

@@ -148,7 +148,7 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
             f"Partition {index}: X has {lengths[0]} rows, y {lengths[1]} and "
             f"sample_weight {lengths[2]}."
         )
-    if X.shape[1] != n_features:
+    if X.shape[1] != n_features and not np.isnan(n_features):
         raise ValueError(
             f"Partition {index}: X has {X.shape[1]} features instead of {n_features}."
         )
@@ -287,6 +287,7 @@ def _quantiles(values, weight):
     return np.quantile(values, LEVELS, weights=weight, method="inverted_cdf")
 
 
-def call_method(X, *, estimator, method, empty):
-    """What a method of an estimator returns for a block."""
+def call_method(blocks, *, estimator, method, empty):
+    """What a method of an estimator returns for a chunk of rows, its one block."""
+    (X,) = blocks
     return getattr(estimator, method)(X) if X.shape[0] else empty

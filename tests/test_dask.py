@@ -379,8 +379,9 @@ def test_warnings_point_at_the_users_line(method):
     assert [w.filename for w in warned] == [__file__] * (3 if method == "fit" else 2)
 
 
-@pytest.mark.parametrize("value", [1e300, -1e155, 0.0])
-@pytest.mark.parametrize("what", ["X", "y", "both"])
+@pytest.mark.parametrize(
+    "what, value", [("X", 1e300), ("y", -1e155), ("both", 1e200), ("both", 0.0)]
+)
 def test_enormous_partitions_are_left_out(what, value):
     X, y, truth = regression(4000)
     expected = least_squares_error(X[500:], y[500:], truth)

@@ -274,7 +274,7 @@ MEMORY = Path(__file__).resolve().parents[1] / "benchmarks" / "dask_memory.py"
 
 def test_data_may_be_three_times_the_memory_of_the_workers():
     run = subprocess.run(
-        [sys.executable, MEMORY, "250", "2"],
+        [sys.executable, MEMORY, "300", "2", "100"],
         capture_output=True,
         text=True,
     )
