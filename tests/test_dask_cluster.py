@@ -256,7 +256,7 @@ def test_a_client_closed_in_mid_fit_leaves_the_estimator(cluster, data, monkeypa
     client = Client(cluster, set_as_default=False)
     on_round(monkeypatch, 3, client.close)
     reg = DaskMedianSGDRegressor(client=client)
-    with pytest.raises(Exception, match="Client is closed"):
+    with pytest.raises(Exception, match="clos"):
         reg.fit(*data)
     assert not hasattr(reg, "coef_")
 
@@ -272,9 +272,13 @@ def test_results_do_not_depend_on_the_number_of_workers(
 MEMORY = Path(__file__).resolve().parents[1] / "benchmarks" / "dask_memory.py"
 
 
+@pytest.mark.skipif(
+    "MEDSGD_TEST_MEMORY" not in os.environ,
+    reason="takes minutes and 3 GB of disk; MEDSGD_TEST_MEMORY=1 runs it",
+)
 def test_data_may_be_three_times_the_memory_of_the_workers():
     run = subprocess.run(
-        [sys.executable, MEMORY, "300", "2", "100"],
+        [sys.executable, MEMORY, "400", "2", "100"],
         capture_output=True,
         text=True,
     )
