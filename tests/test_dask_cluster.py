@@ -139,9 +139,9 @@ def test_partitions_sorted_by_a_feature_are_fitted(client, aggregator):
 
 
 def test_small_steps_of_the_mean_fit_partitions_sorted_by_target(client):
-    X, y, truth = regression()
+    X, y, truth = regression(4000)
     order = np.argsort(y)
-    data = chunked(X[order], y[order], 8)
+    data = chunked(X[order], y[order], 4)
     limit = 1.5 * least_squares_error(X, y, truth)
     small_steps = fit(
         data,
@@ -153,7 +153,7 @@ def test_small_steps_of_the_mean_fit_partitions_sorted_by_target(client):
         eta0=0.01,
         power_t=0.5,
         tol=None,
-        max_rounds=200,
+        max_rounds=100,
     )
     assert error(small_steps, truth) < limit
     # What no aggregator does with steps that reach each partition's own optimum.
@@ -285,5 +285,5 @@ def test_data_may_be_three_times_the_memory_of_the_workers():
     print(run.stdout, run.stderr)
     assert run.returncode == 0
     told = re.search(r"error (\S+), coordinator's peak (\d+) MiB", run.stdout)
-    assert float(told[1]) < 0.01
+    assert float(told[1]) < 0.05
     assert int(told[2]) * 2**20 < 500e6
