@@ -31,6 +31,7 @@ from _dask_data import (  # noqa: E402
     least_squares_error,
     regression,
 )
+from dask.sizeof import sizeof  # noqa: E402
 
 from medsgd import _dask_estimator, _partitions, _rounds  # noqa: E402
 from medsgd._state import State  # noqa: E402
@@ -408,6 +409,15 @@ def test_traffic_of_a_round_grows_with_the_features_only(monkeypatch):
         DaskMedianSGDRegressor(max_rounds=3, tol=None).fit(*chunked(X[:n], y[:n], 2))
     # Ten vectors of 8 bytes a feature, and a constant.
     assert max(sizes) < 10 * 8 * 500 + 6000
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_blocks_tell_dask_their_size(layout):
+    X, y, _ = regression(100)
+    block = _partitions.as_block(
+        layout(X), y, None, MedianSGDRegressor(), 5, np.float64, 0
+    )
+    assert sizeof(block) >= X.nbytes + 2 * y.nbytes
 
 
 @pytest.mark.filterwarnings("ignore:Partitions")

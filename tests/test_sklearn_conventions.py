@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.ensemble import BaggingRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.metrics import log_loss, median_absolute_error
 from sklearn.model_selection import GridSearchCV
@@ -263,3 +264,15 @@ def test_labels_in_a_series_with_another_index():
     est = MedianSGDClassifier(random_state=0, tol=None, max_iter=20).fit(frame, labels)
     assert_array_equal(est.classes_, ["down", "up"])
     assert est.score(frame, labels) > 0.9
+
+
+@pytest.mark.parametrize("wrap", [lambda reg: reg, make_pipeline])
+def test_warnings_point_at_the_users_line(wrap):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    reg = wrap(MedianSGDRegressor(max_iter=1, power_t=-0.5))
+    with pytest.warns(UserWarning, match="Maximum number of iteration") as warned:
+        reg.fit(X, X[:, 0])
+    assert {(w.category, w.filename) for w in warned} == {
+        (ConvergenceWarning, __file__),
+        (FutureWarning, __file__),
+    }
