@@ -1,6 +1,7 @@
 """The epochs of one call of fit or partial_fit."""
 
 import copy
+import threading
 import time
 from contextlib import nullcontext
 
@@ -24,6 +25,8 @@ class Training:
         Whether the stopping rule has ended each stage.
     interrupted : bool
         Whether a callback has asked to stop.
+    abandoned : Event
+        Set where nobody waits for the result any more.
     """
 
     unit = "epoch"
@@ -36,6 +39,7 @@ class Training:
         self.n_epochs = 0
         self.converged = True
         self.interrupted = False
+        self.abandoned = threading.Event()
 
     def run_new(self, makers, settings, max_epochs, *, adaptive):
         """Make problems and run them; what has a size of n_samples is let go.
@@ -59,9 +63,14 @@ class Training:
         if effective_n_jobs(n_jobs) == 1:
             results = [run_one(make) for make in makers]
         else:
-            results = Parallel(n_jobs=n_jobs, require="sharedmem")(
-                delayed(run_one)(make) for make in makers
-            )
+            try:
+                results = Parallel(n_jobs=n_jobs, require="sharedmem")(
+                    delayed(run_one)(make) for make in makers
+                )
+            except BaseException:
+                # Neither a failure of one thread nor Ctrl-C reaches the others.
+                self.abandoned.set()
+                raise
         trainings, problems = zip(*results, strict=True)
         self.n_epochs = max(training.n_epochs for training in trainings)
         self.converged = all(training.converged for training in trainings)
@@ -75,6 +84,8 @@ class Training:
             pool = Parallel(n_jobs=estimator.n_jobs, require="sharedmem")
         with pool as parallel:
             for _ in range(max_epochs):
+                if self.abandoned.is_set():
+                    break
                 task = self._begin_epoch()
                 active = [problem for problem in problems if not problem.stopped]
                 self._run_epoch(active, settings, parallel)
