@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import operator
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,8 +60,8 @@ def all_or_nothing(fit: F) -> F:
         try:
             return fit(self, *args, **kwargs)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            # In one step, which a second Ctrl-C cannot divide.
+            self.__dict__ = before
             raise
 
     return cast(F, wrapper)
@@ -188,6 +189,15 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                     + ", ".join(f"{name}={needed[name]!r}" for name in wrong)
                     + ", or choose another learning_rate."
                 )
+
+    def _check_changed_parameters(self):
+        """Check what may have been set since, which scikit-learn leaves unchecked."""
+        params = list(self.get_params(deep=False).values())
+        known = getattr(self, "_checked_parameters", [])
+        if len(known) != len(params) or any(map(operator.is_not, params, known)):
+            self._validate_params()
+            self._check_parameters()
+            self._checked_parameters = params
 
     def _n_gradients(self):
         if self.n_gradients != "auto":
@@ -526,6 +536,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, first):
         """One pass over the samples given."""
+        if not first:
+            self._check_changed_parameters()
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=first)
         y = self._check_targets(y, X.dtype, first=False)
         states = [] if first else self._current_states()

@@ -539,4 +539,5 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         AttributeError, NotFittedError, ValueError
             As for :meth:`predict_proba`.
         """
-        return np.log(self.predict_proba(X))
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))

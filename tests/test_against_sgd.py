@@ -348,11 +348,12 @@ def test_predictions(task, loss, layout):
     for est in (ours, theirs):
         est.coef_ = est.coef_ * 25
     X_new, _ = make_data(task, layout, seed=1)
-    with np.errstate(divide="ignore"):
-        for method in ["decision_function", "predict_proba", "predict_log_proba"]:
-            both = [getattr(est, method)(X_new) for est in (ours, theirs)]
-            # The log of 1 - p has the rounding error of p.
-            assert_allclose(*both, rtol=1e-8, atol=1e-12)
+    for method in ["decision_function", "predict_proba", "predict_log_proba"]:
+        actual = getattr(ours, method)(X_new)
+        with np.errstate(divide="ignore"):
+            desired = getattr(theirs, method)(X_new)
+        # The log of 1 - p has the rounding error of p.
+        assert_allclose(actual, desired, rtol=1e-8, atol=1e-12)
     assert_array_equal(ours.predict(X_new), theirs.predict(X_new))
     assert ours.score(X, y) == theirs.score(X, y)
 

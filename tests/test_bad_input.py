@@ -76,6 +76,9 @@ def test_values_of_new_parameters(estimator_class, params):
     kwargs = {"classes": [0, 1]} if estimator_class is MedianSGDClassifier else {}
     with pytest.raises(InvalidParameterError, match=message):
         est.partial_fit(X, Y, **kwargs)
+    est = estimator_class(max_iter=1, tol=None).fit(X, Y)
+    with pytest.raises(InvalidParameterError, match=message):
+        est.set_params(**params).partial_fit(X, Y)
 
 
 @pytest.mark.parametrize("estimator_class", CLASSES)
@@ -457,6 +460,12 @@ BAD_CALLS = {
     "chunk without weight": lambda est: est.partial_fit(
         FRAME, Y, sample_weight=np.zeros(30)
     ),
+    "chunk with parameter": lambda est: est.set_params(n_gradients=0).partial_fit(
+        FRAME, Y
+    ),
+    "chunk with combination": lambda est: est.set_params(
+        alpha=0, learning_rate="optimal"
+    ).partial_fit(FRAME, Y),
     "chunk with lengths": lambda est: est.partial_fit(FRAME, Y[:-1]),
 }
 
