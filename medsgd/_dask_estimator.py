@@ -29,7 +29,7 @@ from medsgd._docs import fill
 from medsgd._partitions import run_passes, summarise
 from medsgd._refinement import small_sample_factor
 from medsgd._rounds import Consensus, Rounds, Told, refine
-from medsgd._scales import starting_scale
+from medsgd._scales import residuals, starting_scale
 from medsgd._standardize import N_ROWS
 from medsgd._stopping import exact_share
 from medsgd._typing import Auto, GradientEstimatorName, MatrixLike
@@ -333,7 +333,7 @@ class OnDask(BaseMedianSGD):
                 self._share_classes(state, i, told, local.class_weight)
             elif state.residual_scale == 0:
                 prediction = self._units.predict(told.X, state.coef, state.intercept)
-                residual = told.y - prediction
+                residual = residuals(told.y, prediction)
                 state.residual_scale = starting_scale(residual, told.sample_weight)
             problems.append(
                 Consensus(

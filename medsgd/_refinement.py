@@ -11,7 +11,7 @@ from scipy import sparse
 
 from medsgd._base import OVERSHOOT, UPDATES_NO_CHANGE
 from medsgd._core.losses import REGRESSION_LOSSES
-from medsgd._scales import residual_scale, starting_scale, weighted_median
+from medsgd._scales import residual_scale, residuals, starting_scale, weighted_median
 from medsgd._stopping import exact_share
 
 # Beaton and Tukey 1974: 95% efficient where the noise is normal.
@@ -116,7 +116,7 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     state = at_solution(problem.state, problem.state)
     # For all of X: rows in shuffled order would be a copy.
     prediction = problem.units.predict(training.X, state.coef, state.intercept)[rows]
-    scale = residual_scale(y - prediction, weight)
+    scale = residual_scale(residuals(y, prediction), weight)
 
     settings, first = step_settings(step, estimator, training.X, len(rows), scale)
     problem.state = replace(state, residual_scale=scale, t=first).prepared(
@@ -145,8 +145,9 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
 def rule_of_fit(y, weight, dtype):
     """What a stopping rule needs to know of the targets, to tell an exact fit."""
     exact = exact_share(dtype)
-    spread = starting_scale(y - weighted_median(y, weight), weight)
-    return {"robust": True, "exact": exact, "floor": exact * spread**2}
+    spread = starting_scale(residuals(y, weighted_median(y, weight)), weight)
+    floor = exact * spread * spread  # infinite where ** would raise
+    return {"robust": True, "exact": exact, "floor": floor}
 
 
 def step_settings(step, estimator, X, n_samples, scale, **changes):

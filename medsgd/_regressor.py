@@ -21,7 +21,7 @@ from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
 from medsgd._refinement import BISQUARE, refine, small_sample_factor
-from medsgd._scales import residual_scale, weighted_median
+from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
     Auto,
     Floats,
@@ -321,7 +321,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         if not (self._robust and self.fit_intercept and len(rows)):
             return np.zeros(1)
         # So that an offset costs no epochs.
-        residual = y.astype(np.float64) if coef is None else y - X @ coef[0]
+        residual = residuals(y.astype(np.float64), 0.0 if coef is None else X @ coef[0])
         return np.atleast_1d(weighted_median(residual[rows], sample_weight[rows]))
 
     def _first_stage_epochs(self):
@@ -336,7 +336,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         return [refine(self, training, problems[0], sample_weight)]
 
     def _set_residual_attributes(self, X, y, sample_weight):
-        residual = y - self._units.predict(X, *self._states[0].solution())
+        prediction = self._units.predict(X, *self._states[0].solution())
+        residual = residuals(y, prediction)
         self.scale_ = residual_scale(residual, sample_weight)
         self.scale_ *= small_sample_factor(self, np.count_nonzero(sample_weight))
         self.outliers_ = np.abs(residual) > OUTLIER * self.scale_

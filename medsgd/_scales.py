@@ -39,13 +39,21 @@ def weighted_median(values, sample_weight):
     )
 
 
+def residuals(y, prediction):
+    """Differences, of which some may be infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return y - prediction
+
+
 def residual_scale(residual, sample_weight):
     """Normalised median absolute residual of the samples with a weight."""
     size = np.abs(residual)
     useful = np.isfinite(size) & (sample_weight > 0)
     if not useful.any():
         return 0.0
-    return float(weighted_median(size[useful], sample_weight[useful]) / NORMAL_MEDIAN)
+    with np.errstate(over="ignore"):
+        scale = weighted_median(size[useful], sample_weight[useful]) / NORMAL_MEDIAN
+    return float(scale)
 
 
 def starting_scale(residual, sample_weight):
@@ -75,7 +83,8 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
     few = max(1, N_SAMPLES // settings.batch_size)
     if settings.tracks_residuals and state.residual_scale == 0:
         rows = batches[:few].ravel()
-        residual = y[rows] - _predict(state, units.transform(X[rows]))
+        prediction = _predict(state, units.transform(X[rows]))
+        residual = residuals(y[rows], prediction)
         state.residual_scale = starting_scale(residual, sample_weight[rows])
         largest = np.sqrt(float(np.finfo(X.dtype).max))
         is_median = settings.gradient_estimator != GRADIENT_ESTIMATORS["mean"]

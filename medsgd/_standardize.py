@@ -68,7 +68,8 @@ class FeatureUnits:
         if not self.applied:
             return coef, intercept
         coef = np.asarray(coef, dtype=np.float64)
-        return coef / self.inverse_scale, intercept + coef @ self.center
+        with np.errstate(over="ignore", invalid="ignore"):
+            return coef / self.inverse_scale, intercept + coef @ self.center
 
 
 def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None):
@@ -133,9 +134,15 @@ def _center_and_scale(X, weight, centered, clip):
     mixed = np.flatnonzero(tied > LARGEST_TIE)
     scale[mixed] = _sparse_scale(sparse.csc_array(deviation[:, mixed]), weight, None)
     if clip is not None:
-        variance = np.minimum(deviation / scale, clip) ** 2
+        variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
     return center, scale
+
+
+def _clipped_square(deviation, scale, clip):
+    # A scale next to 0 is rounded much, or is 0.
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return np.minimum(deviation / scale, clip) ** 2
 
 
 def _clipped_deviation(variance, clip):
@@ -162,7 +169,7 @@ def _sparse_scale(X, weight, clip):
         share = np.maximum(total / weight.sum(), SMALLEST_SHARE)
         scale[columns] = np.sqrt(share) * median / NORMAL_MEDIAN
         if clip is not None:
-            variance = entry_weight * np.minimum(size / scale[column], clip) ** 2
+            variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))
             scale *= _clipped_deviation(variance / weight.sum(), clip)
     return scale

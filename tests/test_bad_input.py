@@ -1,6 +1,7 @@
 """Bad input: scikit-learn's errors, fits that fail cleanly, values beyond measure."""
 
 import copy
+import re
 import warnings
 
 import numpy as np
@@ -651,3 +652,37 @@ def test_a_coordinate_seen_only_in_an_enormous_row(layout):
     est = MedianSGDRegressor(gradient_estimator="spp-l1", random_state=0)
     est.fit(layout(X), y)
     np.testing.assert_allclose(est.coef_[:3], [1, 2, 3], rtol=0.1)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+@pytest.mark.parametrize("largest", [5e-324, 1e300])
+def test_a_feature_whose_scale_is_next_to_0_is_no_warning(
+    estimator_class, layout, largest
+):
+    rows = X.copy()
+    rows[:, 0] = 0
+    rows[[2, 3, 5], 0] = 5e-324, 5e-324, largest
+    est = estimator_class(random_state=0, max_iter=5, tol=None).fit(layout(rows), Y)
+    assert np.isfinite(est.coef_).all()
+
+
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_coefficients_that_overflow_in_the_units_of_a_fit(estimator_class):
+    est = estimator_class(random_state=0)
+    with pytest.raises(ValueError, match="overflow"):
+        est.fit(1e300 * X, Y, coef_init=np.full(3, 1e100), intercept_init=[0.0])
+
+
+@pytest.mark.parametrize("scale", [1e170, 1.7e308])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_targets_whose_squares_overflow(name, scale):
+    y = scale * np.clip(X[:, 0], -1, 1)
+    est = MedianSGDRegressor("huber", gradient_estimator=name, random_state=0)
+    est.set_params(epsilon="auto", standardize=True, max_iter=20, tol=None)
+    try:
+        est.fit(X, y)
+    except ValueError as error:
+        assert re.search("too large|verflow", str(error))  # noqa: PT017
+    else:
+        assert np.isfinite(est.coef_).all()

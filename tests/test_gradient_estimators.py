@@ -170,6 +170,21 @@ def test_the_geometric_median_minimises_the_distances(seed, n, d):
     assert objective(ours) <= best * (1 + 1e-7)
 
 
+@pytest.mark.parametrize("spread", [1e-16, 1e-12, 1e-8])
+def test_the_geometric_median_of_points_that_rounding_tells_apart(spread):
+    rng = np.random.default_rng(0)
+    for rows in rng.standard_normal((100, 5, 4)):
+        rows[1] = rows[0]
+        desired = GeometricMedian().update(rows)
+        rows[1] *= 1 + spread * rng.standard_normal(4)
+        actual = GeometricMedian().update(rows)
+
+        def objective(z, rows=rows):
+            return np.linalg.norm(rows - z, axis=1).sum()
+
+        assert objective(actual) <= objective(desired) * (1 + 1e-6)
+
+
 def test_the_geometric_median_can_be_one_of_the_points():
     rows = [[0.0, 0.0], [1.0, 0.0], [-1.0, 0.1], [0.0, 1.0], [0.1, -1.0]]
     ours = GeometricMedian().update(rows)

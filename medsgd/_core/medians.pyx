@@ -13,6 +13,8 @@ from medsgd._core.vector cimport axpy, coordinate_median, dot, f64
 
 # Relative difference of sums of distances that rounding in float32 explains.
 cdef double TIE = 1e-6
+# Distance of points, by their size, that rounding of its square explains.
+cdef double SAME = 1e-7
 # Weiszfeld's steps end where no share moves more than this, or after so many.
 cdef double TOLERANCE = 1e-6
 cdef Py_ssize_t MOST_STEPS = 100
@@ -95,7 +97,7 @@ cdef void geometric_median_weights(
     # The pull of the other points on the best one, against its own weight.
     rest = total = pull = norm = 0
     for i in range(n):
-        if distance[i] <= 1e-14 * sqrt(gram[best * n + best]):
+        if distance[i] <= SAME * sqrt(gram[best * n + best]):
             rest += weight[i]
         elif isfinite(distance[i]):
             share[i] = weight[i] / distance[i]
@@ -156,7 +158,8 @@ cdef void geometric_median_weights(
         if outside:
             memcpy(share, last, n * sizeof(double))
             further = 0
-        if moved < TOLERANCE:
+        # Next to a point that is not the median they begin small.
+        if moved < TOLERANCE and step > 0 and not (growing and moved > 1e-12):
             break
 
 
