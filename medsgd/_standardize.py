@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from scipy.stats import norm
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
@@ -13,6 +13,8 @@ from medsgd._scales import NORMAL_MEDIAN, column_medians, weighted_median
 
 # Rows whose medians are good enough for a preconditioner.
 N_ROWS = 10_000
+# Elements of X in another dtype at a time.
+BLOCK = 2**22
 # So many rows of a stream set the units; fewer say too little of a spread.
 ENOUGH_ROWS = 30
 # A feature that is present less often than this is taken to be so often: a column with
@@ -61,7 +63,13 @@ class FeatureUnits:
         """Predictions for rows in the units of X, by coefficients in those of a fit."""
         with np.errstate(over="ignore", invalid="ignore"):
             coef, intercept = self.to_user(coef, intercept)
-            return np.asarray(X @ coef + intercept, dtype=np.float64)
+            if sparse.issparse(X):
+                return np.asarray(X @ coef + intercept, dtype=np.float64)
+            # In blocks: for coefficients in float64 NumPy copies rows of float32.
+            prediction = np.empty(len(X))
+            for rows in gen_batches(len(X), -(-BLOCK // X.shape[1])):
+                prediction[rows] = X[rows] @ coef + intercept
+            return prediction
 
     def from_user(self, coef, intercept):
         """Inverse of ``to_user``."""

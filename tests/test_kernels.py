@@ -344,6 +344,14 @@ def test_what_a_class_needs_does_not_grow_with_samples(d):
         assert peaks[n, k] - peaks[n, 3] < (k - 3) * (200 * d + 10_000)
 
 
+def test_a_fit_of_float32_makes_no_float64_of_all_rows():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100_000, 100), dtype=np.float32)
+    est = MedianSGDRegressor(max_iter=3, tol=None, random_state=0)
+    # A block of a prediction takes 32 MB, all rows would take 80 MB.
+    assert peak_bytes(lambda: est.fit(X, X[:, 0])) < 64 * 2**20
+
+
 if __name__ == "__main__":
     results = many_fits() if instruction_set() == sys.argv[1] else None
     pickle.dump(results, sys.stdout.buffer)
