@@ -15,18 +15,19 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.stats import chi2
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils.validation import validate_data
 
 from medsgd._compat import (
+    CallbackSupportMixin,
     Interval,
     SparseCoefMixin,
     StrOptions,
     _check_sample_weight,
 )
 from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
+from medsgd._persistence import as_plain, from_plain, is_readable, why_not_readable
 from medsgd._problem import Problem, as_columns
 from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
 from medsgd._state import State
@@ -49,6 +50,8 @@ LONGEST_PATIENCE = 200
 # Steps on the bisquare may take a row far out this much too far: heavy-tailed features
 # keep most of their say, and no row can throw the fit away.
 OVERSHOOT = 6.0
+# What partial_fit goes on from, besides the public attributes.
+TRAINING = ("_units", "_states", "_first_rows")
 
 
 def all_or_nothing(fit: F) -> F:
@@ -534,6 +537,17 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             )
         return self
 
+    def _check_state(self):
+        """Check that training can go on from what a pickle has brought.
+
+        Raises
+        ------
+        ValueError
+            If it was saved by a version whose state this one does not read.
+        """
+        if hasattr(self, "_training_state"):
+            raise ValueError(why_not_readable(self._training_state))
+
     def _partial_fit(self, X, y, sample_weight, first):
         """One pass over the samples given."""
         if not first:
@@ -576,7 +590,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             self.stage_starts_ = np.array(problems[0].stage_starts, dtype=np.intp)
             vars(self).pop("outliers_", None)
         self.loss_curve_ = as_columns([problem.curve for problem in problems])
-        for name in ("tau_", "clip_fraction_curve_"):
+        for name in ("tau_", "clip_fraction_curve_", "_training_state"):
             vars(self).pop(name, None)
         if self._proximal:
             self.clip_fraction_curve_ = as_columns([p.clip_curve for p in problems])
@@ -585,6 +599,24 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 self.tau_ = radius.item() if radius.size == 1 else radius.squeeze()
             else:
                 self.tau_ = float(self.tau)
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        if "_states" in state:
+            state["_training_state"] = as_plain(*map(state.pop, TRAINING))
+        return state
+
+    def __setstate__(self, state):
+        state = state.copy()
+        plain = state.get("_training_state", {})
+        if is_readable(plain):
+            del state["_training_state"]
+            state |= zip(TRAINING, from_plain(plain), strict=True)
+        elif "_states" in state:
+            # From before the state had a version.
+            state = {n: value for n, value in state.items() if n not in TRAINING}
+            state["_training_state"] = plain
+        super().__setstate__(state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -450,8 +450,10 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         ------
         ValueError
             As for :meth:`fit`; also if `class_weight` is 'balanced', which needs all
-            targets at once.
+            targets at once, or if the estimator was unpickled from a version of the
+            package whose state this one does not read.
         """
+        self._check_state()
         if not hasattr(self, "classes_"):
             self._check_parameters(for_partial_fit=True)
         first = _check_partial_fit_first_call(self, classes)

@@ -1,6 +1,7 @@
-"""The one place that imports names scikit-learn does not document."""
+"""scikit-learn's undocumented names, and what its older versions do not have."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sklearn.linear_model._base import LinearClassifierMixin, SparseCoefMixin
@@ -14,6 +15,42 @@ from sklearn.utils._param_validation import (
 from sklearn.utils._plotting import _validate_style_kwargs
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_feature_names, _check_sample_weight
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # before scikit-learn 1.9
+
+    class _Unheard:
+        """A callback context to which nobody listens."""
+
+        _callbacks = ()
+
+        def call_on_fit_task_begin(self, **kwargs):
+            pass
+
+        def call_on_fit_task_end(self, **kwargs):
+            pass
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Estimators whose callbacks cannot be set."""
+
+        def _init_callback_context(self, **kwargs):
+            return _Unheard()
+
+
+if "allow_all_zero_weights" not in signature(_check_sample_weight).parameters:
+    _check_each_weight = _check_sample_weight
+
+    def _check_sample_weight(  # before scikit-learn 1.9
+        sample_weight, X, *, allow_all_zero_weights=False, **kwargs
+    ):
+        sample_weight = _check_each_weight(sample_weight, X, **kwargs)
+        if not (allow_all_zero_weights or sample_weight.any()):
+            raise ValueError(
+                "Sample weights must contain at least one non-zero number."
+            )
+        return sample_weight
+
 
 if TYPE_CHECKING:
     # scikit-learn has no types, and what it decorated would have none either.
@@ -30,6 +67,7 @@ else:
     from sklearn.utils.metaestimators import available_if
 
 __all__ = [
+    "CallbackSupportMixin",
     "HasMethods",
     "Interval",
     "LinearClassifierMixin",

@@ -436,8 +436,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         Raises
         ------
         ValueError
-            As for :meth:`fit`.
+            As for :meth:`fit`; also if the estimator was unpickled from a version of
+            the package whose state this one does not read.
         """
+        self._check_state()
         first = not hasattr(self, "coef_")
         if first:
             self._check_parameters(for_partial_fit=True)

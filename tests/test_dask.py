@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from _examples import run_example
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.callback import ScoringMonitor
 from sklearn.metrics import accuracy_score, r2_score
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
@@ -314,7 +313,8 @@ def test_parameters_clone_and_pickle(cls):
 
 def test_verbose_and_callbacks_by_round(capsys):
     X, y, _ = regression(800)
-    monitor = ScoringMonitor(scoring="r2")
+    callback = pytest.importorskip("sklearn.callback")
+    monitor = callback.ScoringMonitor(scoring="r2")
     reg = DaskMedianSGDRegressor(max_rounds=5, tol=None, verbose=1, random_state=0)
     reg.set_callbacks(monitor).fit(*chunked(X, y, 2))
     assert capsys.readouterr().out.count("-- Round") == 5
@@ -425,6 +425,7 @@ def test_blocks_tell_dask_their_size(layout):
 
 @pytest.mark.filterwarnings("ignore:Partitions")
 def test_the_example_shows_the_mean_failing():
+    pytest.importorskip("sklearn.callback")
     curves = run_example("plot_dask_corrupted_partitions.py")["curves"]
     assert curves.pop("mean")[-1] > 1
     assert max(curve[-1] for curve in curves.values()) < 0.03

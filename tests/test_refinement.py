@@ -9,7 +9,6 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
@@ -175,7 +174,8 @@ def test_both_stages_show(name):
 def test_callbacks_see_both_stages():
     X, y = small()
     alone = MedianSGDRegressor(refine=False, random_state=0).fit(X, y)
-    monitor = ScoringMonitor(scoring="r2")
+    callback = pytest.importorskip("sklearn.callback")
+    monitor = callback.ScoringMonitor(scoring="r2")
     est = MedianSGDRegressor(random_state=0).set_callbacks(monitor).fit(X, y)
     rows = monitor.get_logs().data
     scores = [row["r2"] for row in rows if row["parent_task_id_path"] == (0,)]
@@ -207,6 +207,7 @@ class StopAfter:
 
 
 def test_a_callback_that_stops_the_first_stage_stops_the_fit():
+    pytest.importorskip("sklearn.callback")
     X, y = small()
     est = MedianSGDRegressor(random_state=0).set_callbacks(StopAfter(3)).fit(X, y)
     assert est.n_iter_ == 3
@@ -215,6 +216,7 @@ def test_a_callback_that_stops_the_first_stage_stops_the_fit():
 
 
 def test_a_callback_can_stop_the_second_stage():
+    pytest.importorskip("sklearn.callback")
     X, y = small()
     first = MedianSGDRegressor(refine=False, random_state=0).fit(X, y).n_iter_
     est = MedianSGDRegressor(random_state=0).set_callbacks(StopAfter(first + 2))

@@ -65,6 +65,9 @@ def dress(median_class, sgd_class):
     namespace = {
         "__init__": __init__,
         "__module__": __name__,
+        # Before scikit-learn 1.8 the default of eta0, for the classifier, is 0.
+        "_parameter_constraints": median_class._parameter_constraints
+        | {"eta0": sgd_class._parameter_constraints["eta0"]},
         "loss_functions": sgd_class.loss_functions,
     }
     return type(sgd_class.__name__, (median_class,), namespace)

@@ -1,0 +1,74 @@
+"""What pickles of fitted estimators hold besides parameters and public attributes.
+
+The state of training is pickled as arrays and numbers: such a file does not name
+private classes, and predicts also where the state is of a version that is not read.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+from scipy import sparse
+
+import medsgd
+from medsgd._standardize import FeatureUnits
+from medsgd._state import State
+
+# Raised whenever the fields of State or FeatureUnits, or their meaning, change.
+VERSION = 1
+
+
+def as_plain(units, states, first_rows):
+    """The state of training as arrays, numbers and strings."""
+    return {
+        "version": VERSION,
+        "medsgd": medsgd.__version__,
+        "units": _as_dict(units),
+        "states": [
+            _as_dict(state) | {"records": None, "dtype": str(state.dtype)}
+            for state in states
+        ],
+        "first_rows": first_rows
+        and [(_as_arrays(X), weight) for X, weight in first_rows],
+    }
+
+
+def from_plain(plain):
+    """The units, the states and the first rows of ``as_plain``."""
+    return (
+        FeatureUnits(**plain["units"]),
+        [State(**s | {"dtype": np.dtype(s["dtype"])}) for s in plain["states"]],
+        plain["first_rows"]
+        and [(_as_rows(arrays), weight) for arrays, weight in plain["first_rows"]],
+    )
+
+
+def is_readable(plain):
+    """Whether ``from_plain`` reads it."""
+    return plain.get("version") == VERSION
+
+
+def why_not_readable(plain):
+    """What to tell who wants to go on from a state that is not readable."""
+    writer = f"medsgd {plain['medsgd']}" if "medsgd" in plain else "an early medsgd"
+    return (
+        f"partial_fit cannot go on: the state of this estimator was saved by {writer} "
+        f"in version {plain.get('version', 0)} of its format, and medsgd "
+        f"{medsgd.__version__} reads version {VERSION}. It predicts, and fit starts "
+        f"anew; to go on, load the file with {writer}."
+    )
+
+
+def _as_dict(value):
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _as_arrays(X):
+    if sparse.issparse(X):
+        return X.data, X.indices, X.indptr, X.shape
+    return X
+
+
+def _as_rows(arrays):
+    if isinstance(arrays, tuple):
+        return sparse.csr_array(arrays[:3], shape=arrays[3])
+    return arrays
