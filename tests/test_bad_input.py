@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from _versions import sgd_as_of
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import SGDClassifier, SGDRegressor
@@ -120,7 +121,7 @@ def test_values_at_the_edge_are_accepted(estimator_class, name, params):
         {"random_state": "seed"},
         {"learning_rate": "fast"},
         {"eta0": -0.1},
-        {"eta0": 0.0},
+        pytest.param({"eta0": 0.0}, marks=sgd_as_of("1.8")),
         {"power_t": "half"},
         {"early_stopping": 2},
         {"validation_fraction": 1.0},
@@ -151,9 +152,14 @@ def test_values_of_the_classifiers_parameters(params):
     "params",
     [
         {"learning_rate": "optimal", "alpha": 0},
-        {"penalty": "elasticnet", "l1_ratio": None},
-        {"learning_rate": "pa1", "loss": "huber"},
-        {"learning_rate": "pa2", "loss": "squared_error"},
+        *(
+            pytest.param(params, marks=sgd_as_of("1.8"))
+            for params in (
+                {"penalty": "elasticnet", "l1_ratio": None},
+                {"learning_rate": "pa1", "loss": "huber"},
+                {"learning_rate": "pa2", "loss": "squared_error"},
+            )
+        ),
     ],
     ids=str,
 )
@@ -233,7 +239,7 @@ def test_missing_targets(estimator_class, name):
 
 @pytest.mark.parametrize("ours, theirs", PAIRS)
 def test_other_formats_of_sparse_data_are_converted(ours, theirs):
-    theirs = theirs(random_state=0).fit(sp.csr_array(X), Y)
+    theirs = theirs(eta0=0.01, random_state=0).fit(sp.csr_array(X), Y)
     ours = ours(**theirs.get_params(), gradient_estimator="mean")
     for kind in (sp.csc_array, sp.coo_matrix, sp.lil_array):
         ours.fit(kind(X), Y)
@@ -288,23 +294,30 @@ def test_labels(name, method, y, kwargs):
     assert_fails_alike(ours, theirs, method, X, y, **kwargs)
 
 
+@pytest.mark.parametrize("estimator_class", CLASSES)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_weights_that_are_all_zero(name, estimator_class):
+    message = "^Sample weights must contain at least one non-zero number"
+    with pytest.raises(ValueError, match=message):
+        estimator_class(gradient_estimator=name).fit(X, Y, sample_weight=0 * Y)
+
+
 @pytest.mark.parametrize("ours, theirs", PAIRS)
 @pytest.mark.parametrize(
     "weight",
-    {
-        "all zero": np.zeros(30),
-        "too few": np.ones(29),
-        "two-dimensional": np.ones((30, 1)),
-        "nan": np.full(30, np.nan),
-        "inf": np.full(30, np.inf),
-        "strings": np.full(30, "heavy"),
-    }.items(),
-    ids=lambda item: item[0],
+    [
+        pytest.param(np.zeros(30), id="all zero", marks=sgd_as_of("1.9")),
+        pytest.param(np.ones(29), id="too few"),
+        pytest.param(np.ones((30, 1)), id="two-dimensional"),
+        pytest.param(np.full(30, np.nan), id="nan"),
+        pytest.param(np.full(30, np.inf), id="inf"),
+        pytest.param(np.full(30, "heavy"), id="strings"),
+    ],
 )
 def test_weights(ours, theirs, weight):
     for name in ESTIMATORS:
         pair = ours(gradient_estimator=name), theirs()
-        got, expected = assert_fails_alike(*pair, "fit", X, Y, sample_weight=weight[1])
+        got, expected = assert_fails_alike(*pair, "fit", X, Y, sample_weight=weight)
         assert got == expected
 
 
