@@ -2,10 +2,14 @@
 
 import os
 import pickle
+import platform
+import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from medsgd._core.update import update
 from numpy.testing import assert_allclose, assert_array_equal
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd._core import medians
 
 ESTIMATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
 BARE = {"standardize": False, "leverage_weights": False}
@@ -91,6 +96,29 @@ def fits_with(wanted):
         check=True,
     )
     return pickle.loads(result.stdout)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or shutil.which("objdump") is None,
+    reason="needs objdump, and a processor with optional instruction sets",
+)
+def test_only_the_variants_for_newer_processors_need_them():
+    folder = Path(medians.__file__).parent
+    libraries = [p for p in folder.iterdir() if p.suffix in (".so", ".pyd")]
+    needed = {}
+    for library in libraries:
+        command = ["objdump", "--disassemble", "--no-show-raw-insn", library]
+        code = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+        function = ""
+        for line in code.stdout.splitlines():
+            if label := re.match(r"[0-9a-f]+ <(.*)>:$", line):
+                function = label[1]
+            # Wide registers, masks, and what has three operands: AVX and later.
+            elif re.search(r"%[yz]mm|%k[0-7]|\tv\w+ .*%xmm", line):
+                needed[function] = line
+    if not any("_avx2" in function for function in needed):
+        pytest.skip("needs several instruction sets and the names of functions")
+    assert not {f: line for f, line in needed.items() if not re.search("_avx", f)}
 
 
 @pytest.fixture(scope="module")
