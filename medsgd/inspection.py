@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.base import is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import (
-    assert_all_finite,
+    check_array,
     check_consistent_length,
     check_random_state,
     column_or_1d,
@@ -773,12 +773,19 @@ def _plot_stages(ax, curves, starts, classes, line_kwargs):
 
 def _checked_targets(y_true, y_pred):
     y_true, y_pred = (
-        column_or_1d(values, dtype=np.float64, input_name=name)
+        column_or_1d(
+            check_array(
+                values,
+                dtype=np.float64,
+                ensure_2d=False,
+                allow_nd=True,
+                ensure_min_samples=0,
+                input_name=name,
+            )
+        )
         for values, name in ((y_true, "y_true"), (y_pred, "y_pred"))
     )
     check_consistent_length(y_true, y_pred)
-    assert_all_finite(y_true, input_name="y_true")
-    assert_all_finite(y_pred, input_name="y_pred")
     if len(y_true) == 0:
         raise ValueError("There must be at least one sample to plot; got none.")
     return y_true, y_pred
