@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from _versions import sgd_as_of
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -80,6 +81,7 @@ def test_parameters_are_those_of_sgd_and_more(estimator_class):
         assert ours[name].kind == inspect.Parameter.KEYWORD_ONLY, name
 
 
+@sgd_as_of("1.8")
 @pytest.mark.parametrize("estimator_class", CLASSES)
 def test_methods_and_fitted_attributes_are_those_of_sgd_and_more(estimator_class):
     X, y = make_data("binary" if estimator_class is MedianSGDClassifier else "real")

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from _versions import sgd_as_of
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
@@ -31,6 +32,7 @@ def printed(est, X, y, capsys):
     return re.sub(r"\d+\.\d\d seconds", "some seconds", capsys.readouterr().out)
 
 
+@sgd_as_of("1.8")
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True, "penalty": None}])
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_verbose_prints_what_sgd_prints(task, params, capsys):
