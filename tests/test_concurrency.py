@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd._problem import Problem
 
 X = np.random.default_rng(0).standard_t(3, size=(300, 8))
 Y = X @ np.arange(8) + np.random.default_rng(1).standard_cauchy(300)
@@ -83,46 +84,34 @@ def test_fork_after_use(rows, alone):
         assert_all_equal([call.get(timeout=60) for call in calls], alone)
 
 
-class Interrupting:
-    """A callback that presses Ctrl-C at the end of an epoch."""
-
-    def __init__(self, epoch):
-        self.epoch, self.epochs = epoch, 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context, **kwargs):
-        self.epochs += 1
-        if self.epochs == self.epoch:
-            raise KeyboardInterrupt
-
-
 def assert_same_state(estimator, before):
     """As before, also where it goes on from."""
     again, target = pickle.loads(pickle.dumps(estimator)), target_of(estimator)
     before = pickle.loads(before)
     for est in (again, before):
-        est.set_callbacks().partial_fit(X, target)
+        est.partial_fit(X, target)
     assert_array_equal(again.coef_, before.coef_)
     assert_array_equal(again.predict(X), before.predict(X))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 @pytest.mark.parametrize("epoch", [1, 15])  # 15 of a regressor: in the refinement
-def test_an_interrupt_leaves_the_estimator_as_it_was(estimator, epoch):
+def test_an_interrupt_leaves_the_estimator_as_it_was(monkeypatch, estimator, epoch):
     estimator = clone(estimator).set_params(max_iter=20, tol=None)
     estimator.fit(X, target_of(estimator))
     before = pickle.dumps(estimator)
-    estimator.set_callbacks(Interrupting(epoch))
-    with pytest.raises(KeyboardInterrupt):
-        estimator.fit(X[:100, :3], target_of(estimator)[:100])
+    epochs, run_epoch = [], Problem.run_epoch
+
+    def interrupted(*args, **kwargs):
+        run_epoch(*args, **kwargs)
+        epochs.append(1)
+        if len(epochs) == epoch:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Problem, "run_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(X[:100, :3], target_of(estimator)[:100])
     assert_same_state(estimator, before)
 
 
