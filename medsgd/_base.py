@@ -1,14 +1,8 @@
 """What regressor and classifier share: parameters, validation, epochs."""
 
-import copy
-import inspect
 import operator
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from numbers import Integral, Real
-from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +21,7 @@ from medsgd._compat import (
     _check_sample_weight,
 )
 from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
+from medsgd._guards import canonical_rows, checked, warn_user
 from medsgd._persistence import as_plain, from_plain, is_readable, why_not_readable
 from medsgd._problem import Problem, as_columns
 from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
@@ -34,8 +29,6 @@ from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, exact_share, held_out_mask
 from medsgd._training import Training
 from medsgd._typing import Floats
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_INT = np.iinfo(np.int32).max
 PASSIVE_AGGRESSIVE = ("pa1", "pa2")
@@ -52,33 +45,6 @@ LONGEST_PATIENCE = 200
 OVERSHOOT = 6.0
 # What partial_fit goes on from, besides the public attributes.
 TRAINING = ("_units", "_states", "_first_rows")
-
-
-def all_or_nothing(fit: F) -> F:
-    """Decorate a fitting method so that a failure leaves the estimator as it was."""
-
-    @wraps(fit)
-    def wrapper(self, *args, **kwargs):
-        before = dict(vars(self))
-        try:
-            return fit(self, *args, **kwargs)
-        except BaseException:
-            # In one step, which a second Ctrl-C cannot divide.
-            self.__dict__ = before
-            raise
-
-    return cast(F, wrapper)
-
-
-def warn_user(message, category=UserWarning):
-    """Warn at the line that called this package, be it through scikit-learn."""
-    frame, level = inspect.currentframe(), 1
-    while frame and frame.f_globals.get("__name__", "").split(".")[0] in (
-        "medsgd",
-        "sklearn",
-    ):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, category, stacklevel=level)
 
 
 class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
@@ -602,6 +568,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__().copy()
+        state.pop("_checked_parameters", None)
         if "_states" in state:
             state["_training_state"] = as_plain(*map(state.pop, TRAINING))
         return state
@@ -622,44 +589,6 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def checked(X):
-    """X, after a look at where a sparse one points to.
-
-    SciPy and scikit-learn do not look before they read there.
-
-    Raises
-    ------
-    ValueError
-        If that is outside of it.
-    """
-    if getattr(X, "format", None) in ("csr", "csc", "bsr"):
-        # Of the same arrays, for the check may replace them.
-        same = copy.copy(X)
-        try:
-            same.check_format(full_check=True)
-        except ValueError as error:
-            raise ValueError(
-                f"X, a {X.format} matrix of shape {X.shape}, is not valid: {error}. "
-                "Indices count from 0."
-            ) from error
-    return X
-
-
-def canonical_rows(X):
-    """X as passes read it: each coordinate of a sparse row once, one index dtype."""
-    if not sparse.issparse(X):
-        return X
-    if not X.has_canonical_format:
-        # Medians need each coordinate of a row once.
-        X = X.copy()
-        X.sum_duplicates()
-    if X.indices.dtype != X.indptr.dtype:
-        X = X.copy()
-        X.indices = X.indices.astype(np.int64)
-        X.indptr = X.indptr.astype(np.int64)
-    return X
 
 
 def _start(units, coef, intercept, dtype):

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._base import MAX_INT, BaseMedianSGD, all_or_nothing, checked
+from medsgd._base import MAX_INT, BaseMedianSGD
 from medsgd._compat import (
     LinearClassifierMixin,
     StrOptions,
@@ -20,6 +20,7 @@ from medsgd._compat import (
 )
 from medsgd._core.losses import CLASSIFICATION_LOSSES
 from medsgd._docs import fill
+from medsgd._guards import all_or_nothing, checked
 from medsgd._typing import (
     Auto,
     ClassificationLoss,

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._base import MAX_INT, UPDATES_NO_CHANGE, BaseMedianSGD, warn_user
+from medsgd._base import MAX_INT, UPDATES_NO_CHANGE, BaseMedianSGD
 from medsgd._compat import HasMethods, Interval, StrOptions, _check_feature_names
 from medsgd._dask_collections import (
     Partitions,
@@ -26,6 +26,7 @@ from medsgd._dask_collections import (
     score,
 )
 from medsgd._docs import fill
+from medsgd._guards import warn_user
 from medsgd._partitions import run_passes, summarise
 from medsgd._refinement import small_sample_factor
 from medsgd._rounds import Consensus, Rounds, Told, refine

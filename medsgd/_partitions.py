@@ -9,8 +9,8 @@ from scipy import sparse
 from sklearn.base import is_classifier
 from sklearn.utils import check_array
 
-from medsgd._base import canonical_rows
 from medsgd._core.settings import Settings
+from medsgd._guards import canonical_rows
 from medsgd._state import State
 
 # Rows of a partition whose losses are looked at in a round: medians of so many are good

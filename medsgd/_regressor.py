@@ -11,15 +11,11 @@ from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from medsgd._base import (
-    MAX_INT,
-    BaseMedianSGD,
-    all_or_nothing,
-    checked,
-)
+from medsgd._base import MAX_INT, BaseMedianSGD
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
+from medsgd._guards import all_or_nothing, checked
 from medsgd._refinement import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (

@@ -16,8 +16,8 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
-from medsgd._base import canonical_rows
 from medsgd._core import dense, sparse
+from medsgd._guards import canonical_rows
 from medsgd._standardize import feature_units
 from medsgd._state import State
 

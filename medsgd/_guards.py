@@ -1,0 +1,78 @@
+"""Between callers and a fit: failures, warnings, rows that are not valid."""
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from scipy import sparse
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def all_or_nothing(fit: F) -> F:
+    """Decorate a fitting method so that a failure leaves the estimator as it was."""
+
+    @wraps(fit)
+    def wrapper(self, *args, **kwargs):
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            # In one step, which a second Ctrl-C cannot divide.
+            self.__dict__ = before
+            raise
+
+    return cast(F, wrapper)
+
+
+def warn_user(message, category=UserWarning):
+    """Warn at the line that called this package, be it through scikit-learn."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] in (
+        "medsgd",
+        "sklearn",
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
+def checked(X):
+    """X, after a look at where a sparse one points to.
+
+    SciPy and scikit-learn do not look before they read there.
+
+    Raises
+    ------
+    ValueError
+        If that is outside of it.
+    """
+    if getattr(X, "format", None) in ("csr", "csc", "bsr"):
+        # Of the same arrays, for the check may replace them.
+        same = copy.copy(X)
+        try:
+            same.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(
+                f"X, a {X.format} matrix of shape {X.shape}, is not valid: {error}. "
+                "Indices count from 0."
+            ) from error
+    return X
+
+
+def canonical_rows(X):
+    """X as passes read it: each coordinate of a sparse row once, one index dtype."""
+    if not sparse.issparse(X):
+        return X
+    if not X.has_canonical_format:
+        # Medians need each coordinate of a row once.
+        X = X.copy()
+        X.sum_duplicates()
+    if X.indices.dtype != X.indptr.dtype:
+        X = X.copy()
+        X.indices = X.indices.astype(np.int64)
+        X.indptr = X.indptr.astype(np.int64)
+    return X
