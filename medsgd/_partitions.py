@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array
 
 from medsgd._core.settings import Settings
-from medsgd._guards import canonical_rows
+from medsgd._guards import canonical_rows, checked
 from medsgd._state import State
 
 # Rows of a partition whose losses are looked at in a round: medians of so many are good
@@ -132,7 +132,7 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         collection, or if they are not numbers.
     """
     X = check_array(
-        X,
+        checked(X),
         accept_sparse="csr",
         order="C",
         dtype=dtype,
