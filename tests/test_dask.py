@@ -213,6 +213,17 @@ def test_the_l1_penalty_leaves_zeros(aggregator, refine):
     assert_array_equal(reg.coef_[2:], 0)
 
 
+@pytest.mark.parametrize("aggregator", ROBUST)
+def test_a_partition_counts_by_its_rows(aggregator):
+    X, y, truth = regression(1000, 3)
+    y[900:] *= -10
+    rows = (900, 50, 50)
+    A, b = da.from_array(X, chunks=(rows, -1)), da.from_array(y, chunks=(rows,))
+    reg = DaskMedianSGDRegressor(aggregator=aggregator, refine=False, random_state=0)
+    # Two of three partitions are wrong, and a tenth of the rows.
+    assert error(reg.fit(A, b), truth) < 0.3
+
+
 def test_weights_leave_rows_out():
     X, y, truth = regression()
     good = np.arange(len(y)) % 5 > 0
