@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from medsgd._core.losses import REGRESSION_LOSSES, evaluate
 from numpy.testing import assert_allclose
 from scipy.optimize import approx_fprime
+from scipy.stats import norm
 from sklearn.linear_model import HuberRegressor
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
@@ -198,3 +199,22 @@ def test_an_intercept_that_is_given_stays():
     est.set_params(warm_start=True)
     assert_allclose(fitted_once(est, "fit", X, y + 50).intercept_, [5])
     assert_allclose(fitted_once(est, "partial_fit", X, y + 50).intercept_, [5])
+
+
+@pytest.mark.parametrize("x", [0.0, 0.5, 3.0])
+def test_a_step_on_the_bisquare_moves_a_prediction_only_so_far(x):
+    est = MedianSGDRegressor(
+        loss="bisquare",
+        gradient_estimator="mean",
+        learning_rate="constant",
+        eta0=100.0,
+        alpha=0,
+        standardize=False,
+        refine=False,
+        max_iter=1,
+        tol=None,
+    )
+    # The scale starts at the only residual, and one step of its median makes it less.
+    constant = 4.685 / norm.ppf(0.75) * np.exp(-0.005)
+    derivative = (1 - 1 / constant**2) ** 2
+    assert_allclose(est.fit([[x]], [1.0]).predict([[x]]), 6 * derivative, rtol=1e-12)
