@@ -145,6 +145,15 @@ def test_columns_that_do_not_exist_are_left_out_and_told(wrong):
     assert_array_equal(args["state"].records, without["state"].records)
 
 
+def test_a_column_twice_in_a_row_has_its_first_entry_only():
+    args = arguments(csr)
+    args["X_indices"] = np.zeros_like(args["X_indices"])
+    csr.run_pass(*args.values())
+    assert np.isfinite(args["state"].records).all()
+    # The location has moved where there was something to move it.
+    assert_array_equal(args["state"].location[:, 1:D], 0)
+
+
 def test_update():
     settings = EstimatorSettings(
         gradient_estimator="spp-l1",
