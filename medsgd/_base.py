@@ -504,20 +504,21 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return self
 
     def _check_state(self):
-        """Check that training can go on from what a pickle has brought.
+        """Check that training can go on from where it is.
 
         Raises
         ------
         ValueError
-            If it was saved by a version whose state this one does not read.
+            If a pickle has brought the state of a version that this one does not read,
+            or if parameters set since are not valid.
         """
         if hasattr(self, "_training_state"):
             raise ValueError(why_not_readable(self._training_state))
+        if hasattr(self, "_states"):
+            self._check_changed_parameters()
 
     def _partial_fit(self, X, y, sample_weight, first):
         """One pass over the samples given."""
-        if not first:
-            self._check_changed_parameters()
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=first)
         y = self._check_targets(y, X.dtype, first=False)
         states = [] if first else self._current_states()

@@ -91,7 +91,7 @@ n_iter_ : int
     Number of rounds.""",
 }
 # Fitted attributes besides those of one machine.
-FITTED = ("n_rejected_", "n_dropped_rows_", "_aggregators")
+FITTED = ("n_rejected_", "n_dropped_rows_", "_aggregators", "_checked_parameters")
 
 
 def init_like(single_machine):

@@ -213,6 +213,16 @@ def test_the_l1_penalty_leaves_zeros(aggregator, refine):
     assert_array_equal(reg.coef_[2:], 0)
 
 
+def test_parameters_set_between_two_rounds_are_checked():
+    X, y, _ = regression(400)
+    reg = DaskMedianSGDRegressor(random_state=0).partial_fit(*chunked(X, y, 2))
+    with pytest.raises(ValueError, match="The 'aggregator' parameter"):
+        reg.set_params(aggregator="max").partial_fit(*chunked(X, y, 2))
+    reg.set_params(aggregator="mean").partial_fit(*chunked(X, y, 2))
+    assert_array_equal(reg.to_local().coef_, reg.coef_)
+    assert pickle.loads(pickle.dumps(reg)).aggregator == "mean"
+
+
 @pytest.mark.parametrize("aggregator", ROBUST)
 def test_a_partition_counts_by_its_rows(aggregator):
     X, y, truth = regression(1000, 3)
