@@ -2,7 +2,8 @@
 
 import pytest
 
-collect_ignore = ["typing"]  # for mypy, not to be imported
+# For mypy, or commands of their own: not to be imported.
+collect_ignore = ["typing", "mutants.py", "fuzz/kernels.py"]
 
 
 def pytest_configure(config):
