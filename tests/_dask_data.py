@@ -3,6 +3,9 @@
 import numpy as np
 from dask import array as da
 
+AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
+ROBUST = ["coord-median", "geometric-median", "spp-l2"]
+
 
 def regression(n=8000, d=5, seed=0):
     """Data, and the true coefficients and intercept."""

@@ -23,6 +23,8 @@ da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
 from _dask_data import (  # noqa: E402
+    AGGREGATORS,
+    ROBUST,
     chunked,
     classification,
     corrupted,
@@ -36,8 +38,6 @@ from medsgd import _dask_estimator, _partitions, _rounds  # noqa: E402
 from medsgd._state import State  # noqa: E402
 from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor  # noqa: E402
 
-AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
-ROBUST = ["coord-median", "geometric-median", "spp-l2"]
 CLASSES = [DaskMedianSGDRegressor, DaskMedianSGDClassifier]
 
 

@@ -15,6 +15,8 @@ from numpy.testing import assert_array_equal
 pytestmark = pytest.mark.filterwarnings("ignore:Partitions")
 pytest.importorskip("distributed")
 from _dask_data import (  # noqa: E402
+    AGGREGATORS,
+    ROBUST,
     chunked,
     corrupted,
     error,
@@ -26,9 +28,6 @@ from distributed import Client, LocalCluster  # noqa: E402
 
 from medsgd import MedianSGDRegressor, _dask_estimator, _rounds  # noqa: E402
 from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor  # noqa: E402
-
-AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
-ROBUST = ["coord-median", "geometric-median", "spp-l2"]
 
 
 @pytest.fixture(scope="module")
