@@ -108,6 +108,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return self.gradient_estimator != "mean"
 
     @property
+    def _robust_losses(self):
+        # Losses of the bisquare, of which no sum is robust, settle like a median's.
+        return self._robust or self.loss == "bisquare"
+
+    @property
     def _proximal(self):
         return self.gradient_estimator in ("spp-l1", "spp-l2")
 
@@ -344,8 +349,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     ):
         """A problem ready for its first epoch in this call, and the rows held out."""
         rows = np.flatnonzero(sample_weight)
-        # Losses of the bisquare, of which no sum is robust, settle like a median's.
-        robust = self._robust or self.loss == "bisquare"
+        robust = self._robust_losses
         held_out = None
         if validation_mask is not None:
             held = validation_mask

@@ -342,7 +342,7 @@ class OnDask(BaseMedianSGD):
                     state=state,
                     aggregator=self._aggregators[i],
                     robust=self.aggregator != "mean",
-                    robust_losses=self._robust or self.loss == "bisquare",
+                    robust_losses=self._robust_losses,
                     n_rejected=np.zeros(len(partitions.blocks), dtype=int),
                 )
             )

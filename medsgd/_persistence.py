@@ -4,8 +4,6 @@ The state of training is pickled as arrays and numbers: such a file does not nam
 private classes, and predicts also where the state is of a version that is not read.
 """
 
-from dataclasses import fields
-
 import numpy as np
 from scipy import sparse
 
@@ -22,11 +20,8 @@ def as_plain(units, states, first_rows):
     return {
         "version": VERSION,
         "medsgd": medsgd.__version__,
-        "units": _as_dict(units),
-        "states": [
-            _as_dict(state) | {"records": None, "dtype": str(state.dtype)}
-            for state in states
-        ],
+        "units": dict(vars(units)),
+        "states": [s.__getstate__() | {"dtype": str(s.dtype)} for s in states],
         "first_rows": first_rows
         and [(_as_arrays(X), weight) for X, weight in first_rows],
     }
@@ -56,10 +51,6 @@ def why_not_readable(plain):
         f"{medsgd.__version__} reads version {VERSION}. It predicts, and fit starts "
         f"anew; to go on, load the file with {writer}."
     )
-
-
-def _as_dict(value):
-    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _as_arrays(X):

@@ -17,32 +17,14 @@ SMALLEST_ADAPTIVE_ETA = 1e-6
 SMALLEST_DECAY = 1e-9
 
 
-@dataclass
-class Problem:
-    """What one binary classifier or one regressor needs from epoch to epoch.
+@dataclass(kw_only=True)
+class Progress:
+    """How far a problem has come, and what ends it.
 
     Attributes
     ----------
-    y, sample_weight : ndarray of shape (n_samples,)
-        Targets and weights, in the dtype of X.
-    strata : ndarray of shape (n_samples,) of uint8, or None
-        The class of each sample where classes are tracked apart.
-    stratum_factors : ndarray of shape (n_strata,)
-        What multiplies the frequency of each stratum: the class weights.
     state : State
-    units : FeatureUnits
-        What standardises the rows.
-    rows : ndarray of intp
-        Samples with a weight, in the order of the last pass.
-    seed : int
-        Seed of every shuffle.
-    robust : bool
-        Whether the stopping statistic is the median of the losses, not their mean.
     rule : StoppingRule
-    validation_mask : ndarray of shape (n_samples,) of bool, or None
-        Samples not trained on.
-    held_out : HeldOut or None
-        What sets the stopping statistic if not the training losses.
     averages_stall : bool
         Whether the average begins anew after each epoch that made progress.
     curve, clip_curve : list of float
@@ -53,32 +35,72 @@ class Problem:
         Iterations so far in this call.
     stopped : bool
         Whether the stopping rule has ended the fit.
-    scales_set : bool
-        Whether all running scales have started.
     stage_starts : list of int
         Epochs in the curves with which stages after the first begin.
     """
 
-    y: np.ndarray
-    sample_weight: np.ndarray
-    strata: np.ndarray | None
-    stratum_factors: np.ndarray
     state: State
-    units: FeatureUnits
-    rows: np.ndarray
-    seed: int
-    robust: bool
-    rule: StoppingRule
-    validation_mask: np.ndarray | None = None
-    held_out: HeldOut | None = None
+    rule: StoppingRule | None = None
     averages_stall: bool = False
     curve: list = field(default_factory=list)
     clip_curve: list = field(default_factory=list)
     objective: float = np.inf
     n_iterations: int = 0
     stopped: bool = False
-    scales_set: bool = False
     stage_starts: list = field(default_factory=list)
+
+    def check_progress(self, *, adaptive):
+        """Apply the stopping rule to the last epoch."""
+        if not self.rule.stalled(self.curve[-1]):
+            return
+        if adaptive and self.state.eta > SMALLEST_ADAPTIVE_ETA:
+            self.state.eta /= 5
+            self.rule.n_stalled = 0
+        else:
+            self.stopped = True
+
+
+@dataclass(kw_only=True)
+class Problem(Progress):
+    """What one binary classifier or one regressor needs from epoch to epoch.
+
+    Attributes are those of ``Progress``, and these.
+
+    Attributes
+    ----------
+    y, sample_weight : ndarray of shape (n_samples,)
+        Targets and weights, in the dtype of X.
+    strata : ndarray of shape (n_samples,) of uint8, or None
+        The class of each sample where classes are tracked apart.
+    stratum_factors : ndarray of shape (n_strata,)
+        What multiplies the frequency of each stratum: the class weights.
+    units : FeatureUnits
+        What standardises the rows.
+    rows : ndarray of intp
+        Samples with a weight, in the order of the last pass.
+    seed : int
+        Seed of every shuffle.
+    robust : bool
+        Whether the stopping statistic is the median of the losses, not their mean.
+    validation_mask : ndarray of shape (n_samples,) of bool, or None
+        Samples not trained on.
+    held_out : HeldOut or None
+        What sets the stopping statistic if not the training losses.
+    scales_set : bool
+        Whether all running scales have started.
+    """
+
+    y: np.ndarray
+    sample_weight: np.ndarray
+    strata: np.ndarray | None
+    stratum_factors: np.ndarray
+    units: FeatureUnits
+    rows: np.ndarray
+    seed: int
+    robust: bool
+    validation_mask: np.ndarray | None = None
+    held_out: HeldOut | None = None
+    scales_set: bool = False
 
     def __post_init__(self):
         self.losses = np.zeros(len(self.y))
@@ -197,16 +219,6 @@ class Problem:
         if self.held_out is None:
             return objective
         return self.held_out.statistic(settings, self.state, self.units)
-
-    def check_progress(self, *, adaptive):
-        """Apply the stopping rule to the last epoch."""
-        if not self.rule.stalled(self.curve[-1]):
-            return
-        if adaptive and self.state.eta > SMALLEST_ADAPTIVE_ETA:
-            self.state.eta /= 5
-            self.rule.n_stalled = 0
-        else:
-            self.stopped = True
 
 
 def as_columns(curves):

@@ -2,13 +2,13 @@
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from medsgd._partitions import Job
-from medsgd._problem import Problem
+from medsgd._problem import Progress
 from medsgd._refinement import (
     at_solution,
     finished,
@@ -18,8 +18,7 @@ from medsgd._refinement import (
 )
 from medsgd._scales import NORMAL_MEDIAN, weighted_median
 from medsgd._standardize import stacked
-from medsgd._state import State
-from medsgd._stopping import StoppingRule, penalty
+from medsgd._stopping import penalty
 from medsgd._training import Training
 
 # A refinement leaves out updates so many times farther out than the typical one, and
@@ -38,14 +37,15 @@ LONGEST_PATIENCE = 10
 UPDATES_PER_ROUND = 2_500
 
 
-@dataclass
-class Consensus:
+@dataclass(kw_only=True)
+class Consensus(Progress):
     """One regression or binary classification as the coordinator sees it.
+
+    Attributes are those of ``Progress``, whose iterations are those of a typical
+    partition, and these.
 
     Attributes
     ----------
-    state : State
-    rule : StoppingRule
     aggregator : object
         A gradient estimator, for the updates; None takes the mean of those that are
         not far out.
@@ -57,26 +57,13 @@ class Consensus:
         Whether the statistic is a median of losses.
     n_rejected : ndarray of shape (n_partitions,)
         Rounds whose update of a partition was not finite or far out.
-    averages_stall, curve, clip_curve, objective, n_iterations, stopped, stage_starts
-        As in ``Problem``; the iterations are those of a typical partition.
     """
 
-    state: State
     index: int
     aggregator: Any
     robust: bool
     robust_losses: bool
     n_rejected: np.ndarray
-    rule: StoppingRule | None = None
-    averages_stall: bool = False
-    curve: list = field(default_factory=list)
-    clip_curve: list = field(default_factory=list)
-    objective: float = np.inf
-    n_iterations: int = 0
-    stopped: bool = False
-    stage_starts: list = field(default_factory=list)
-
-    check_progress = Problem.check_progress
 
     def take(self, settings, updates, order):
         """Take in the updates of a round: one of each partition, or None."""
