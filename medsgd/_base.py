@@ -371,8 +371,6 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             state=state.prepared(
                 settings,
                 n_strata=len(stratum_factors),
-                scale_per_coordinate=self.gradient_estimator == "spp-l1",
-                average=float(self.average),
                 inverse_scale=self._units.inverse_scale if sparse.issparse(X) else None,
             ),
             units=self._units,

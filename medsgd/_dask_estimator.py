@@ -324,12 +324,7 @@ class OnDask(BaseMedianSGD):
         ]
         problems = []
         for i, state in enumerate(states):
-            state = state.prepared(
-                settings,
-                n_strata=self._n_strata(),
-                scale_per_coordinate=self.gradient_estimator == "spp-l1",
-                average=float(self.average),
-            )
+            state = state.prepared(settings, n_strata=self._n_strata())
             if is_classifier(self):
                 self._share_classes(state, i, told, local.class_weight)
             elif state.residual_scale == 0:

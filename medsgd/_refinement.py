@@ -122,8 +122,6 @@ def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
     problem.state = replace(state, residual_scale=scale, t=first).prepared(
         settings,
         n_strata=1,
-        scale_per_coordinate=False,
-        average=1.0,
         inverse_scale=(
             problem.units.inverse_scale if sparse.issparse(training.X) else None
         ),

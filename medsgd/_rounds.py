@@ -326,9 +326,7 @@ def refine(rounds, problem):
         state = replace(
             at_solution(problem.state, problem.state), residual_scale=scale, t=t
         )
-        problem.state = state.prepared(
-            settings, n_strata=1, scale_per_coordinate=False, average=1.0
-        )
+        problem.state = state.prepared(settings, n_strata=1)
         problem.rule = rounds.rule(
             settings,
             step.n_updates,

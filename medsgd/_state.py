@@ -88,15 +88,13 @@ class State:
         # A copy of each view is enough.
         return vars(self) | {"records": None}
 
-    def prepared(
-        self, settings, *, n_strata, scale_per_coordinate, average, inverse_scale=None
-    ):
+    def prepared(self, settings, *, n_strata, inverse_scale=None):
         """Copy for one call of fit or partial_fit, with arrays that fit the settings.
 
         What an estimator with other parameters has tracked is forgotten; the L1 penalty
-        and the step size start anew with each call, as in scikit-learn. ``average`` is
-        the first iteration to average, 0 for none. With ``inverse_scale``, that of the
-        features, it is ready for passes over sparse rows.
+        and the step size start anew with each call, as in scikit-learn. With
+        ``inverse_scale``, that of the features, it is ready for passes over sparse
+        rows.
         """
         state = copy.copy(self)
         n_features, dtype = self.coef.size, self.dtype
@@ -113,23 +111,23 @@ class State:
             self.location, (n_strata, n_columns if settings.tracks_location else 0)
         )
         state.scale = kept(
-            self.scale, (n_strata, n_columns if scale_per_coordinate else 1)
+            self.scale, (n_strata, n_columns if settings.scale_per_coordinate else 1)
         )
         same = self.scale.shape == state.scale.shape
         state.n_updates = self.n_updates.copy() if same else np.zeros(n_strata)
         state.stratum_weight = kept(self.stratum_weight, (n_strata,))
         state.shares = np.ones(n_strata)
         state.sum_scale = 0.0
-        if average == 0:
+        if settings.average == 0:
             state.sums = None
         elif self.sums is not None:
             state.sums = (self.sums + self.sum_scale * self.coef).astype(dtype)
         else:
             # Iterations that nobody averaged count as having been where we are.
-            state.n_averaged = max(0.0, self.t - average)
+            state.n_averaged = max(0.0, self.t - settings.average)
             with np.errstate(invalid="ignore"):
                 state.sums = state.n_averaged * self.coef
-            state.average_intercept = self.intercept if self.t > average else 0.0
+            state.average_intercept = self.intercept if state.n_averaged > 0 else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         state.measure()

@@ -1,6 +1,6 @@
 """What loops without bounds checks rely on: arrays that fit each other, known rows."""
 
-from cython cimport integral
+from cython cimport floating, integral
 from libc.stdint cimport uint8_t
 
 from medsgd._core.settings cimport Settings
@@ -35,11 +35,13 @@ cdef inline uint8_t highest(const uint8_t[::1] values) noexcept nogil:
     return result
 
 
-cdef inline int check_iterations(
+cdef inline int check_pass(
     Settings cfg, const Py_ssize_t[:, ::1] iterations, const uint8_t[::1] strata,
+    const floating[::1] y, const floating[::1] sample_weight, const double[::1] losses,
+    const double[::1] n_updates, const double[::1] shares,
     Py_ssize_t n_strata, Py_ssize_t n_samples, Py_ssize_t n_features,
 ) except -1:
-    """Check what a pass reads its samples by."""
+    """Check what a pass knows of its samples and of their strata."""
     cdef Py_ssize_t size = iterations.shape[1], n = cfg.n_gradients
     require(n_features > 0, "X")
     require(
@@ -53,7 +55,12 @@ cdef inline int check_iterations(
         or all_below(&iterations[0, 0], iterations.shape[0] * size, n_samples),
         "iterations",
     )
+    require(y.shape[0] == n_samples, "y")
+    require(sample_weight.shape[0] == n_samples, "sample_weight")
+    require(losses.shape[0] == n_samples, "losses")
     require(n_strata == 1 or n_strata == 2, "state.location")
+    require(n_updates.shape[0] == n_strata, "state.n_updates")
+    require(shares.shape[0] == n_strata, "state.shares")
     if n_strata == 2:
         require(strata.shape[0] == n_samples, "strata")
         require(highest(strata) < n_strata, "strata")

@@ -5,14 +5,14 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
-from medsgd._core.checks cimport check_iterations, require
+from medsgd._core.checks cimport check_pass, require
 from medsgd._core.estimators cimport Location, Memory, complete, estimate
 from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
 from medsgd._core.oracle cimport (
     Oracle, leverage_weight, passive_aggressive, respond,
 )
 from medsgd._core.settings cimport (
-    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L1, SPP_L2, Settings,
+    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L2, Settings,
 )
 from medsgd._core.spp cimport Clipping, Rate
 from medsgd._core.steps cimport Frame, decay, learning_rate, leave, must_leave
@@ -89,23 +89,21 @@ def run_pass(
         double owed_penalty = state.owed_penalty
         double t = state.t, eta = state.eta, n_averaged = state.n_averaged
 
-    check_iterations(cfg, iterations, strata, n_strata, X.shape[0], d)
-    require(y.shape[0] == X.shape[0], "y")
-    require(sample_weight.shape[0] == X.shape[0], "sample_weight")
-    require(losses.shape[0] == X.shape[0], "losses")
+    check_pass(
+        cfg, iterations, strata, y, sample_weight, losses, n_updates, shares, n_strata,
+        X.shape[0], d,
+    )
     if cfg.standardize or weighs_leverage:
         require(center.shape[0] == d, "center")
         require(inverse_scale.shape[0] == d, "inverse_scale")
     require(coef.shape[0] == d, "state.coef")
     require(average.shape[0] == d, "state.sums")
     require(not l1 or paid_penalty.shape[0] == d, "state.paid_penalty")
-    require(n_updates.shape[0] == n_strata, "state.n_updates")
-    require(shares.shape[0] == n_strata, "state.shares")
     if cfg.tracks_location:
         require(location.shape[1] == d + 1, "state.location")
         require(
             tracked_scale.shape[0] == n_strata and tracked_scale.shape[1] > 0
-            and (cfg.gradient_estimator != SPP_L1 or tracked_scale.shape[1] == d + 1),
+            and (not cfg.scale_per_coordinate or tracked_scale.shape[1] == d + 1),
             "state.scale",
         )
 

@@ -33,6 +33,7 @@ cdef class EstimatorSettings:
         readonly double c_tau
         readonly double momentum
         readonly bint tracks_location
+        readonly bint scale_per_coordinate
 
 
 cdef class Settings(EstimatorSettings):

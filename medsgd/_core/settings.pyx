@@ -45,6 +45,7 @@ cdef class EstimatorSettings:
         self.tau = 0 if tau is None else tau
         self.c_tau = 0 if tau is not None else c_tau
         self.momentum = momentum
+        self.scale_per_coordinate = self.gradient_estimator == SPP_L1
         # Without memory the location is the gradient itself and need not be stored.
         self.tracks_location = (
             momentum > 0

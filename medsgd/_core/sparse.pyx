@@ -7,7 +7,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from medsgd._core.checks cimport check_iterations, longest_row, require
+from medsgd._core.checks cimport check_pass, longest_row, require
 from medsgd._core.estimators cimport Location, complete
 from medsgd._core.lazy cimport (
     Along, Generation, Lazy, coefficient, first_generation, follow, follow_l1,
@@ -50,7 +50,7 @@ def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
         "slot": is_grouped(cfg),
         "generation": n_strata if cfg.tracks_location else 0,
         "location": n_strata if cfg.tracks_location else 0,
-        "scale": n_strata if cfg.gradient_estimator == SPP_L1 else 0,
+        "scale": n_strata if cfg.scale_per_coordinate else 0,
         "paid_penalty": cfg.penalty not in (NO_PENALTY, L2),
         "sums": averaging,
     }
@@ -230,15 +230,13 @@ def run_pass(
         Py_ssize_t width = longest_row(X_indptr, X_indices.shape[0]) + 1
 
     columns, lazy.stride = layout(cfg, n_strata, averaging)
-    check_iterations(cfg, iterations, strata, n_strata, X_indptr.shape[0] - 1, d)
+    check_pass(
+        cfg, iterations, strata, y, sample_weight, losses, n_updates, shares, n_strata,
+        X_indptr.shape[0] - 1, d,
+    )
     require(width > 0, "X_indptr")
     require(X_data.shape[0] == X_indices.shape[0], "X_data")
-    require(y.shape[0] == X_indptr.shape[0] - 1, "y")
-    require(sample_weight.shape[0] == X_indptr.shape[0] - 1, "sample_weight")
-    require(losses.shape[0] == X_indptr.shape[0] - 1, "losses")
     require(records.shape[1] == lazy.stride, "state.records")
-    require(n_updates.shape[0] == n_strata, "state.n_updates")
-    require(shares.shape[0] == n_strata, "state.shares")
     if cfg.tracks_location:
         require(m.shape[1] == d + 1, "state.location")
         require(

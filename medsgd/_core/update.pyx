@@ -40,7 +40,7 @@ def update(
     require(weights.shape[0] == n, "weights")
     require(m.shape[0] == d + 1, "m")
     require(
-        s.shape[0] == d + 1 or (s.shape[0] > 0 and cfg.gradient_estimator != SPP_L1),
+        s.shape[0] == d + 1 or (s.shape[0] > 0 and not cfg.scale_per_coordinate),
         "s",
     )
 
