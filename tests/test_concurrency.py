@@ -149,6 +149,8 @@ def forever(call, *args):
 
 def interrupted_fits():
     """What a process of its own checks, whose Ctrl-C is nobody else's."""
+    # What a shell starts in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for estimator in (ESTIMATORS[0], ESTIMATORS[-1]):  # one thread, and several
         target = target_of(estimator)
         estimator = clone(estimator).fit(X, target)
