@@ -82,6 +82,7 @@ cdef inline Entries gather(
     cdef const double* records = lazy.records
     cdef const double* c
     cdef Py_ssize_t i, j, n = 0, stride = lazy.stride, scale = lazy.inverse_scale
+    cdef size_t n_features = lazy.n_features
     cdef double value, standard, squared_norm = 0, standardised_norm = 0
     cdef bint standardised = cfg.standardize
     cdef Along along
@@ -92,7 +93,7 @@ cdef inline Entries gather(
             continue
         j = indices[i]
         # Unsigned, for what is below 0.
-        if <size_t>j >= <size_t>lazy.n_features:
+        if <size_t>j >= n_features:
             lazy.n_outside += 1
             continue
         j *= stride
