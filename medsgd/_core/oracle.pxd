@@ -2,10 +2,8 @@
 
 from libc.math cimport INFINITY, fabs, pow
 
-from medsgd._core.losses cimport (
-    BISQUARE, EPSILON_INSENSITIVE, HINGE, loss_derivative, loss_value,
-)
-from medsgd._core.settings cimport MEAN, NO_PENALTY, PA1, PA2, Settings
+from medsgd._core.losses cimport BISQUARE, HINGE, loss_derivative, loss_value
+from medsgd._core.settings cimport MEAN, NO_PENALTY, PA1, PA2, Settings, loss_unit
 from medsgd._core.spp cimport Clipping, Rate, set_rate, track_scale
 from medsgd._core.steps cimport Frame, penalty_value
 
@@ -27,13 +25,6 @@ cdef inline double leverage_weight(Settings cfg, double squared_norm) noexcept n
     if squared_norm <= cfg.leverage_limit:
         return 1
     return pow(cfg.leverage_limit / squared_norm, cfg.leverage_power)
-
-
-cdef inline double loss_unit(Settings cfg, double epsilon) noexcept nogil:
-    """The factor on a loss whose derivative would not scale with the targets."""
-    if cfg.loss == EPSILON_INSENSITIVE and cfg.c_epsilon > 0:
-        return epsilon / cfg.c_epsilon  # the scale of the residuals
-    return 1
 
 
 cdef inline double sample_derivative(

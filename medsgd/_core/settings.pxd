@@ -1,4 +1,4 @@
-from medsgd._core.losses cimport Loss
+from medsgd._core.losses cimport EPSILON_INSENSITIVE, Loss
 
 
 cdef enum Penalty:
@@ -61,3 +61,10 @@ cdef class Settings(EstimatorSettings):
         readonly bint exact_average
         readonly Py_ssize_t n_gradients
         readonly Py_ssize_t batch_size
+
+
+cdef inline double loss_unit(Settings cfg, double epsilon) noexcept nogil:
+    """The factor on a loss whose derivative would not scale with the targets."""
+    if cfg.loss == EPSILON_INSENSITIVE and cfg.c_epsilon > 0:
+        return epsilon / cfg.c_epsilon  # the scale of the residuals
+    return 1

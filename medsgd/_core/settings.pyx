@@ -2,7 +2,7 @@
 
 from libc.math cimport INFINITY, sqrt
 
-from medsgd._core.losses cimport BISQUARE, EPSILON_INSENSITIVE
+from medsgd._core.losses cimport BISQUARE
 
 from medsgd._core.losses import evaluate
 
@@ -117,13 +117,9 @@ cdef class Settings(EstimatorSettings):
 
     def evaluate(self, y, prediction, double residual_scale):
         """Values and derivatives of the loss over arrays."""
-        scaled = self.c_epsilon > 0
-        value, derivative = evaluate(
-            self.loss,
-            self.c_epsilon * residual_scale if scaled else self.epsilon,
-            y,
-            prediction,
-        )
-        if scaled and self.loss == EPSILON_INSENSITIVE:
-            return residual_scale * value, residual_scale * derivative
-        return value, derivative
+        cdef double epsilon = self.epsilon
+        if self.c_epsilon > 0:
+            epsilon = self.c_epsilon * residual_scale
+        cdef double unit = loss_unit(self, epsilon)
+        value, derivative = evaluate(self.loss, epsilon, y, prediction)
+        return unit * value, unit * derivative
