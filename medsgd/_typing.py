@@ -32,6 +32,8 @@ ClassificationLoss: TypeAlias = Literal[
     "epsilon_insensitive",
     "squared_epsilon_insensitive",
 ]
+# Keywords of what matplotlib draws.
+Style: TypeAlias = dict[str, Any] | None
 RandomState: TypeAlias = int | np.random.RandomState | None
 
 # What estimators take: dense or sparse.
