@@ -21,7 +21,7 @@ from medsgd._compat import (
     _check_sample_weight,
 )
 from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
-from medsgd._guards import canonical_rows, checked, warn_user
+from medsgd._guards import aligned, canonical_rows, checked, warn_user
 from medsgd._persistence import as_plain, from_plain, is_readable, why_not_readable
 from medsgd._problem import Problem, as_columns
 from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
@@ -309,7 +309,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             reset=reset,
             y_numeric=not is_classifier(self),
         )
-        X = canonical_rows(X)
+        X, y = canonical_rows(X), aligned(y)
         sample_weight = _check_sample_weight(
             sample_weight,
             X,
@@ -318,7 +318,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             # The split for early stopping says more about weights of zero.
             allow_all_zero_weights=self.early_stopping,
         )
-        return X, y, sample_weight
+        return X, y, aligned(sample_weight)
 
     def _validation_mask(self, y, rows):
         """Samples to hold out; None without early stopping."""

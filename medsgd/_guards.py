@@ -63,10 +63,17 @@ def checked(X):
     return X
 
 
+def aligned(array):
+    """The array with its numbers at multiples of their size, as compiled code reads."""
+    return np.require(array, requirements="A")
+
+
 def canonical_rows(X):
     """X as passes read it: each coordinate of a sparse row once, one index dtype."""
     if not sparse.issparse(X):
-        return X
+        return aligned(X)
+    if not all(part.flags.aligned for part in (X.data, X.indices, X.indptr)):
+        X = X.copy()
     if not X.has_canonical_format:
         # Medians need each coordinate of a row once.
         X = X.copy()

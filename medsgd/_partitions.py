@@ -10,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array
 
 from medsgd._core.settings import Settings
-from medsgd._guards import canonical_rows, checked
+from medsgd._guards import aligned, canonical_rows, checked
 from medsgd._state import State
 
 # Rows of a partition whose losses are looked at in a round: medians of so many are good
@@ -28,6 +28,11 @@ class Block:
     y: np.ndarray
     weight: np.ndarray
     n_dropped: int
+
+    def __setstate__(self, fields):
+        # In a message arrays begin anywhere.
+        y, weight = aligned(fields["y"]), aligned(fields["weight"])
+        vars(self).update(fields, X=canonical_rows(fields["X"]), y=y, weight=weight)
 
     def __sizeof__(self):
         # By which Dask spills to disk.
@@ -86,6 +91,10 @@ class Job:
     n_passes: int
     seeds: tuple[int, int]
     weight_unit: float
+
+    def __setstate__(self, fields):
+        # As of a block, but small: its arrays are copied, wherever they are.
+        vars(self).update(copy.deepcopy(fields))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +172,7 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         X, y, weight = X[useful], y[useful], weight[useful]
     if not is_classifier(estimator):
         y = estimator._check_targets(y, dtype, first=False)
-    return Block(canonical_rows(X), y, weight.astype(dtype), n_dropped)
+    return Block(canonical_rows(X), aligned(y), weight.astype(dtype), n_dropped)
 
 
 def _finite_rows(X):

@@ -4,6 +4,8 @@ The state of training is pickled as arrays and numbers: such a file does not nam
 private classes, and predicts also where the state is of a version that is not read.
 """
 
+import copy
+
 import numpy as np
 from scipy import sparse
 
@@ -29,6 +31,8 @@ def as_plain(units, states, first_rows):
 
 def from_plain(plain):
     """The units, the states and the first rows of ``as_plain``."""
+    # In buffers of pickle's protocol 5 and in memory maps arrays may begin anywhere.
+    plain = copy.deepcopy(plain)
     return (
         FeatureUnits(**plain["units"]),
         [State(**s | {"dtype": np.dtype(s["dtype"])}) for s in plain["states"]],

@@ -181,7 +181,7 @@ class _GradientEstimator(BaseEstimator):
                 f"n_features), with at least one of each; got {g.shape}."
             )
         with np.errstate(over="ignore"):
-            g = np.ascontiguousarray(np.atleast_2d(g), dtype=dtype)
+            g = np.require(np.atleast_2d(g), dtype, ["C", "A"])
         if known is not None and known.shape != g[0].shape:
             raise ValueError(
                 f"gradients have {g.shape[1]} features, but those of earlier calls had "
@@ -189,7 +189,7 @@ class _GradientEstimator(BaseEstimator):
             )
         if weights is None:
             return g, np.ones(len(g))
-        weights = np.atleast_1d(np.asarray(weights, dtype=np.float64))
+        weights = np.atleast_1d(np.require(weights, np.float64, ["C", "A"]))
         if weights.shape != (len(g),):
             raise ValueError(
                 f"weights must have the shape ({len(g)},), one for each gradient; got "

@@ -100,6 +100,14 @@ def draw_rows(rng, n, d):
     return X
 
 
+def shifted(array):
+    """The array an odd number of bytes after where its numbers could begin."""
+    room = np.empty(array.nbytes + 1, dtype=np.uint8)
+    result = room[1:].view(array.dtype).reshape(array.shape)
+    result[...] = array
+    return result
+
+
 def draw_layout(rng, X):
     """The same rows as a user may have them, or what are none."""
     if rng.random() < 0.03:
@@ -114,7 +122,9 @@ def draw_layout(rng, X):
     X = X.astype(dtype)
     kind = pick(
         rng,
-        ["C"] * 3 + ["F", "strided", "back", "fixed", "frame", "list"] + ["csr"] * 5,
+        ["C"] * 3
+        + ["F", "strided", "back", "fixed", "shifted", "frame", "list"]
+        + ["csr"] * 5,
     )
     if kind == "F":
         return np.asfortranarray(X)
@@ -122,6 +132,8 @@ def draw_layout(rng, X):
         return np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]
     if kind == "back":
         return X[::-1, ::-1].copy()[::-1, ::-1]
+    if kind == "shifted" and X.dtype != object:
+        return shifted(X)
     if kind == "fixed":
         X.flags.writeable = False
     elif kind == "frame":
@@ -152,7 +164,7 @@ def draw_sparse(rng, X):
     csr = pick(rng, [sp.csr_array, sp.csr_matrix])(X)
     kind = pick(
         rng,
-        ["plain", "wide", "mixed", "fixed", "unsorted", "twice", "explicit"]
+        ["plain", "wide", "mixed", "fixed", "shifted", "unsorted", "twice", "explicit"]
         + ["csc", "coo", "lil", "dok", "bsr", "dia"],
     )
     if kind in ("wide", "mixed"):
@@ -162,6 +174,9 @@ def draw_sparse(rng, X):
     elif kind == "fixed":
         for array in (csr.data, csr.indices, csr.indptr):
             array.flags.writeable = False
+    elif kind == "shifted":
+        csr.data, csr.indices = shifted(csr.data), shifted(csr.indices)
+        csr.indptr = shifted(csr.indptr)
     elif kind == "unsorted":
         for start, end in zip(csr.indptr[:-1], csr.indptr[1:], strict=True):
             order = start + rng.permutation(end - start)
@@ -224,7 +239,7 @@ def draw_vector(rng, values):
         return values
     series = pd.Series(values, index=rng.permutation(len(values)))
     others = [values.tolist(), values.astype(object), values[::-1].copy()[::-1], series]
-    others += [series.convert_dtypes(), series.astype("category")]
+    others += [series.convert_dtypes(), series.astype("category"), shifted(values)]
     if rng.random() < 0.5:
         missing = rng.random(len(values)) < 0.1
         others = [series.mask(missing), series.convert_dtypes().mask(missing)]
