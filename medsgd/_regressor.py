@@ -452,7 +452,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Predicted target values.
+            Predicted target values. Beyond the range of their dtype they are what NumPy
+            makes of an overflow, with its RuntimeWarning.
 
         Raises
         ------

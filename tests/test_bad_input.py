@@ -699,3 +699,12 @@ def test_targets_whose_squares_overflow(name, scale):
         assert re.search("too large|verflow", str(error))  # noqa: PT017
     else:
         assert np.isfinite(est.coef_).all()
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_predictions_beyond_the_largest_number(layout):
+    est = MedianSGDRegressor(random_state=0).fit(X, Y)
+    est.coef_, est.intercept_ = np.full(3, 1e308), np.array([1e308])
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        prediction = est.predict(layout([[1.0, 0, 0], [-1.0, 0, 0], [-3.0, 0, 0]]))
+    assert_array_equal(prediction, [np.inf, 0, -np.inf])
