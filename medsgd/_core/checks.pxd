@@ -26,7 +26,7 @@ cdef inline bint all_below(
     return n == 0 or (bound > 0 and <Py_ssize_t>wrong >= 0)
 
 
-cdef inline uint8_t highest(const uint8_t[::1] values) noexcept nogil:
+cdef inline uint8_t highest(const uint8_t[::1] values) nogil:
     """The largest of the values, or 0."""
     cdef uint8_t result = 0
     cdef Py_ssize_t i
@@ -69,7 +69,7 @@ cdef inline int check_pass(
 
 cdef inline Py_ssize_t longest_row(
     const integral[::1] indptr, Py_ssize_t n_entries
-) noexcept nogil:
+) nogil:
     """Entries of the longest row; -1 if rows are not where entries are."""
     cdef Py_ssize_t i, n = 0, last = indptr.shape[0] - 1
     cdef bint right = last >= 0 and indptr[0] >= 0 and indptr[last] <= n_entries
