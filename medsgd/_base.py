@@ -31,6 +31,8 @@ from medsgd._training import Training
 from medsgd._typing import Floats
 
 MAX_INT = np.iinfo(np.int32).max
+# Beyond which a clock of doubles stands still.
+LARGEST_COUNT = 2**53
 PASSIVE_AGGRESSIVE = ("pa1", "pa2")
 # As scikit-learn bounds them.
 LARGEST_MEAN_DERIVATIVE = 1e12
@@ -72,9 +74,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
         "n_gradients": [
             StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, 1, MAX_INT, closed="both"),
         ],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, MAX_INT, closed="both")],
         # Closed on the right: infinity is a radius.
         "tau": [StrOptions({"auto"}), Interval(Real, 0, None, closed="right")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
@@ -205,13 +207,16 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if first:
             self._first_rows = []
         if self._first_rows is not None:
-            # A new list, so that a call that fails leaves the old one.
-            self._first_rows = [*self._first_rows, (X, sample_weight)]
-            seen = stacked([X for X, _ in self._first_rows])
-            weight = np.concatenate([weight for _, weight in self._first_rows])
-            units = self._feature_units(seen, weight)
+            chunks, weights = zip(*self._first_rows, (X, sample_weight), strict=True)
+            weight = np.concatenate(weights)
+            units = self._feature_units(stacked(chunks), weight)
             if len(weight) >= ENOUGH_ROWS:
                 self._first_rows = None
+            else:
+                # Copies, for the caller may fill the same arrays again; and a new list,
+                # so that a call that fails leaves the old one.
+                kept = X.copy(), sample_weight.copy()
+                self._first_rows = [*self._first_rows, kept]
         elif self._robust and self.leverage_weights and not self._units.known:
             units = replace(self._feature_units(X, sample_weight), applied=False)
         else:
@@ -277,7 +282,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             "learning_rate": self.learning_rate,
             "eta0": self._eta0(),
             "power_t": self.power_t,
-            "average": float(self.average),
+            "average": float(min(self.average, LARGEST_COUNT)),
             "gradient_estimator": self.gradient_estimator,
             "n_gradients": self._n_gradients(),
             "batch_size": self.batch_size,
@@ -405,8 +410,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if sparse.issparse(coef):
             coef = coef.toarray()
         given = coef is not None
-        with np.errstate(over="ignore"):
-            coef = np.asarray(coef, dtype=dtype) if given else np.zeros(shape)
+        coef = _as_given(coef, dtype, "coef_init") if given else np.zeros(shape)
         if n_problems == 1:
             coef = coef.ravel()[np.newaxis]
         if coef.shape != shape:
@@ -414,13 +418,12 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 "Provided coef_init does not match dataset. "
                 f"Expected shape {shape}, got {coef.shape}."
             )
-        if not np.isfinite(coef).all():
-            raise ValueError(f"Provided coef_init must be finite in {dtype}.")
         if intercept is None:
             intercept = self._first_intercepts(
                 X, y, sample_weight, coef if given else None
             )
-        intercept = np.asarray(intercept)
+        else:
+            intercept = _as_given(intercept, dtype, "intercept_init")
         if intercept.shape != (n_problems,) and not (
             n_problems == 1 and intercept.shape == ()
         ):
@@ -471,8 +474,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         y = self._check_targets(y, X.dtype, first=True)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
         if self._robust and not self._follows_each and sample_weight.any():
-            # Steps of a typical size, whatever the unit of the weights.
-            sample_weight = sample_weight / sample_weight[sample_weight > 0].mean()
+            # Steps of a typical size, whatever the unit of the weights, whose sum may
+            # overflow.
+            weight = sample_weight.astype(np.float64) / sample_weight.max()
+            sample_weight = (weight / weight[weight > 0].mean()).astype(X.dtype)
         self._units, self._first_rows = self._feature_units(X, sample_weight), None
         settings = self._settings(X)
         states = self._initial_states(X, y, sample_weight, coef_init, intercept_init)
@@ -592,6 +597,26 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _as_given(init, dtype, name):
+    """Initial values as finite numbers.
+
+    Raises
+    ------
+    ValueError
+        If they are none.
+    """
+    try:
+        if np.iscomplexobj(init):
+            raise ValueError("complex numbers")
+        with np.errstate(over="ignore"):
+            array = np.asarray(init, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"Provided {name} must be real numbers: {error}.") from error
+    if not np.isfinite(array).all():
+        raise ValueError(f"Provided {name} must be finite in {dtype}.")
+    return array
 
 
 def _start(units, coef, intercept, dtype):

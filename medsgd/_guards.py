@@ -50,16 +50,23 @@ def checked(X):
     ValueError
         If that is outside of it.
     """
-    if getattr(X, "format", None) in ("csr", "csc", "bsr"):
-        # Of the same arrays, for the check may replace them.
-        same = copy.copy(X)
-        try:
-            same.check_format(full_check=True)
-        except ValueError as error:
-            raise ValueError(
-                f"X, a {X.format} matrix of shape {X.shape}, is not valid: {error}. "
-                "Indices count from 0."
-            ) from error
+    kind = getattr(X, "format", None)
+    try:
+        if kind in ("csr", "csc", "bsr"):
+            # Of the same arrays, for the check may replace them.
+            copy.copy(X).check_format(full_check=True)
+        elif kind == "coo":
+            sparse.coo_array((X.data, X.coords), shape=X.shape)
+        elif kind == "lil":
+            n_columns, n_values = (list(map(len, part)) for part in (X.rows, X.data))
+            if not n_columns == n_values or len(X.rows) != X.shape[0]:
+                raise ValueError("rows and data differ in length")
+            X.tocsr().check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(
+            f"X, a {kind} matrix of shape {X.shape}, is not valid: {error}. "
+            "Indices count from 0."
+        ) from error
     return X
 
 

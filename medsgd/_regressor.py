@@ -301,6 +301,11 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self.refine = refine
 
     def _check_targets(self, y, dtype, *, first):
+        if y.dtype.kind not in "biuf":
+            try:  # as SGDRegressor does with strings and times
+                y = y.astype(dtype)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"y must be numbers: {error}.") from error
         assert_all_finite(y, input_name="y")  # None has become NaN by now
         # Values beyond the range of a narrower dtype stay enormous, but finite.
         limit = np.finfo(dtype).max

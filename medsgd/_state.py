@@ -102,7 +102,7 @@ class State:
 
         def kept(array, shape):
             if array.shape == shape:
-                return array.astype(dtype)
+                return array.astype(dtype, order="C")
             return np.zeros(shape, dtype=dtype)
 
         state.records = None

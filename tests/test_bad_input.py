@@ -51,10 +51,12 @@ def assert_fails_alike(ours, theirs, method, *args, **kwargs):
         {"n_gradients": 2.0},
         {"n_gradients": "all"},
         {"n_gradients": None},
+        {"n_gradients": 10**30},
         {"batch_size": 0},
         {"batch_size": 1.5},
         {"batch_size": "auto"},
         {"batch_size": None},
+        {"batch_size": 10**30},
         {"tau": 0},
         {"tau": -1.0},
         {"tau": -np.inf},
@@ -246,35 +248,47 @@ def test_other_formats_of_sparse_data_are_converted(ours, theirs):
         np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-8, atol=1e-12)
 
 
+FORMATS = ["csc", "coo", "lil"]
+OUTSIDE = ["from 1", "negative", "falling", "csc", "coo row", "coo column"]
+OUTSIDE += ["lil column", "lil values", "lil rows"]
+
+
 def with_wrong_indices(kind):
-    """A sparse matrix that SciPy makes without a complaint."""
-    A = sp.csr_array(X)
+    """A sparse matrix that SciPy reads without a complaint."""
+    A = sp.csr_array(X).asformat(kind.split()[0] if kind[:3] in FORMATS else "csr")
     if kind == "falling":
         A.indptr[5:7] = A.indptr[6], A.indptr[5]
     elif kind == "negative":
         A.indices[3] = -1
     elif kind == "csc":
-        A = sp.csc_array(X)
         A.indices[-1] = len(Y)
+    elif kind.startswith("coo"):
+        A.coords[kind == "coo column"][7] = 10**8
+    elif kind == "lil column":
+        A.rows[2][-1] = 10**8
+    elif kind == "lil values":
+        A.data[2] = [1.0] * 1000
+    elif kind == "lil rows":
+        A.rows = A.rows[:5]
     else:
         # As libsvm's files count.
         A.indices += 1
     return A
 
 
-@pytest.mark.parametrize("kind", ["from 1", "negative", "falling", "csc"])
+@pytest.mark.parametrize("kind", OUTSIDE)
 @pytest.mark.parametrize("estimator_class", CLASSES)
 def test_sparse_matrices_that_point_outside_of_themselves(estimator_class, kind):
     A = with_wrong_indices(kind)
     est = estimator_class(random_state=0)
-    with pytest.raises(ValueError, match=r"X, a cs. matrix .* is not valid"):
+    with pytest.raises(ValueError, match=r"X, a \w+ matrix .* is not valid"):
         est.fit(A, Y)
     assert not hasattr(est, "coef_")
     est.fit(X, Y)
-    with pytest.raises(ValueError, match=r"X, a cs. matrix .* is not valid"):
+    with pytest.raises(ValueError, match=r"X, a \w+ matrix .* is not valid"):
         est.partial_fit(A, Y)
     for name in {"predict", "decision_function", "predict_proba"} & set(dir(est)):
-        with pytest.raises(ValueError, match=r"X, a cs. matrix .* is not valid"):
+        with pytest.raises(ValueError, match=r"X, a \w+ matrix .* is not valid"):
             getattr(est, name)(A)
 
 
@@ -368,6 +382,8 @@ def test_partial_fit_does_not_balance():
         {"intercept_init": np.zeros(2)},
         {"intercept_init": np.zeros((1, 1))},
         {"coef_init": np.array(["a", "b", "c"])},
+        {"intercept_init": ["a"]},
+        {"intercept_init": [np.nan]},
     ],
     ids=str,
 )
@@ -699,6 +715,39 @@ def test_targets_whose_squares_overflow(name, scale):
         assert re.search("too large|verflow", str(error))  # noqa: PT017
     else:
         assert np.isfinite(est.coef_).all()
+
+
+@pytest.mark.parametrize("init", [[1j, 1j, 1j], [None] * 3, [np.inf] * 3, ["a"] * 3])
+@pytest.mark.parametrize("name", ["coef_init", "intercept_init"])
+def test_initial_values_that_are_no_numbers(name, init):
+    est = MedianSGDRegressor()
+    with pytest.raises(ValueError, match=f"Provided {name} must be (real|finite)"):
+        est.fit(X, Y, **{name: init if name == "coef_init" else init[:1]})
+
+
+def test_targets_that_are_no_numbers():
+    with pytest.raises(ValueError, match=r"y must be numbers: .*'a'"):
+        MedianSGDRegressor().fit(X, np.where(Y, "a", "1.5"))
+
+
+@pytest.mark.parametrize("kind", ["U", "S", "O", "m8[s]", "M8[s]"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_targets_that_can_be_numbers(method, kind):
+    y = np.arange(30)
+    desired = getattr(MedianSGDRegressor(random_state=0), method)(X, y).coef_
+    given = y.astype(kind)
+    got = getattr(MedianSGDRegressor(random_state=0), method)(X, given).coef_
+    assert_array_equal(got, desired)
+
+
+@pytest.mark.parametrize("dtype, weight", [(np.float64, 1e307), (np.float32, 3e38)])
+@pytest.mark.parametrize("name", MEDIANS)
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_weights_whose_sum_overflows(estimator_class, name, dtype, weight):
+    est = estimator_class(gradient_estimator=name, random_state=0, max_iter=20)
+    A = X.astype(dtype)
+    desired = est.fit(A, Y).coef_
+    assert_array_equal(est.fit(A, Y, sample_weight=np.full(30, weight)).coef_, desired)
 
 
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])

@@ -288,13 +288,21 @@ def test_sparse_chunks_after_a_dense_one_are_centred_too(estimator_class, name):
     assert_array_equal(one.intercept_, other.intercept_)
 
 
+@pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("name", MEDIANS)
-def test_dense_chunks_after_a_sparse_one_are_only_scaled(name):
-    X, y, _ = sparse_data()
-    params = {"gradient_estimator": name, "random_state": 0}
-    one, other = MedianSGDRegressor(**params), MedianSGDRegressor(**params)
-    one.partial_fit(sp.csr_array(X[:150]), y[:150])
-    other.partial_fit(sp.csr_array(X[:150]), y[:150]).partial_fit(X[150:], y[150:])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_dense_chunks_after_a_sparse_one_are_only_scaled(
+    estimator_class, name, standardize
+):
+    X, y, labels = sparse_data()
+    y = targets(estimator_class, y, labels)
+    first = {"classes": [False, True]} if y.dtype == bool else {}
+    params = {"gradient_estimator": name, "standardize": standardize}
+    one = estimator_class(**params, random_state=0)
+    other = estimator_class(**params, random_state=0)
+    for est in (one, other):
+        est.partial_fit(sp.csr_array(X[:150]), y[:150], **first)
+    other.partial_fit(X[150:], y[150:])
     one.partial_fit(sp.csr_array(X[150:]), y[150:])
     assert_allclose(one.coef_, other.coef_, rtol=1e-8, atol=1e-12)
     assert_allclose(one.intercept_, other.intercept_, rtol=1e-8)

@@ -119,3 +119,20 @@ def stream_error(name, first, seed):
 @pytest.mark.parametrize("first", [1, 2, 3, 5])
 def test_a_stream_may_begin_with_few_rows(first, name):
     assert max(stream_error(name, first, seed) for seed in range(5)) < 0.3
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("estimator_class", [MedianSGDRegressor, MedianSGDClassifier])
+def test_chunks_may_be_read_into_the_same_arrays(estimator_class, layout):
+    rng = np.random.default_rng(0)
+    chunks = rng.standard_normal((6, 10, 3)), rng.uniform(0.5, 2, size=(6, 10))
+    streams = [estimator_class(random_state=0) for _ in range(2)]
+    first = {"classes": [0, 1]} if estimator_class is MedianSGDClassifier else {}
+    buffer, weight = layout(chunks[0][0]), np.empty(10)
+    values = buffer if layout is np.asarray else buffer.data.reshape(10, 3)
+    for X, w in zip(*chunks, strict=True):
+        values[:], weight[:] = X, w
+        y = (X[:, 0] > 0).astype(int)
+        streams[0].partial_fit(layout(X), y, sample_weight=w, **first)
+        streams[1].partial_fit(buffer, y, sample_weight=weight, **first)
+    assert_array_equal(streams[0].coef_, streams[1].coef_)

@@ -7,7 +7,7 @@ sure it does so in a build with sanitizers.
 
 import contextlib
 import os
-import resource
+import sys
 from unittest import mock
 
 import numpy as np
@@ -170,6 +170,8 @@ def run_case(number):
 
 if __name__ == "__main__":
     # Some sizes are more than there is. Sanitizers have a limit of their own.
-    if "ASAN_OPTIONS" not in os.environ:
+    if sys.platform == "linux" and "ASAN_OPTIONS" not in os.environ:
+        import resource
+
         resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
     run_cases(__doc__, run_case)
