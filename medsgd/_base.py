@@ -314,7 +314,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             reset=reset,
             y_numeric=not is_classifier(self),
         )
-        X, y = canonical_rows(X), aligned(y)
+        X = canonical_rows(X)
         sample_weight = _check_sample_weight(
             sample_weight,
             X,
@@ -407,31 +407,14 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 coef = self.coef_
             if intercept is None:
                 intercept = self.intercept_
-        if sparse.issparse(coef):
-            coef = coef.toarray()
         given = coef is not None
-        coef = _as_given(coef, dtype, "coef_init") if given else np.zeros(shape)
-        if n_problems == 1:
-            coef = coef.ravel()[np.newaxis]
-        if coef.shape != shape:
-            raise ValueError(
-                "Provided coef_init does not match dataset. "
-                f"Expected shape {shape}, got {coef.shape}."
-            )
+        coef = _as_given(coef, shape, dtype, "coef_init") if given else np.zeros(shape)
         if intercept is None:
             intercept = self._first_intercepts(
                 X, y, sample_weight, coef if given else None
             )
         else:
-            intercept = _as_given(intercept, dtype, "intercept_init")
-        if intercept.shape != (n_problems,) and not (
-            n_problems == 1 and intercept.shape == ()
-        ):
-            raise ValueError(
-                "Provided intercept_init does not match dataset. "
-                f"Expected shape {(n_problems,)}, got {intercept.shape}."
-            )
-        intercept = np.atleast_1d(intercept)
+            intercept = _as_given(intercept, shape[:1], dtype, "intercept_init")
         return [
             State(**_start(self._units, coef[i], intercept[i], dtype))
             for i in range(n_problems)
@@ -439,9 +422,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _current_states(self):
         """States to go on from; coef_ and intercept_ may have been set by the user."""
-        coef = self.coef_.toarray() if sparse.issparse(self.coef_) else self.coef_
-        given = np.column_stack([np.atleast_2d(coef), self.intercept_])
-        fitted = np.column_stack(_solutions(self._states, self._units))
+        coef, intercept = _solutions(self._states, self._units)
+        fitted, dtype = np.column_stack([coef, intercept]), self._states[0].dtype
+        coef = _as_given(self.coef_, coef.shape, dtype, "coef_")
+        intercept = _as_given(self.intercept_, intercept.shape, dtype, "intercept_")
+        given = np.column_stack([coef, intercept])
         return [
             replace(state)
             if state.sums is not None or np.array_equal(own, known)
@@ -531,7 +516,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         states = [] if first else self._current_states()
         self._learn_units(X, sample_weight, states, first=first)
         if first:
-            states = self._initial_states(X, y, sample_weight)
+            # Which may have been set by hand.
+            start = getattr(self, "coef_", None), getattr(self, "intercept_", None)
+            states = self._initial_states(X, y, sample_weight, *start)
         else:
             if sparse.issparse(X) and self._units.center.any():
                 # The first call was dense, so this much fits.
@@ -599,14 +586,16 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-def _as_given(init, dtype, name):
-    """Initial values as finite numbers.
+def _as_given(init, shape, dtype, name):
+    """Coefficients or intercepts of a caller, a row or an element a problem.
 
     Raises
     ------
     ValueError
-        If they are none.
+        If they have another shape or are no finite numbers.
     """
+    if sparse.issparse(init):
+        init = checked(init, name).toarray()
     try:
         if np.iscomplexobj(init):
             raise ValueError("complex numbers")
@@ -614,6 +603,14 @@ def _as_given(init, dtype, name):
             array = np.asarray(init, dtype=dtype)
     except (ValueError, TypeError) as error:
         raise ValueError(f"Provided {name} must be real numbers: {error}.") from error
+    if shape[0] == 1 and (len(shape) == 2 or array.ndim == 0):
+        # As SGD takes what belongs to one problem.
+        array = array.reshape((1, -1)[: len(shape)])
+    if array.shape != shape:
+        raise ValueError(
+            f"Provided {name} does not match dataset. Expected shape {shape}, got "
+            f"{array.shape}."
+        )
     if not np.isfinite(array).all():
         raise ValueError(f"Provided {name} must be finite in {dtype}.")
     return array

@@ -482,6 +482,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Positive where the class, with two `classes_[1]`, is predicted.
         """
+        checked(getattr(self, "coef_", None), "coef_")
         return super().decision_function(checked(X))
 
     @available_if(_has_probabilities)

@@ -10,6 +10,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from scipy import sparse
 
+# Of both index arrays of a CSR matrix.
+INDEX_DTYPES = [{np.dtype(np.int32)}, {np.dtype(np.int64)}]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -40,7 +43,7 @@ def warn_user(message, category=UserWarning):
     warnings.warn(message, category, stacklevel=level)
 
 
-def checked(X):
+def checked(X, name="X"):
     """X, after a look at where a sparse one points to.
 
     SciPy and scikit-learn do not look before they read there.
@@ -57,6 +60,8 @@ def checked(X):
             copy.copy(X).check_format(full_check=True)
         elif kind == "coo":
             sparse.coo_array((X.data, X.coords), shape=X.shape)
+        elif kind == "dia":
+            sparse.dia_array((X.data, X.offsets), shape=X.shape)
         elif kind == "lil":
             n_columns, n_values = (list(map(len, part)) for part in (X.rows, X.data))
             if not n_columns == n_values or len(X.rows) != X.shape[0]:
@@ -64,7 +69,7 @@ def checked(X):
             X.tocsr().check_format(full_check=True)
     except ValueError as error:
         raise ValueError(
-            f"X, a {kind} matrix of shape {X.shape}, is not valid: {error}. "
+            f"{name}, a {kind} matrix of shape {X.shape}, is not valid: {error}. "
             "Indices count from 0."
         ) from error
     return X
@@ -81,11 +86,13 @@ def canonical_rows(X):
         return aligned(X)
     if not all(part.flags.aligned for part in (X.data, X.indices, X.indptr)):
         X = X.copy()
-    if not X.has_canonical_format:
+    # Of the same arrays, for X would remember the answer after a change to them.
+    same = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+    if not same.has_canonical_format:
         # Medians need each coordinate of a row once.
         X = X.copy()
         X.sum_duplicates()
-    if X.indices.dtype != X.indptr.dtype:
+    if {X.indices.dtype, X.indptr.dtype} not in INDEX_DTYPES:
         X = X.copy()
         X.indices = X.indices.astype(np.int64)
         X.indptr = X.indptr.astype(np.int64)

@@ -150,7 +150,13 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         input_name=f"Partition {index} of X",
     )
     y = np.asarray(y)
-    weight = np.ones(len(y)) if weight is None else np.asarray(weight)
+    weight = np.ones(X.shape[0]) if weight is None else np.asarray(weight)
+    for name, values in (("y", y), ("sample_weight", weight)):
+        if values.ndim != 1:
+            raise ValueError(
+                f"Partition {index}: {name} must have one dimension; got shape "
+                f"{values.shape}."
+            )
     lengths = X.shape[0], len(y), len(weight)
     if len(set(lengths)) > 1:
         raise ValueError(
@@ -163,6 +169,11 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         )
     if not is_classifier(estimator) and y.dtype.kind not in "biuf":
         raise ValueError(f"Partition {index}: y must be numbers; got dtype {y.dtype}.")
+    if weight.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Partition {index}: sample_weight must be numbers; got dtype "
+            f"{weight.dtype}."
+        )
     useful = _finite_rows(X) & np.isfinite(weight)
     useful &= np.isfinite(y) if y.dtype.kind == "f" else y == y
     if estimator._robust:
@@ -172,7 +183,7 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         X, y, weight = X[useful], y[useful], weight[useful]
     if not is_classifier(estimator):
         y = estimator._check_targets(y, dtype, first=False)
-    return Block(canonical_rows(X), aligned(y), weight.astype(dtype), n_dropped)
+    return Block(canonical_rows(X), y, weight.astype(dtype), n_dropped)
 
 
 def _finite_rows(X):

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 import medsgd
+from medsgd._guards import checked
 from medsgd._standardize import FeatureUnits
 from medsgd._state import State
 
@@ -65,5 +66,5 @@ def _as_arrays(X):
 
 def _as_rows(arrays):
     if isinstance(arrays, tuple):
-        return sparse.csr_array(arrays[:3], shape=arrays[3])
+        return checked(sparse.csr_array(arrays[:3], shape=arrays[3]), "A saved chunk")
     return arrays

@@ -441,7 +441,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             the package whose state this one does not read.
         """
         self._check_state()
-        first = not hasattr(self, "coef_")
+        first = not hasattr(self, "_states") or getattr(self, "coef_", None) is None
         if first:
             self._check_parameters(for_partial_fit=True)
         return self._partial_fit(X, y, sample_weight, first=first)
@@ -457,8 +457,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Predicted target values. Beyond the range of their dtype they are what NumPy
-            makes of an overflow, with its RuntimeWarning.
+            Predicted target values. Beyond the range of their dtype they are infinite
+            or NaN, of dense rows with a RuntimeWarning of NumPy.
 
         Raises
         ------
@@ -470,5 +470,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         check_is_fitted(self)
         X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
         return np.ravel(
-            safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+            safe_sparse_dot(X, checked(self.coef_, "coef_").T, dense_output=True)
+            + self.intercept_
         )

@@ -53,8 +53,6 @@ class State:
     records : ndarray of shape (n_features + 1, n_columns) or None
         Where passes go over sparse rows: the arrays, which are views of it, side by
         side by coordinate. The last row is the intercept's, for the location.
-    members : list of ndarray of intp
-        The coordinates of each stratum's location that are not 0, in a random order.
     """
 
     coef: np.ndarray

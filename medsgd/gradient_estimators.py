@@ -35,6 +35,7 @@ from medsgd._compat import Interval, StrOptions, validate_parameter_constraints
 from medsgd._core.settings import EstimatorSettings
 from medsgd._core.update import update
 from medsgd._docs import fill
+from medsgd._guards import all_or_nothing
 from medsgd._typing import Auto, Floats
 
 __all__ = ["SPPL1", "SPPL2", "CoordMedian", "GeometricMedian", "Mean"]
@@ -91,6 +92,7 @@ class _GradientEstimator(BaseEstimator):
     def __init__(self, *, momentum: float = 0.0) -> None:
         self.momentum = momentum
 
+    @all_or_nothing
     def update(
         self, gradients: npt.ArrayLike, weights: npt.ArrayLike | None = None
     ) -> Floats:
@@ -189,7 +191,8 @@ class _GradientEstimator(BaseEstimator):
             )
         if weights is None:
             return g, np.ones(len(g))
-        weights = np.atleast_1d(np.require(weights, np.float64, ["C", "A"]))
+        weights = np.require(np.asarray(weights), np.float64, ["C", "A"])
+        weights = np.atleast_1d(weights)
         if weights.shape != (len(g),):
             raise ValueError(
                 f"weights must have the shape ({len(g)},), one for each gradient; got "

@@ -248,9 +248,9 @@ def test_other_formats_of_sparse_data_are_converted(ours, theirs):
         np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-8, atol=1e-12)
 
 
-FORMATS = ["csc", "coo", "lil"]
+FORMATS = ["csc", "coo", "lil", "dia"]
 OUTSIDE = ["from 1", "negative", "falling", "csc", "coo row", "coo column"]
-OUTSIDE += ["lil column", "lil values", "lil rows"]
+OUTSIDE += ["lil column", "lil values", "lil rows", "dia"]
 
 
 def with_wrong_indices(kind):
@@ -270,6 +270,8 @@ def with_wrong_indices(kind):
         A.data[2] = [1.0] * 1000
     elif kind == "lil rows":
         A.rows = A.rows[:5]
+    elif kind == "dia":
+        A.offsets = A.offsets[:1]
     else:
         # As libsvm's files count.
         A.indices += 1
@@ -290,6 +292,19 @@ def test_sparse_matrices_that_point_outside_of_themselves(estimator_class, kind)
     for name in {"predict", "decision_function", "predict_proba"} & set(dir(est)):
         with pytest.raises(ValueError, match=r"X, a \w+ matrix .* is not valid"):
             getattr(est, name)(A)
+
+
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_sparse_coefficients_that_point_outside_of_themselves(estimator_class):
+    coef = sp.csr_array(np.ones((1, 3)))
+    coef.indices[0] = 10**8
+    est = estimator_class(random_state=0)
+    with pytest.raises(ValueError, match=r"coef_init, a csr matrix .* is not valid"):
+        est.fit(X, Y, coef_init=coef)
+    est.fit(X, Y).sparsify().coef_.indices[0] = 10**8
+    for call in (lambda: est.partial_fit(X, Y), lambda: est.predict(X)):
+        with pytest.raises(ValueError, match=r"coef_, a csr matrix .* is not valid"):
+            call()
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -671,6 +686,55 @@ def test_index_arrays_of_two_widths_stay_as_they_are():
     assert A.indptr is indptr
 
 
+@pytest.mark.parametrize("dtype", [">i4", "u2", "u4", "i8"])
+def test_index_arrays_of_other_dtypes(dtype):
+    est = MedianSGDRegressor(random_state=0)
+    desired = est.fit(sp.csr_array(X), Y).coef_
+    A = sp.csr_array(X)
+    A.indices, A.indptr = A.indices.astype(dtype), A.indptr.astype(dtype)
+    assert_array_equal(est.fit(A, Y).coef_, desired)
+
+
+def test_a_matrix_may_change_between_fits():
+    A = sp.csr_array(X)
+    est = MedianSGDRegressor(random_state=0).fit(A, Y)
+    A.indices[::3] = A.indices[1::3]  # a column twice
+    changed = est.fit(A, Y).coef_
+    summed = sp.csr_array((A.data, A.indices, A.indptr), shape=A.shape)
+    summed.sum_duplicates()
+    assert_array_equal(changed, est.fit(summed, Y).coef_)
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("coef_", np.zeros(6), r"coef_ does not match dataset. Expected .* \(1, 3\)"),
+        ("coef_", np.full(3, 1j), "coef_ must be real"),
+        ("coef_", np.full(3, np.nan), "coef_ must be finite"),
+        ("intercept_", np.zeros(2), "intercept_ does not match dataset"),
+        ("intercept_", "a", "intercept_ must be real"),
+    ],
+)
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_a_stream_goes_on_from_coefficients_that_fit(
+    estimator_class, layout, name, value, message
+):
+    est = estimator_class(random_state=0).fit(layout(X), Y)
+    setattr(est, name, value)
+    with pytest.raises(ValueError, match=message):
+        est.partial_fit(layout(X), Y)
+    assert getattr(est, name) is value
+
+
+def test_a_stream_begins_at_coefficients_set_before():
+    est = MedianSGDRegressor(eta0=1e-12)
+    est.coef_, est.intercept_ = np.arange(3.0), np.array([5.0])
+    est.partial_fit(X, Y)
+    np.testing.assert_allclose(est.coef_, np.arange(3), atol=1e-8)
+    np.testing.assert_allclose(est.intercept_, 5)
+
+
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
 def test_a_coordinate_seen_only_in_an_enormous_row(layout):
     rng = np.random.default_rng(0)
@@ -753,7 +817,11 @@ def test_weights_whose_sum_overflows(estimator_class, name, dtype, weight):
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
 def test_predictions_beyond_the_largest_number(layout):
     est = MedianSGDRegressor(random_state=0).fit(X, Y)
-    est.coef_, est.intercept_ = np.full(3, 1e308), np.array([1e308])
-    with pytest.warns(RuntimeWarning, match="overflow"):
-        prediction = est.predict(layout([[1.0, 0, 0], [-1.0, 0, 0], [-3.0, 0, 0]]))
-    assert_array_equal(prediction, [np.inf, 0, -np.inf])
+    est.coef_, est.intercept_ = np.full(3, 1e308), np.array([0.0])
+    rows = layout([[1.0, 0, 0], [-3.0, 0, 0]])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prediction = est.predict(rows)
+    assert_array_equal(prediction, [1e308, -np.inf])
+    if layout is np.asarray:
+        assert {warning.category for warning in caught} == {RuntimeWarning}

@@ -388,6 +388,15 @@ def test_a_partition_of_another_kind_is_named():
         other = b.map_blocks(second(lambda y, kind=kind: y.astype(kind)), dtype=float)
         with pytest.raises(ValueError, match="Partition 1: y must be numbers"):
             DaskMedianSGDRegressor().fit(A, other)
+    ones = da.ones(100, chunks=50)
+    changes = {
+        "sample_weight must be numbers; got dtype complex": lambda w: w + 1j,
+        "sample_weight must have one dimension": lambda w: w[:, None],
+    }
+    for message, change in changes.items():
+        other = ones.map_blocks(second(change), dtype=float)
+        with pytest.raises(ValueError, match=f"Partition 1: {message}"):
+            DaskMedianSGDRegressor().fit(A, b, other)
     weight = da.full(100, 1e308, chunks=50)
     with pytest.raises(ValueError, match="weights are too large"):
         DaskMedianSGDRegressor().fit(A, b, weight)

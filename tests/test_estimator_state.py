@@ -204,6 +204,7 @@ def test_a_mean_refuses_gradients_that_are_not_finite(used):
         (np.ones((2, 4)), [1, -1], "weights must be finite and not negative; got"),
         (np.ones((2, 4)), [1, np.nan], "weights must be finite.*weight 0 is left out"),
         (np.ones((2, 4)), [1, np.inf], "weights must be finite"),
+        (np.ones((2, 4)), np.ma.array([1, -1], mask=[0, 1]), "weights must be finite"),
     ],
 )
 @pytest.mark.parametrize("estimator_class", ALL)
@@ -252,3 +253,26 @@ def test_gradients_whose_norm_overflows_are_skipped(estimator_class):
     estimate = estimator.update(np.vstack([enormous, gradients()]))
     assert_array_equal(estimate, expected.update(gradients()))
     assert estimator.n_skipped_ == 2
+
+
+@pytest.mark.parametrize("estimator_class", [Mean, CoordMedian, *PROXIMAL])
+def test_many_gradients_take_no_room_for_their_products(estimator_class):
+    n = 200_000  # whose inner products were 320 GB
+    estimate = estimator_class().update(np.ones((n, 1)), np.ones(n))
+    assert_allclose(estimate, 1)
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_failure_of_compiled_code_leaves_the_estimator_as_it_was(monkeypatch, used):
+    estimator = SPPL2()
+    if used:
+        estimator.update(gradients())
+    before = copy.deepcopy(estimator)
+
+    def update(*args):
+        raise MemoryError
+
+    monkeypatch.setattr("medsgd.gradient_estimators.update", update)
+    with pytest.raises(MemoryError):
+        estimator.update(gradients())
+    assert_same_state(estimator, before)

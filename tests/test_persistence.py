@@ -2,10 +2,12 @@
 
 import pickle
 import pickletools
+from copy import deepcopy
 from dataclasses import fields
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from _persisted import (
     FOLDER,
     FORMATS,
@@ -18,7 +20,7 @@ from _persisted import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
-from medsgd import _persistence
+from medsgd import MedianSGDRegressor, _persistence
 from medsgd._standardize import FeatureUnits
 from medsgd._state import State
 
@@ -167,3 +169,13 @@ def test_skops_needs_to_trust_the_estimator_alone(name):
     for one in (copy, estimator):
         one.partial_fit(X, y)
     assert_array_equal(parameters(copy), parameters(estimator))
+
+
+def test_a_saved_chunk_that_points_outside_of_itself_is_refused():
+    X, y = rest("regressor")
+    estimator = MedianSGDRegressor().partial_fit(sp.csr_array(X[:9]), y[:9])
+    state = deepcopy(estimator.__getstate__())
+    ((_, indices, *_), _), *_ = state["_training_state"]["first_rows"]
+    indices[0] = 10**8
+    with pytest.raises(ValueError, match=r"A saved chunk, a csr .* is not valid"):
+        MedianSGDRegressor().__setstate__(state)

@@ -110,13 +110,12 @@ def run_pass(
     cdef:
         # An iteration's rows where they are standardised, and averages of batches; its
         # location; room for medians.
-        size_t n_bytes = size_of_gradients(n_gradients) + n_gradients * sizeof(void*)
+        size_t size = size_of_gradients(n_gradients, cfg.gradient_estimator)
+        size_t n_bytes = size + n_gradients * sizeof(void*)
         Room room = Room(n_bytes + sizeof(floating) * (
             2 * n_gradients * d + (d + n_gradients * MEDIAN_ROOM) * (n_gradients > 1)
         ))
-        const floating** x = <const floating**>(
-            room.start + size_of_gradients(n_gradients)
-        )
+        const floating** x = <const floating**>(room.start + size)
         floating* standardised = <floating*>(room.start + n_bytes)
         floating* batches = standardised + n_gradients * d
         floating* out = batches + n_gradients * d

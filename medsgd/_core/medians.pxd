@@ -16,13 +16,15 @@ cdef struct Gradients:
     # x_0 . m of an only gradient, where has_inner.
     double inner
     bint has_inner
-    double* work  # of n * (n + 5) doubles: room for the functions below
+    double* work  # of 5 n doubles, for a geometric median n * n more
 
 cdef class Room:
     # Memory for a pass. To make an array for it would take longer than a short pass.
     cdef char* start
 
-cdef size_t size_of_gradients(Py_ssize_t n) noexcept nogil
+cdef size_t size_of_gradients(
+    Py_ssize_t n, GradientEstimator estimator
+) noexcept nogil
 
 cdef void place_gradients(Gradients* g, Py_ssize_t n, double* start) noexcept nogil
 

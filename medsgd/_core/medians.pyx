@@ -30,9 +30,13 @@ cdef class Room:
         free(self.start)
 
 
-cdef size_t size_of_gradients(Py_ssize_t n) noexcept nogil:
+cdef size_t size_of_gradients(
+    Py_ssize_t n, GradientEstimator estimator
+) noexcept nogil:
     """Bytes of room for n gradients."""
-    return n * (n + 10) * sizeof(double)
+    # One row of inner products a gradient.
+    cdef Py_ssize_t n_products = n if estimator == GEOMETRIC_MEDIAN else 0
+    return n * (n_products + 10) * sizeof(double)
 
 
 cdef void place_gradients(Gradients* g, Py_ssize_t n, double* start) noexcept nogil:

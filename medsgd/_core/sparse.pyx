@@ -279,7 +279,9 @@ def run_pass(
             (n_strata, d if thresholding else 1), dtype=np.intp
         )
         Gradients g
-        Room room_for_gradients = Room(size_of_gradients(n_gradients))
+        Room room_for_gradients = Room(
+            size_of_gradients(n_gradients, cfg.gradient_estimator)
+        )
         Location estimated
         Oracle oracle
         Clipping clipping

@@ -45,9 +45,10 @@ def update(
     )
 
     cdef:
-        size_t n_bytes = size_of_gradients(n) + n * sizeof(void*)
+        size_t size = size_of_gradients(n, cfg.gradient_estimator)
+        size_t n_bytes = size + n * sizeof(void*)
         Room room = Room(n_bytes + (d + n * MEDIAN_ROOM) * sizeof(floating))
-        const floating** x = <const floating**>(room.start + size_of_gradients(n))
+        const floating** x = <const floating**>(room.start + size)
         floating* out = <floating*>(room.start + n_bytes)
         Gradients g
         Memory memory

@@ -205,11 +205,13 @@ def draw_sparse(rng, X):
 
 def pointing_outside(rng, csr):
     """A matrix one index of which has been changed."""
-    A = csr.asformat(pick(rng, ["csr", "csc", "bsr", "coo", "lil"]))
+    A = csr.asformat(pick(rng, ["csr", "csc", "bsr", "coo", "lil", "dia"]))
     wrong = pick(rng, [-1, max(A.shape), 10**8])
     if A.format == "lil":
         for row in filter(None, A.rows):
             row[0] = wrong
+    elif A.format == "dia":
+        A.offsets = A.offsets[1:]
     elif A.nnz:
         indices = pick(rng, A.coords) if A.format == "coo" else A.indices
         indices[rng.integers(len(indices))] = wrong
