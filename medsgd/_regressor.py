@@ -303,7 +303,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     def _check_targets(self, y, dtype, *, first):
         if y.dtype.kind not in "biuf":
             try:  # as SGDRegressor does with strings and times
-                y = y.astype(dtype)
+                y = y.astype(np.float64)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"y must be numbers: {error}.") from error
         assert_all_finite(y, input_name="y")  # None has become NaN by now

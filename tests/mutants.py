@@ -11,6 +11,7 @@ import sys
 import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -80,11 +81,12 @@ def survives(folder, mutant):
     right = path.read_text()
     path.write_text(right.replace(mutant.old, mutant.new))
     try:
-        # Also where the fault is in Python: without the one before it.
+        # Also of a fault in Python, for the one before it may not have been.
         build(folder)
-        result = run_tests(folder, mutant.tests.split())
-    except subprocess.TimeoutExpired:
-        return False
+        try:
+            result = run_tests(folder, mutant.tests.split())
+        except subprocess.TimeoutExpired:
+            return False
     finally:
         path.write_text(right)
     # Neither of these is a failure or a crash.
@@ -105,12 +107,25 @@ def main():
         for k in range(args.jobs):
             folders.put(copied(Path(root) / str(k)))
 
-        def try_out(mutant):
+        @contextmanager
+        def borrowed():
             folder = folders.get()
             try:
-                alive = survives(folder, mutant)
+                yield folder
             finally:
                 folders.put(folder)
+
+        def check_passes(name):
+            with borrowed() as folder:
+                result = run_tests(folder, [name])
+            assert result.returncode == 0, result.stdout + result.stderr
+
+        # Or a failure would say nothing of a fault.
+        list(pool.map(check_passes, {n for m in mutants for n in m.tests.split()}))
+
+        def try_out(mutant):
+            with borrowed() as folder:
+                alive = survives(folder, mutant)
             word = "SURVIVED" if alive else "noticed"
             print(
                 f"{word}: {mutant.file}: {mutant.old!r} -> {mutant.new!r}", flush=True
