@@ -123,7 +123,7 @@ class State:
         else:
             # Iterations that nobody averaged count as having been where we are.
             state.n_averaged = max(0.0, self.t - settings.average)
-            with np.errstate(invalid="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 state.sums = state.n_averaged * self.coef
             state.average_intercept = self.intercept if state.n_averaged > 0 else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)

@@ -388,7 +388,8 @@ def run_estimator(rng):
             result = getattr(estimator, call)(*given, **kwargs)
         except DOCUMENTED as error:
             failure = error
-        assert failure is None or not INTERNAL.search(str(failure)), failure
+        if failure is not None and call != "score":  # which is scikit-learn's
+            assert not INTERNAL.search(str(failure)), failure
         if failure is not None or call not in ("fit", "partial_fit"):
             assert frozen(vars(estimator)) == state, f"changed by {call}: {failure!r}"
         if failure is None and call in QUERIES:
