@@ -516,8 +516,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         states = [] if first else self._current_states()
         self._learn_units(X, sample_weight, states, first=first)
         if first:
-            # Which may have been set by hand.
-            start = getattr(self, "coef_", None), getattr(self, "intercept_", None)
+            start = ()
+            if getattr(self, "coef_", None) is not None:  # set by hand
+                start = self.coef_, getattr(self, "intercept_", None)
             states = self._initial_states(X, y, sample_weight, *start)
         else:
             if sparse.issparse(X) and self._units.center.any():

@@ -64,6 +64,14 @@ cdef inline double track_scale(
     return scale * rate.factor[residual > scale]
 
 
+cdef inline double distinct(double residual, double squared_norm) noexcept nogil:
+    """|g - m|, or 0 where it may be what rounding has left of |m|^2.
+
+    Whether a residual is 0 must not depend on how it was computed.
+    """
+    return 0 if residual * residual <= 1e-12 * squared_norm < INFINITY else residual
+
+
 cdef inline double l2_factor(
     EstimatorSettings cfg, double residual, double sample_weight, double weight,
     double* s, double* n_updates, Rate* rate, Clipping* clipping,
