@@ -173,6 +173,17 @@ def test_streams_do_not_drift(name, momentum):
     assert largest < 1e-6
 
 
+def test_a_sample_twice_in_a_row_moves_the_scale_alike():
+    # The second gradient is next to m, so that digits of |g - m| cancel.
+    X, y = sparse_rows()
+    order = np.random.default_rng(0).integers(len(y), size=20_000)
+    params = {"gradient_estimator": "spp-l2", "eta0": 1e-8}
+    streams = [Stream(A, y, **params) for A in (csr_array(X), X)]
+    for stream in streams:
+        stream.follow(np.repeat(order, 2)[:, np.newaxis])
+    assert drift(*(stream.state for stream in streams)) < 1e-9
+
+
 LAYOUTS = [np.asarray, csr_array]
 
 

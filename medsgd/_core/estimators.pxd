@@ -61,7 +61,8 @@ cdef inline double follow_l2(
     cdef double factor, running_scale = s[0]
     factor = l2_factor(
         cfg, distinct(distance(x, g, i, d, m, memory), memory.squared_norm),
-        g.sample_weight[i], g.weight[i], &running_scale, &memory.n_updates, rate, clipping,
+        g.sample_weight[i], g.weight[i], &running_scale, &memory.n_updates, rate,
+        clipping,
     )
     s[0] = <floating>running_scale
     if factor > 0:
