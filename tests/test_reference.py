@@ -375,3 +375,33 @@ def test_the_default_radius_follows_the_design(layout):
     ).fit(layout(X), y)
     assert_allclose(np.r_[est.coef_, est.intercept_], w, rtol=1e-9)
     assert_allclose(est.tau_, 0.1 * s, rtol=1e-9)
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    "penalty, l1_ratio", [("l2", 0), ("l1", 1), ("elasticnet", 0.3)]
+)
+@pytest.mark.parametrize("class_weight", [None, {0: 1.0, 1: 3.0}])
+def test_the_objective_of_a_model_that_stays(layout, penalty, l1_ratio, class_weight):
+    rng = np.random.default_rng(0)
+    X, w = rng.standard_normal((101, 4)), np.array([1.0, -2.0, 0.5, 3.0])
+    y = (X @ w + rng.standard_normal(101) > 0).astype(int)
+    weight = 2 * rng.integers(1, 4, size=101) - 1  # an odd sum has one median
+    kwargs = {"penalty": penalty, "l1_ratio": l1_ratio, "alpha": 0.7}
+    kwargs |= {"learning_rate": "constant", "eta0": 1e-300, "max_iter": 1, "tol": None}
+    kwargs["standardize"] = False
+    model = {"coef_init": w, "intercept_init": [2.0], "sample_weight": weight}
+    clf = MedianSGDClassifier("log_loss", class_weight=class_weight, **kwargs)
+    reg = MedianSGDRegressor("squared_error", refine=False, **kwargs)
+
+    norms = 0.7 * ((1 - l1_ratio) * (w @ w) / 2 + l1_ratio * abs(w).sum())
+    score = X @ w + 2
+    log_loss = np.logaddexp(0, (1 - 2 * y) * score)
+    counts = weight * np.where(y == 1, 3 if class_weight else 1, 1)
+    for est, loss, repeats in (
+        (clf, log_loss, counts),
+        (reg, (y - score) ** 2 / 2, weight),
+    ):
+        est.fit(layout(X), y, **model)
+        desired = np.median(np.repeat(loss, repeats)) + norms
+        assert_allclose(est.loss_curve_, [desired], rtol=1e-12)

@@ -106,6 +106,20 @@ def test_an_average_goes_on_when_its_start_changes():
     assert_array_equal(est.coef_, reference.coef_)
 
 
+@pytest.mark.parametrize("name", ["mean", "spp-l1"])
+def test_iterations_that_nobody_averaged_count_as_where_they_ended(name):
+    X, y, _ = regression(n=80)
+    params = {"gradient_estimator": name, "shuffle": False, "standardize": False}
+    late, plain = MedianSGDRegressor(**params), MedianSGDRegressor(**params)
+    late.partial_fit(X[:50], y[:50]).set_params(average=20)
+    start = plain.partial_fit(X[:50], y[:50]).coef_
+    late.partial_fit(X[50:], y[50:])
+    iterates = [plain.partial_fit(X[[i]], y[[i]]).coef_ for i in range(50, 80)]
+    # The next is the 51st, and the 20th would have been the first to count.
+    desired = (31 * start + sum(iterates)) / (31 + 30)
+    assert_allclose(late.coef_, desired, rtol=1e-9)
+
+
 def stream_error(name, first, seed):
     X, y, w = regression(n=2000, seed=seed)
     est = MedianSGDRegressor(gradient_estimator=name, random_state=0)
