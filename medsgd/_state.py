@@ -100,7 +100,9 @@ class State:
 
         def kept(array, shape):
             if array.shape == shape:
-                return array.astype(dtype, order="C")
+                # Passes over sparse rows reckon in doubles.
+                limit = np.finfo(dtype).max
+                return np.clip(array, -limit, limit).astype(dtype, order="C")
             return np.zeros(shape, dtype=dtype)
 
         state.records = None

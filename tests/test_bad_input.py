@@ -825,3 +825,11 @@ def test_predictions_beyond_the_largest_number(layout):
     assert_array_equal(prediction, [1e308, -np.inf])
     if layout is np.asarray:
         assert {warning.category for warning in caught} == {RuntimeWarning}
+
+
+def test_a_scale_beyond_single_precision_becomes_the_largest_number():
+    A = sp.csr_array(X.astype(np.float32))
+    est = MedianSGDRegressor(random_state=0).partial_fit(A, Y)
+    est._states[0].scale[:] = 1e300
+    est.partial_fit(A, Y)
+    assert np.isfinite(est._states[0].scale).all()
