@@ -167,13 +167,12 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         raise ValueError(
             f"Partition {index}: X has {X.shape[1]} features instead of {n_features}."
         )
-    if not is_classifier(estimator) and y.dtype.kind not in "biuf":
-        raise ValueError(f"Partition {index}: y must be numbers; got dtype {y.dtype}.")
-    if weight.dtype.kind not in "biuf":
-        raise ValueError(
-            f"Partition {index}: sample_weight must be numbers; got dtype "
-            f"{weight.dtype}."
-        )
+    numbers = {} if is_classifier(estimator) else {"y": y}
+    for name, values in (numbers | {"sample_weight": weight}).items():
+        if values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Partition {index}: {name} must be numbers; got dtype {values.dtype}."
+            )
     useful = _finite_rows(X) & np.isfinite(weight)
     useful &= np.isfinite(y) if y.dtype.kind == "f" else y == y
     if estimator._robust:

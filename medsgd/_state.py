@@ -102,7 +102,7 @@ class State:
             if array.shape == shape:
                 # Passes over sparse rows reckon in doubles.
                 limit = np.finfo(dtype).max
-                return np.clip(array, -limit, limit).astype(dtype, order="C")
+                return np.clip(array, -limit, limit).astype(dtype, "C", copy=False)
             return np.zeros(shape, dtype=dtype)
 
         state.records = None

@@ -6,7 +6,7 @@ from libc.math cimport INFINITY, sqrt
 from medsgd._core.medians cimport Gradients, location_of
 from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings, Settings
 from medsgd._core.spp cimport (
-    Clipping, Rate, distinct, l2_factor, set_rate, step_share, tracking_rate,
+    Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
 from medsgd._core.vector cimport follow, spp_l1, squared_distance
 
@@ -60,9 +60,8 @@ cdef inline double follow_l2(
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
     cdef double factor, running_scale = s[0]
     factor = l2_factor(
-        cfg, distinct(distance(x, g, i, d, m, memory), memory.squared_norm),
-        g.sample_weight[i], g.weight[i], &running_scale, &memory.n_updates, rate,
-        clipping,
+        cfg, distance(x, g, i, d, m, memory), memory.squared_norm, g.sample_weight[i],
+        g.weight[i], &running_scale, &memory.n_updates, rate, clipping,
     )
     s[0] = <floating>running_scale
     if factor > 0:

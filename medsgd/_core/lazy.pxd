@@ -20,7 +20,7 @@ from libc.math cimport fabs, sqrt
 from medsgd._core.medians cimport Gradients
 from medsgd._core.settings cimport Settings
 from medsgd._core.spp cimport (
-    Clipping, Rate, distinct, l2_factor, set_rate, step_share, tracking_rate,
+    Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
 from medsgd._core.steps cimport Frame
 from medsgd._core.vector cimport spp_l1
@@ -230,9 +230,8 @@ cdef inline double follow_l2(
     if residual != residual:  # inf - inf: the gradient is beyond any radius
         residual = squared
     factor = l2_factor(
-        cfg, distinct(sqrt(max(0.0, residual)), stratum.squared_norm),
-        g.sample_weight[which], g.weight[which], &stratum.s, &stratum.n_updates, rate,
-        clipping,
+        cfg, sqrt(max(0.0, residual)), stratum.squared_norm, g.sample_weight[which],
+        g.weight[which], &stratum.s, &stratum.n_updates, rate, clipping,
     )
     stratum.squared_norm = max(
         0.0,

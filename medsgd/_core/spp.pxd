@@ -64,20 +64,16 @@ cdef inline double track_scale(
     return scale * rate.factor[residual > scale]
 
 
-cdef inline double distinct(double residual, double squared_norm) noexcept nogil:
-    """|g - m|, or 0 where it may be what rounding has left of |m|^2.
-
-    Whether a residual is 0 must not depend on how it was computed.
-    """
-    return 0 if residual * residual <= 1e-12 * squared_norm < INFINITY else residual
-
-
 cdef inline double l2_factor(
-    EstimatorSettings cfg, double residual, double sample_weight, double weight,
-    double* s, double* n_updates, Rate* rate, Clipping* clipping,
+    EstimatorSettings cfg, double residual, double squared_norm, double sample_weight,
+    double weight, double* s, double* n_updates, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """Factor on g - m of an SPP step for the l2 norm, residual = |g - m|."""
+    """Factor on g - m of an SPP step for the l2 norm, from |g - m| and |m|^2."""
     cdef double radius, factor, keep = step_share(cfg, sample_weight)
+    # Where it may be what rounding has left of |m|^2, whether it is 0 must not depend
+    # on how it was computed.
+    if residual * residual <= 1e-12 * squared_norm < INFINITY:
+        residual = 0
     n_updates[0] += 1
     if cfg.c_tau > 0:
         set_rate(rate, tracking_rate(n_updates[0], sample_weight))
