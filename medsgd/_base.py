@@ -397,16 +397,18 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """Where the intercepts of a new fit start, given its coefficients or None."""
         return np.zeros(self._n_problems())
 
-    def _initial_states(self, X, y, sample_weight, coef_init=None, intercept_init=None):
+    def _initial_states(
+        self, X, y, sample_weight, coef_init=None, intercept_init=None, *, resume
+    ):
         """States of a new fit, one per row of the coefficients."""
         n_problems, dtype = self._n_problems(), X.dtype
         shape = (n_problems, X.shape[1])
         coef, intercept = coef_init, intercept_init
-        if self.warm_start and hasattr(self, "coef_"):
+        if resume and getattr(self, "coef_", None) is not None:
             if coef is None:
                 coef = self.coef_
-            if intercept is None:
-                intercept = self.intercept_
+            if intercept is None:  # not there where coef_ alone was set by hand
+                intercept = getattr(self, "intercept_", None)
         given = coef is not None
         coef = _as_given(coef, shape, dtype, "coef_init") if given else np.zeros(shape)
         if intercept is None:
@@ -465,10 +467,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             sample_weight = (weight / weight[weight > 0].mean()).astype(X.dtype)
         self._units, self._first_rows = self._feature_units(X, sample_weight), None
         settings = self._settings(X)
-        states = self._initial_states(X, y, sample_weight, coef_init, intercept_init)
+        rows = X, y, sample_weight
+        states = self._initial_states(
+            *rows, coef_init, intercept_init, resume=self.warm_start
+        )
         training = Training(self, X, y, metadata=metadata, context=context)
         problems = training.run_new(
-            self._problems(X, y, sample_weight, states, settings),
+            self._problems(*rows, states, settings),
             settings,
             self._first_stage_epochs(),
             adaptive=self.learning_rate == "adaptive",
@@ -516,10 +521,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         states = [] if first else self._current_states()
         self._learn_units(X, sample_weight, states, first=first)
         if first:
-            start = ()
-            if getattr(self, "coef_", None) is not None:  # set by hand
-                start = self.coef_, getattr(self, "intercept_", None)
-            states = self._initial_states(X, y, sample_weight, *start)
+            states = self._initial_states(X, y, sample_weight, resume=True)
         else:
             if sparse.issparse(X) and self._units.center.any():
                 # The first call was dense, so this much fits.

@@ -224,7 +224,9 @@ class OnDask(BaseMedianSGD):
             rows = told.X, told.y, told.sample_weight
             self._units = self._feature_units(told.X, told.sample_weight)
             self._first_rows, self._aggregators = None, None
-            states = self._initial_states(*rows, coef_init, intercept_init)
+            states = self._initial_states(
+                *rows, coef_init, intercept_init, resume=self.warm_start
+            )
             rounds, problems, settings = self._rounds(
                 partitions, told, states, X, y, metadata=metadata, context=context
             )
@@ -257,10 +259,11 @@ class OnDask(BaseMedianSGD):
             partitions,
             told,
         ):
+            rows = told.X, told.y, told.sample_weight
             states = [] if first else self._current_states()
             self._learn_units(told.X, told.sample_weight, states, first=first)
             if first:
-                states = self._initial_states(told.X, told.y, told.sample_weight)
+                states = self._initial_states(*rows, resume=True)
                 self._aggregators = None
             rounds, problems, settings = self._rounds(partitions, told, states, X, y)
             rounds.run(problems, settings, 1, adaptive=False)

@@ -726,12 +726,32 @@ def test_a_stream_goes_on_from_coefficients_that_fit(
     assert getattr(est, name) is value
 
 
-def test_a_stream_begins_at_coefficients_set_before():
-    est = MedianSGDRegressor(eta0=1e-12)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_begins_at_coefficients_set_before(method):
+    params = {"refine": False, "max_iter": 1, "tol": None, "eta0": 1e-12}
+    est = MedianSGDRegressor(warm_start=True, **params)
     est.coef_, est.intercept_ = np.arange(3.0), np.array([5.0])
-    est.partial_fit(X, Y)
+    getattr(est, method)(X, Y)
     np.testing.assert_allclose(est.coef_, np.arange(3), atol=1e-8)
     np.testing.assert_allclose(est.intercept_, 5)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_coefficients_set_before_without_an_intercept(estimator_class, method):
+    # It then starts where it does with the same coef_init.
+    params = {"random_state": 0, "max_iter": 1, "tol": None}
+    if estimator_class is MedianSGDRegressor:
+        params["refine"] = False
+    desired = estimator_class(**params).fit(X, Y, coef_init=np.arange(3.0))
+    est = estimator_class(warm_start=True, **params)
+    est.coef_ = np.arange(3.0)
+    if method == "partial_fit" and estimator_class is MedianSGDClassifier:
+        est.partial_fit(X, Y, classes=np.unique(Y))
+    else:
+        getattr(est, method)(X, Y)
+    assert_array_equal(est.coef_, desired.coef_)
+    assert_array_equal(est.intercept_, desired.intercept_)
 
 
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])

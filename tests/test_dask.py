@@ -175,6 +175,17 @@ def test_partial_fit_makes_one_round_and_goes_on():
     assert clf.score(X, y) > 0.85
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_rounds_begin_at_coefficients_set_before(method):
+    X, y, truth = regression()
+    reg = DaskMedianSGDRegressor(
+        refine=False, max_rounds=1, tol=None, eta0=1e-12, warm_start=True
+    )
+    reg.coef_ = start = truth[:-1] + 1
+    getattr(reg, method)(*chunked(X, y, 4))
+    assert_allclose(reg.coef_, start, atol=1e-8)
+
+
 def test_a_partial_fit_that_fails_changes_nothing(monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
