@@ -388,6 +388,10 @@ def run_estimator(rng):
             result = getattr(estimator, call)(*given, **kwargs)
         except DOCUMENTED as error:
             failure = error
+        except ZeroDivisionError as error:
+            if call != "score":  # whose weights are all 0, before scikit-learn 1.9
+                raise
+            failure = error
         if failure is not None and call != "score":  # which is scikit-learn's
             assert not INTERNAL.search(str(failure)), failure
         if failure is not None or call not in ("fit", "partial_fit"):
