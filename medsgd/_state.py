@@ -120,14 +120,18 @@ class State:
         state.sum_scale = 0.0
         if settings.average == 0:
             state.sums = None
-        elif self.sums is not None:
-            state.sums = (self.sums + self.sum_scale * self.coef).astype(dtype)
         else:
-            # Iterations that nobody averaged count as having been where we are.
-            state.n_averaged = max(0.0, self.t - settings.average)
+            # Sums that overflow are noticed at the end of the pass.
             with np.errstate(over="ignore", invalid="ignore"):
-                state.sums = state.n_averaged * self.coef
-            state.average_intercept = self.intercept if state.n_averaged > 0 else 0.0
+                if self.sums is None:
+                    # Iterations that nobody averaged count as having been where we are.
+                    state.n_averaged = max(0.0, self.t - settings.average)
+                    begun = state.n_averaged > 0
+                    state.average_intercept = self.intercept if begun else 0.0
+                    sums = state.n_averaged * self.coef
+                else:
+                    sums = self.sums + self.sum_scale * self.coef
+                state.sums = sums.astype(dtype)
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         state.measure()

@@ -852,3 +852,16 @@ def test_a_scale_beyond_single_precision_becomes_the_largest_number():
     est._states[0].scale[:] = 1e300
     est.partial_fit(A, Y)
     assert np.isfinite(est._states[0].scale).all()
+
+
+@pytest.mark.parametrize("later", [np.asarray, sp.csr_array])
+def test_a_sum_of_coefficients_beyond_single_precision(later):
+    # Sparse rows sum up in doubles; the next call begins in the dtype of X.
+    A, y = np.zeros((100, 3), dtype=np.float32), np.zeros(100)
+    est = MedianSGDRegressor(gradient_estimator="mean", average=True)
+    est.coef_ = np.full(3, 1e37)
+    est.partial_fit(sp.csr_array(A), y)
+    before = est.coef_.copy()
+    with pytest.raises(ValueError, match="overflow"):
+        est.partial_fit(later(A), y)
+    assert_array_equal(est.coef_, before)

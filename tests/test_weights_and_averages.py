@@ -106,18 +106,25 @@ def test_an_average_goes_on_when_its_start_changes():
     assert_array_equal(est.coef_, reference.coef_)
 
 
+@pytest.mark.parametrize("dtype, rtol", [(np.float64, 1e-9), (np.float32, 1e-5)])
+@pytest.mark.parametrize("later", LAYOUTS)
+@pytest.mark.parametrize("earlier", LAYOUTS)
 @pytest.mark.parametrize("name", ["mean", "spp-l1"])
-def test_iterations_that_nobody_averaged_count_as_where_they_ended(name):
+def test_iterations_that_nobody_averaged_count_as_where_they_ended(
+    name, earlier, later, dtype, rtol
+):
     X, y, _ = regression(n=80)
+    X, y = X.astype(dtype), y.astype(dtype)
     params = {"gradient_estimator": name, "shuffle": False, "standardize": False}
     late, plain = MedianSGDRegressor(**params), MedianSGDRegressor(**params)
-    late.partial_fit(X[:50], y[:50]).set_params(average=20)
-    start = plain.partial_fit(X[:50], y[:50]).coef_
-    late.partial_fit(X[50:], y[50:])
-    iterates = [plain.partial_fit(X[[i]], y[[i]]).coef_ for i in range(50, 80)]
+    late.partial_fit(earlier(X[:50]), y[:50]).set_params(average=20)
+    start = plain.partial_fit(earlier(X[:50]), y[:50]).coef_
+    late.partial_fit(later(X[50:]), y[50:])
+    iterates = [plain.partial_fit(later(X[[i]]), y[[i]]).coef_ for i in range(50, 80)]
     # The next is the 51st, and the 20th would have been the first to count.
     desired = (31 * start + sum(iterates)) / (31 + 30)
-    assert_allclose(late.coef_, desired, rtol=1e-9)
+    assert late.coef_.dtype == dtype
+    assert_allclose(late.coef_, desired, rtol=rtol)
 
 
 def stream_error(name, first, seed):
