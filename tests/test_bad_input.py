@@ -865,3 +865,12 @@ def test_a_sum_of_coefficients_beyond_single_precision(later):
     with pytest.raises(ValueError, match="overflow"):
         est.partial_fit(later(A), y)
     assert_array_equal(est.coef_, before)
+
+
+@pytest.mark.parametrize("size", [9e153, 1e154, 1e300])
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_rows_whose_squared_norms_or_their_sum_overflow(estimator_class, layout, size):
+    est = estimator_class(standardize=False)
+    with pytest.raises(ValueError, match="squared norms of the rows of X overflow"):
+        est.fit(layout(np.full((30, 1), size)), Y)
