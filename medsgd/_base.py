@@ -11,7 +11,8 @@ from scipy.stats import chi2
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
-from sklearn.utils.validation import validate_data
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from medsgd._compat import (
     CallbackSupportMixin,
@@ -435,6 +436,20 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             else replace(state, **_start(self._units, own[:-1], own[-1], state.dtype))
             for state, own, known in zip(self._states, given, fitted, strict=True)
         ]
+
+    def _product(self, X):
+        """Rows times coefficients, a dense array."""
+        check_is_fitted(self)
+        X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
+        coef = checked(self.coef_, "coef_")
+        if sparse.issparse(X) and sparse.issparse(coef):
+            # sparsify of scikit-learn 1.9 may leave a matrix of one dimension, which
+            # SciPy cannot multiply; safe_sparse_dot wants all indices of one dtype.
+            rows = coef.tocsr()
+            shape = len(rows.indptr) - 1, X.shape[1]
+            parts = rows.data, rows.indices, rows.indptr
+            return (X @ sparse.csr_array(parts, shape=shape).T).toarray()
+        return safe_sparse_dot(X, coef.T, dense_output=True)
 
     def _solution(self, states, units):
         """The coefficients and intercepts as attributes."""

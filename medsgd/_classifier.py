@@ -20,7 +20,7 @@ from medsgd._compat import (
 )
 from medsgd._core.losses import CLASSIFICATION_LOSSES
 from medsgd._docs import fill
-from medsgd._guards import all_or_nothing, checked
+from medsgd._guards import all_or_nothing
 from medsgd._typing import (
     Auto,
     ClassificationLoss,
@@ -482,8 +482,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         ndarray of shape (n_samples,) or (n_samples, n_classes)
             Positive where the class, with two `classes_[1]`, is predicted.
         """
-        checked(getattr(self, "coef_", None), "coef_")
-        return super().decision_function(checked(X))
+        scores = self._product(X) + self.intercept_
+        return scores.ravel() if scores.shape[1:] == (1,) else scores
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: MatrixLike) -> Floats:

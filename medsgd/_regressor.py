@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils import assert_all_finite, check_random_state
-from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from medsgd._base import MAX_INT, BaseMedianSGD
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
-from medsgd._guards import all_or_nothing, checked
+from medsgd._guards import all_or_nothing
 from medsgd._refinement import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
@@ -467,9 +465,4 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         ValueError
             If `X` is not valid, or its features are not those of :meth:`fit`.
         """
-        check_is_fitted(self)
-        X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
-        return np.ravel(
-            safe_sparse_dot(X, checked(self.coef_, "coef_").T, dense_output=True)
-            + self.intercept_
-        )
+        return np.ravel(self._product(X) + self.intercept_)

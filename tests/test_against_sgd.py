@@ -388,6 +388,22 @@ def test_sparsify_and_densify(task):
     assert_allclose(ours.coef_, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("indptr", [np.int32, np.int64])
+@pytest.mark.parametrize("indices", [np.int32, np.int64])
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csr_matrix])
+@pytest.mark.parametrize("task", TASKS)
+def test_sparse_coefficients_predict_for_sparse_rows(task, kind, indices, indptr):
+    X, y = make_data(task)
+    X = kind(X)
+    est = make_pair(task)[0].fit(X, y)
+    method = "predict" if task == "regression" else "decision_function"
+    desired = getattr(est, method)(X)
+    X.indices, X.indptr = X.indices.astype(indices), X.indptr.astype(indptr)
+    actual = getattr(est.sparsify(), method)(X)
+    assert type(actual) is np.ndarray
+    assert_allclose(actual, desired, rtol=1e-12, atol=1e-12)
+
+
 def test_the_last_epoch_without_convergence_warns():
     X, y = make_data("regression")
     ours, theirs = make_pair("regression", tol=1e-9, max_iter=2)

@@ -306,15 +306,16 @@ def check_fitted(estimator, d):
 
 
 def check_predictions(estimator, X):
-    """Alike of dense and sparse rows, and after a pickle."""
+    """Alike of dense and sparse rows and coefficients, and after a pickle."""
     dense = estimator.predict(X)
     again = pickle.loads(pickle.dumps(estimator))
     assert np.array_equal(dense, again.predict(X), equal_nan=False)
-    sparse = estimator.predict(sp.csr_array(X))
     size = np.abs(X) @ np.abs(coefficients(estimator)).T + np.abs(estimator.intercept_)
-    if dense.dtype.kind == "f":
-        close = np.abs(dense - sparse) <= 1e-5 * size.max(axis=1)
-        assert (close | ~np.isfinite(size.max(axis=1))).all()
+    for est in (estimator, again.sparsify()):
+        sparse = est.predict(sp.csr_array(X))
+        if dense.dtype.kind == "f":
+            close = np.abs(dense - sparse) <= 1e-5 * size.max(axis=1)
+            assert (close | ~np.isfinite(size.max(axis=1))).all()
     if hasattr(estimator, "predict_proba"):
         share = estimator.predict_proba(X)[np.isfinite(size).all(axis=1)]
         assert ((share >= 0) & (share <= 1)).all()
@@ -464,8 +465,8 @@ def run_case(number):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", category=RuntimeWarning, module="medsgd")
         # A prediction may be beyond the range of its dtype.
-        too_large = "overflow encountered in add"
-        warnings.filterwarnings("ignore", too_large, module=r"medsgd\._regressor")
+        too_large, where = "overflow encountered in add", r"medsgd\._(class|regress)"
+        warnings.filterwarnings("ignore", too_large, module=where)
         (run_gradients if rng.random() < 0.1 else run_estimator)(rng)
 
 
