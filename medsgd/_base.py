@@ -444,11 +444,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         coef = checked(self.coef_, "coef_")
         if sparse.issparse(X) and sparse.issparse(coef):
             # sparsify of scikit-learn 1.9 may leave a matrix of one dimension, which
-            # SciPy cannot multiply; safe_sparse_dot wants all indices of one dtype.
-            rows = coef.tocsr()
-            shape = len(rows.indptr) - 1, X.shape[1]
-            parts = rows.data, rows.indices, rows.indptr
-            return (X @ sparse.csr_array(parts, shape=shape).T).toarray()
+            # only arrays can be; safe_sparse_dot wants all indices of one dtype.
+            return (sparse.csr_array(X) @ sparse.csr_array(coef).T).toarray()
         return safe_sparse_dot(X, coef.T, dense_output=True)
 
     def _solution(self, states, units):

@@ -259,11 +259,12 @@ class OnDask(BaseMedianSGD):
             partitions,
             told,
         ):
-            rows = told.X, told.y, told.sample_weight
             states = [] if first else self._current_states()
             self._learn_units(told.X, told.sample_weight, states, first=first)
             if first:
-                states = self._initial_states(*rows, resume=True)
+                states = self._initial_states(
+                    told.X, told.y, told.sample_weight, resume=True
+                )
                 self._aggregators = None
             rounds, problems, settings = self._rounds(partitions, told, states, X, y)
             rounds.run(problems, settings, 1, adaptive=False)

@@ -183,12 +183,12 @@ def _sparse_scale(X, weight, clip):
     return scale
 
 
+@np.errstate(over="ignore")
 def _typical_norm(X, weight):
-    """Mean squared norm of rows, without what wild rows add."""
-    with np.errstate(over="ignore"):
-        squared = row_norms(X.astype(np.float64), squared=True)
-        present = squared > 0
-        if not present.any():
-            return 0.0
-        limit = 3 * weighted_median(squared[present], weight[present])
-        return float(np.average(np.minimum(squared, limit), weights=weight))
+    """Mean squared norm of rows, without what wild rows add; infinite if too large."""
+    squared = row_norms(X.astype(np.float64), squared=True)
+    present = squared > 0
+    if not present.any():
+        return 0.0
+    limit = 3 * weighted_median(squared[present], weight[present])
+    return float(np.average(np.minimum(squared, limit), weights=weight))
