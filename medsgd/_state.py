@@ -120,18 +120,13 @@ class State:
         state.sum_scale = 0.0
         if settings.average == 0:
             state.sums = None
+        elif self.sums is not None:
+            state.sums = _added(self.sums, self.sum_scale, self.coef, dtype)
         else:
-            # Sums that overflow are noticed at the end of the pass.
-            with np.errstate(over="ignore", invalid="ignore"):
-                if self.sums is None:
-                    # Iterations that nobody averaged count as having been where we are.
-                    state.n_averaged = max(0.0, self.t - settings.average)
-                    begun = state.n_averaged > 0
-                    state.average_intercept = self.intercept if begun else 0.0
-                    sums = state.n_averaged * self.coef
-                else:
-                    sums = self.sums + self.sum_scale * self.coef
-                state.sums = sums.astype(dtype)
+            # Iterations that nobody averaged count as having been where we are.
+            state.n_averaged = max(0.0, self.t - settings.average)
+            state.sums = _added(0.0, state.n_averaged, self.coef, dtype)
+            state.average_intercept = self.intercept if state.n_averaged > 0 else 0.0
         state.paid_penalty = np.zeros(n_features, dtype=dtype)
         state.owed_penalty = 0.0
         state.measure()
@@ -187,7 +182,7 @@ class State:
         dtype = self.dtype
         if self.sums is not None and self.n_averaged > 0:
             coef, intercept = new.from_user(*old.to_user(*self.solution()))
-            self.sums = (self.n_averaged * coef).astype(dtype)
+            self.sums = _added(0.0, self.n_averaged, coef, dtype)
             self.sum_scale, self.average_intercept = 0.0, float(intercept)
         coef, intercept = new.from_user(*old.to_user(self.coef, self.intercept))
         self.coef, self.intercept = coef.astype(dtype), float(intercept)
@@ -206,3 +201,9 @@ class State:
             return self.coef, self.intercept
         coef = (self.sums + self.sum_scale * self.coef) / self.n_averaged
         return coef, self.average_intercept
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _added(sums, n, coef, dtype):
+    """sums + n * coef in a dtype; the end of a pass notices what is too large."""
+    return (sums + n * coef).astype(dtype)

@@ -867,6 +867,16 @@ def test_a_sum_of_coefficients_beyond_single_precision(later):
     assert_array_equal(est.coef_, before)
 
 
+def test_a_sum_in_new_units_beyond_single_precision():
+    # The units of a stream are known from some dozens of rows on.
+    rows = X.astype(np.float32)
+    est = MedianSGDRegressor(gradient_estimator="mean", average=True, standardize=True)
+    est.coef_ = np.full(3, 3e37)
+    est.partial_fit(sp.csr_array(np.zeros_like(rows[:20])), np.zeros(20))
+    with pytest.raises(ValueError, match="overflow"):
+        est.partial_fit(sp.csr_array(rows), np.zeros(30))
+
+
 @pytest.mark.parametrize("size", [9e153, 1e154, 1e300])
 @pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("estimator_class", CLASSES)
