@@ -28,7 +28,7 @@ from medsgd._dask_collections import (
 from medsgd._docs import fill
 from medsgd._guards import warn_user
 from medsgd._partitions import run_passes, summarise
-from medsgd._refinement import small_sample_factor
+from medsgd._refinement.stochastic import small_sample_factor
 from medsgd._rounds import Consensus, Rounds, Told, refine
 from medsgd._scales import residuals, starting_scale
 from medsgd._standardize import N_ROWS

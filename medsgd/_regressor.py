@@ -14,7 +14,7 @@ from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
 from medsgd._guards import all_or_nothing
-from medsgd._refinement import BISQUARE, refine, small_sample_factor
+from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
     Auto,

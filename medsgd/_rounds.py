@@ -9,7 +9,7 @@ import numpy as np
 
 from medsgd._partitions import Job
 from medsgd._problem import Progress
-from medsgd._refinement import (
+from medsgd._refinement.stochastic import (
     at_solution,
     finished,
     rule_of_fit,
