@@ -38,6 +38,7 @@ PASSIVE_AGGRESSIVE = ("pa1", "pa2")
 # As scikit-learn bounds them.
 LARGEST_MEAN_DERIVATIVE = 1e12
 SGD_ETA0 = 0.01
+SGD_ALPHA = 1e-4
 SGD_N_ITER_NO_CHANGE = 5
 # Work is counted in updates: with a million samples one pass is many of them, with
 # twenty it is next to nothing. Measured: fewer leave correlated features half fitted.
@@ -135,7 +136,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """
         if self.early_stopping and for_partial_fit:
             raise ValueError("early_stopping should be False with partial_fit")
-        if self.learning_rate == "optimal" and self.alpha == 0:
+        if self.learning_rate == "optimal" and self._alpha() == 0:
             raise ValueError(
                 "alpha must be > 0 since learning_rate is 'optimal'. alpha is used "
                 "to compute the optimal learning rate."
@@ -175,6 +176,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             self._validate_params()
             self._check_parameters()
             self._checked_parameters = params
+
+    def _alpha(self):
+        """The strength of the penalty."""
+        return self.alpha
 
     def _n_gradients(self):
         if self.n_gradients != "auto":
@@ -276,7 +281,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             "overshoot": OVERSHOOT if bisquare and not median else np.inf,
             "largest_derivative": LARGEST_MEAN_DERIVATIVE,
             "penalty": self.penalty,
-            "alpha": self.alpha,
+            "alpha": self._alpha(),
             "l1_ratio": 0.0 if self.l1_ratio is None else self.l1_ratio,
             "fit_intercept": self.fit_intercept,
             "intercept_decay": 1.0,
@@ -453,15 +458,15 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         coef, intercept = _solutions(states, units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
-    def _first_stage_epochs(self):
-        """The epochs that the stage of the chosen gradient estimator may take."""
-        return self.max_iter
+    def _first_stage(self, X, makers):
+        """The makers of the problems of the first stage, and the epochs it may take."""
+        return makers, self.max_iter
 
-    def _later_stages(self, training, problems, sample_weight):
+    def _later_stages(self, training, problems, sample_weight, given_weight, starts):
         """What fit does once the chosen gradient estimator has stopped."""
         return problems
 
-    def _set_residual_attributes(self, X, y, sample_weight):
+    def _set_residual_attributes(self, X, y, sample_weight, problems):
         """Set what a fit tells of the residuals of its training data."""
 
     def _fit(self, X, y, coef_init, intercept_init, sample_weight):
@@ -472,6 +477,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=True)
         y = self._check_targets(y, X.dtype, first=True)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
+        given_weight = sample_weight
         if self._robust and not self._follows_each and sample_weight.any():
             # Steps of a typical size, whatever the unit of the weights, whose sum may
             # overflow.
@@ -484,15 +490,17 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             *rows, coef_init, intercept_init, resume=self.warm_start
         )
         training = Training(self, X, y, metadata=metadata, context=context)
-        problems = training.run_new(
-            self._problems(*rows, states, settings),
-            settings,
-            self._first_stage_epochs(),
-            adaptive=self.learning_rate == "adaptive",
+        makers, max_epochs = self._first_stage(
+            X, self._problems(*rows, states, settings)
         )
-        problems = self._later_stages(training, problems, sample_weight)
+        problems = training.run_new(
+            makers, settings, max_epochs, adaptive=self.learning_rate == "adaptive"
+        )
+        problems = self._later_stages(
+            training, problems, sample_weight, given_weight, states
+        )
         self._set_fitted(problems, settings, training.n_epochs, t=1.0)
-        self._set_residual_attributes(X, y, sample_weight)
+        self._set_residual_attributes(X, y, sample_weight, problems)
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, metadata=metadata, reconstruction_attributes={}
         )

@@ -37,6 +37,8 @@ class Progress:
         Whether the stopping rule has ended the fit.
     stage_starts : list of int
         Epochs in the curves with which stages after the first begin.
+    tolerance : float or None
+        Largest residual of an exact fit, where exact steps have set the scale.
     """
 
     state: State
@@ -48,6 +50,7 @@ class Progress:
     n_iterations: int = 0
     stopped: bool = False
     stage_starts: list = field(default_factory=list)
+    tolerance: float | None = None
 
     def check_progress(self, *, adaptive):
         """Apply the stopping rule to the last epoch."""

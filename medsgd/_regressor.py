@@ -9,11 +9,19 @@ import numpy.typing as npt
 from sklearn.base import RegressorMixin
 from sklearn.utils import assert_all_finite, check_random_state
 
-from medsgd._base import MAX_INT, BaseMedianSGD
+from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
 from medsgd._guards import all_or_nothing
+from medsgd._refinement.exact import (
+    FEWEST_PER_PARAMETER,
+    MOST_EPOCHS,
+    UPDATES,
+    ExactStage,
+    counts_of,
+    is_blockwise,
+)
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
@@ -219,6 +227,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         **BaseMedianSGD._parameter_constraints,
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "epsilon": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "refine": ["boolean"],
     }
     _losses = REGRESSION_LOSSES
@@ -249,7 +258,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         tau: float | Auto = "auto",
         momentum: float = 0.0,
         penalty: Penalty = "l2",
-        alpha: float = 0.0001,
+        alpha: float | Auto = "auto",
         l1_ratio: float | None = 0.15,
         fit_intercept: bool = True,
         max_iter: int = 1000,
@@ -323,23 +332,91 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         residual = residuals(y.astype(np.float64), 0.0 if coef is None else X @ coef[0])
         return np.atleast_1d(weighted_median(residual[rows], sample_weight[rows]))
 
-    def _first_stage_epochs(self):
-        return -(-self.max_iter // 2) if self._refines() else self.max_iter
-
     def _refines(self):
         return self.refine and self._robust
 
-    def _later_stages(self, training, problems, sample_weight):
+    def _alpha(self):
+        """The strength of the penalty but in the exact refinement."""
+        return SGD_ALPHA if self.alpha == "auto" else self.alpha
+
+    def _is_exact(self, X, n_rows):
+        """Whether a refinement can solve for its steps."""
+        n_parameters = X.shape[1] + self.fit_intercept
+        return self._refines() and n_rows >= FEWEST_PER_PARAMETER * n_parameters
+
+    def _first_stage(self, X, makers):
+        if not self._refines():
+            return makers, self.max_iter
+        max_epochs = -(-self.max_iter // 2)
+        if not (self._is_exact(X, X.shape[0]) and is_blockwise(X)):
+            return makers, max_epochs
+
+        def make():
+            # The medians give one of many starts, for which few rows are enough.
+            problem = makers[0]()
+            problem.rows = problem.rows[:: -(-len(problem.rows) // UPDATES)].copy()
+            return problem
+
+        most = int(np.clip(UPDATES // X.shape[0], 1, MOST_EPOCHS))
+        return [make], min(max_epochs, most)
+
+    def _later_stages(self, training, problems, sample_weight, given_weight, starts):
         if not self._refines():
             return problems
-        return [refine(self, training, problems[0], sample_weight)]
+        problem = problems[0]
+        weight = given_weight
+        if problem.validation_mask is not None:
+            weight = np.where(problem.validation_mask, 0, weight)
+        if not self._is_exact(training.X, np.count_nonzero(weight)):
+            return [refine(self, training, problem, sample_weight)]
+        self._refine_exactly(training, problem, weight, starts[0])
+        return problems
 
-    def _set_residual_attributes(self, X, y, sample_weight):
+    def _refine_exactly(self, training, problem, weight, start):
+        """Go on with the steps of an MM-estimator from where the medians have led."""
+        penalty = {"l2": 0.0, "l1": 0.0}
+        if self.penalty is not None and not (
+            self.alpha == "auto" and self.penalty == "l2"
+        ):
+            ratio = {"l2": 0.0, "l1": 1.0}.get(self.penalty, self.l1_ratio)
+            penalty = {"l2": (1 - ratio) * self._alpha(), "l1": ratio * self._alpha()}
+        stage = ExactStage(
+            training.X,
+            training.y,
+            counts_of(weight),
+            self._units,
+            **penalty,
+            fit_intercept=self.fit_intercept,
+        )
+        refinement = stage.refinement(
+            self._units.to_user(*solution)
+            for solution in (problem.state.solution(), start.solution())
+        )
+        passes, name = refinement.passes(), None
+        training.converged = False
+        for _ in range(self.max_iter - training.n_epochs):
+            if training.interrupted:
+                break
+            with training.epoch([problem]):
+                progress = next(passes)
+                if progress.stage != name:
+                    name = progress.stage
+                    problem.stage_starts.append(len(problem.curve))
+                stage.take(problem, progress)
+            if progress.is_last and name == "M step":
+                training.converged = progress.converged
+                break
+        problem.tolerance = stage.y_scale * refinement.tolerance
+
+    def _set_residual_attributes(self, X, y, sample_weight, problems):
         prediction = self._units.predict(X, *self._states[0].solution())
         residual = residuals(y, prediction)
-        self.scale_ = residual_scale(residual, sample_weight)
-        self.scale_ *= small_sample_factor(self, np.count_nonzero(sample_weight))
-        self.outliers_ = np.abs(residual) > OUTLIER * self.scale_
+        tolerance = problems[0].tolerance
+        if tolerance is None:
+            self.scale_ = residual_scale(residual, sample_weight)
+            self.scale_ *= small_sample_factor(self, np.count_nonzero(sample_weight))
+            tolerance = 0.0
+        self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
 
     def _problems(self, X, y, sample_weight, states, settings):
         """What makes the problem, in a list."""

@@ -3,7 +3,7 @@
 import copy
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -86,14 +86,13 @@ class Training:
             for _ in range(max_epochs):
                 if self.abandoned.is_set():
                     break
-                task = self._begin_epoch()
                 active = [problem for problem in problems if not problem.stopped]
-                self._run_epoch(active, settings, parallel)
-                for problem in active:
-                    problem.check_progress(adaptive=adaptive)
-                    if estimator.verbose:
-                        self._report(problem)
-                self._end_epoch(task, problems)
+                with self.epoch(problems):
+                    self._run_epoch(active, settings, parallel)
+                    for problem in active:
+                        problem.check_progress(adaptive=adaptive)
+                        if estimator.verbose:
+                            self._report(problem)
                 if self.interrupted or all(problem.stopped for problem in problems):
                     break
         converged = all(problem.stopped for problem in problems)
@@ -115,26 +114,22 @@ class Training:
                 for problem in active
             )
 
-    def _begin_epoch(self):
+    @contextmanager
+    def epoch(self, problems):
+        """Count an epoch, and tell callbacks of it."""
         self.n_epochs += 1
         if self.estimator.verbose:
             print(f"-- {self.unit.capitalize()} {self.n_epochs}")
         if self.context is None:
-            return None
-        task = self.context.subcontext(task_name=self.unit)
-        task.call_on_fit_task_begin(
-            estimator=self.estimator, X=self.X, y=self.y, metadata=self.metadata
-        )
-        return task
-
-    def _end_epoch(self, task, problems):
-        if task is None:
+            yield
             return
         estimator = self.estimator
+        told = {"estimator": estimator, "X": self.X, "y": self.y}
+        task = self.context.subcontext(task_name=self.unit)
+        task.call_on_fit_task_begin(**told, metadata=self.metadata)
+        yield
         self.interrupted |= task.call_on_fit_task_end(
-            estimator=estimator,
-            X=self.X,
-            y=self.y,
+            **told,
             metadata=self.metadata,
             reconstruction_attributes=lambda: estimator._solution(
                 [problem.state for problem in problems], estimator._units

@@ -1,0 +1,252 @@
+"""Where an S step may begin: fits of some rows, some of which no outlier has touched."""
+
+import numpy as np
+
+from medsgd._refinement.bisquare import S_CONSTANT, m_scale, shares, weights
+from medsgd._refinement.least_squares import conjugate_gradients
+from medsgd._scales import NORMAL_MEDIAN, weighted_median
+
+# Parameters up to which the outer products of all rows are kept, and up to which
+# sensitivity components are looked at.
+MOST_OUTER = 64
+MOST_SENSITIVE = 500
+# Principal sensitivity components looked at, of few and of more parameters; rounds.
+N_COMPONENTS = 15
+FEW_COMPONENTS = 5
+N_ROUNDS = 3
+# Rows beyond so many scales of a round's best fit are left out of the next round.
+KEPT = 2.5
+# Iterations of least absolute deviations, the share of a typical residual below which
+# one counts as so large, and the step of fitted values that ends them.
+N_ABSOLUTE = 30
+SMALLEST = 1e-3
+LAST_STEP = 0.01
+# Subsets are drawn where rows times parameters are at most so many.
+FEW = 1000
+N_SUBSETS = 200
+# So many times as many rows are drawn as a subset needs, for some are dependent.
+DRAWN = 4
+# The part of a row that counts as independent of other rows.
+INDEPENDENT = 1e-6
+# A diagonal is raised by this share of itself, so that a singular matrix has a
+# solution: candidates need not be exact.
+RIDGE = 1e-10
+# Conjugate gradients for candidates, which an S step refines anyway.
+N_ITER = 4
+# A feature is lost where so small a share of the rows that it is present in is kept.
+LOST = 0.25
+TINY = np.finfo(np.float64).tiny
+
+
+class Fits:
+    """Weighted least squares of the same rows with many weights at a time.
+
+    Parameters
+    ----------
+    rows : Rows
+    precondition : callable
+        Approximate solution of the normal equations, for many parameters.
+    """
+
+    def __init__(self, rows, precondition):
+        self.rows, self.precondition = rows, precondition
+        self.outer = None
+        if precondition is None:
+            Z = rows.matrix()
+            self.upper = np.triu_indices(Z.shape[1])
+            self.outer = Z[:, self.upper[0]] * Z[:, self.upper[1]]
+
+    def solve(self, weight, b=None):
+        """Coefficients, of shape (n_parameters, n_fits), for weights of (n, n_fits).
+
+        ``b`` is where an inexact solution begins.
+        """
+        rows = self.rows
+        if self.outer is None:
+            if b is None:
+                b = np.zeros((rows.n_parameters, weight.shape[1]))
+            step, _ = conjugate_gradients(
+                lambda direction: rows.moments(weight * rows.product(direction)),
+                rows.moments(weight * rows.residuals(b)),
+                self.precondition,
+                n_iter=N_ITER,
+            )
+            return b + step
+        moments = rows.moments(weight * rows.y[:, np.newaxis]).T
+        gram = np.empty((*moments.shape, moments.shape[1]))
+        gram[:, self.upper[0], self.upper[1]] = weight.T @ self.outer
+        gram[:, self.upper[1], self.upper[0]] = gram[:, self.upper[0], self.upper[1]]
+        return solve_raised(gram, moments).T
+
+
+def solve_raised(gram, moments):
+    """Solutions of several linear systems, their diagonals a little raised."""
+    diagonal = np.einsum("kii->ki", gram)
+    diagonal += RIDGE * diagonal + TINY
+    root = 1 / np.sqrt(diagonal)
+    # An eigenvalue that rounding has left below 0 must not make a matrix singular.
+    gram = gram * root[:, :, np.newaxis] * root[:, np.newaxis]
+    np.einsum("kii->ki", gram)[:] += RIDGE
+    return np.linalg.solve(gram, (moments * root)[:, :, np.newaxis])[:, :, 0] * root
+
+
+def least_absolute(fits, b, weight):
+    """Least absolute deviations: the fixed point that the median stage approaches."""
+    for _ in range(N_ABSOLUTE):
+        size = np.abs(fits.rows.residuals(b))
+        scale = np.median(size) + TINY
+        weighted = weight[:, np.newaxis] / np.maximum(size, SMALLEST * scale)
+        step = fits.solve(weighted, b) - b
+        b = b + step
+        if np.abs(fits.rows.product(step)).max() <= LAST_STEP * scale:
+            break
+    return b
+
+
+def sensitivity(fits):
+    """Least squares on the halves of the rows that sensitivity components leave.
+
+    D. Pena, V. Yohai, "A Fast Procedure for Outlier Diagnostics in Large Regression
+    Problems", JASA 1999.
+    """
+    rows, found, previous = fits.rows, [], np.inf
+    Z, active = rows.matrix(), rows.weight
+    few = FEW_COMPONENTS if fits.outer is None else N_COMPONENTS
+    for _ in range(N_ROUNDS):
+        gram = rows.gram(active)
+        root = 1 / np.sqrt(np.maximum(gram.diagonal(), TINY))
+        values, vectors = np.linalg.eigh(gram * root * root[:, np.newaxis])
+        kept = values > RIDGE * values[-1]
+        Q = Z @ (root[:, np.newaxis] * vectors[:, kept] / np.sqrt(values[kept]))
+        residual = rows.y - Q @ (Q.T @ (active * rows.y))
+        leverage = np.minimum(active * np.square(Q).sum(axis=1), 1)
+        influence = active * np.square(residual / np.maximum(1 - leverage, 1e-3))
+        _, directions = np.linalg.eigh((Q * influence[:, np.newaxis]).T @ Q)
+        components = Q @ directions[:, : -few - 1 : -1]
+        half = active.sum() / 2 + 1
+        keys = np.concatenate([components, -components, np.abs(components)], axis=1)
+        b = fits.solve(_smallest(keys, active, half))
+        found.append(b)
+        size = np.abs(rows.residuals(b))
+        typical = np.median(size, axis=0)
+        best = int(np.argmin(typical))
+        scale = typical[best] / NORMAL_MEDIAN
+        active = rows.weight * (size[:, best] < KEPT * scale)
+        few_left = np.count_nonzero(active) < rows.n_parameters + 2
+        if few_left or scale > 0.999 * previous:
+            break
+        previous = scale
+    return np.concatenate(found, axis=1)
+
+
+def _smallest(keys, weight, total):
+    """Weights of the rows with the smallest keys, up to a total, for each column."""
+    order = np.argsort(keys, axis=0)
+    ordered = weight[order]
+    before = np.cumsum(ordered, axis=0) - ordered
+    chosen = np.empty_like(keys)
+    np.put_along_axis(chosen, order, np.clip(total - before, 0, ordered), axis=0)
+    return chosen
+
+
+def subsets(fits):
+    """Fits of minimal subsets of independent rows, always the same draws.
+
+    Rows are drawn by their rank among the targets, so that neither their order nor
+    whether a row has a weight or copies changes a draw.
+    """
+    rows, Z = fits.rows, fits.rows.matrix()
+    p = rows.n_parameters
+    projection = Z @ np.random.default_rng(1).standard_normal(p)
+    order = np.lexsort((projection, rows.y))
+    below = np.cumsum(rows.weight[order])
+    draws = np.random.default_rng(0).random((N_SUBSETS, DRAWN * p)) * below[-1]
+    rank = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)
+    drawn = order[rank]
+    drawn = np.take_along_axis(drawn, _independent(Z[drawn]), axis=1)
+    A, t = Z[drawn], rows.y[drawn]
+    norms = np.linalg.norm(A, axis=2) + TINY
+    A, t = A / norms[:, :, np.newaxis], t / norms
+    transposed = A.transpose(0, 2, 1)
+    return solve_raised(transposed @ A, (transposed @ t[:, :, np.newaxis])[:, :, 0]).T
+
+
+def _independent(A):
+    """Places of the first independent rows of each matrix, as many as columns.
+
+    Where there are fewer, other rows follow.
+    """
+    n_matrices, n_rows, p = A.shape
+    basis, count = np.zeros((n_matrices, p, p)), np.zeros(n_matrices, dtype=np.intp)
+    place = np.full((n_matrices, n_rows), n_rows)
+    for i in range(n_rows):
+        rest = A[:, i]
+        norm = np.linalg.norm(rest, axis=1)
+        for _ in range(2):  # Gram and Schmidt, twice for the rounding
+            along = np.matmul(basis, rest[:, :, np.newaxis])
+            rest = rest - np.matmul(basis.transpose(0, 2, 1), along)[:, :, 0]
+        size = np.linalg.norm(rest, axis=1)
+        new = np.flatnonzero((size > INDEPENDENT * norm) & (count < p))
+        basis[new, count[new]] = rest[new] / size[new, np.newaxis]
+        place[new, i] = i
+        count[new] += 1
+        if (count == p).all():
+            break
+    return np.argsort(place, axis=1, kind="stable")[:, :p]
+
+
+def concentrate(fits, b, target, floor, n_steps):
+    """Iterations of the S step for each candidate.
+
+    Returns
+    -------
+    b : ndarray of shape (n_parameters, n_fits)
+    residual : ndarray of shape (n_rows, n_fits)
+    scale : ndarray of shape (n_fits,)
+    """
+    weight = fits.rows.weight
+    residual = fits.rows.residuals(b)
+    some = np.abs(residual[:: max(1, len(residual) // 200)])
+    scale = np.maximum(np.median(some, axis=0) / NORMAL_MEDIAN, floor)
+    for _ in range(n_steps):
+        scale = m_scale(residual, weight, target, scale, n_iter=3)
+        scale = np.maximum(scale, floor)
+        kept = weights(shares(residual, S_CONSTANT * scale))
+        b = fits.solve(weight[:, np.newaxis] * kept, b)
+        residual = fits.rows.residuals(b)
+    scale = m_scale(residual, weight, target, scale, tolerance=1e-4)
+    return b, residual, np.maximum(scale, floor)
+
+
+def recovered(rows, presence, residual, kept, b):
+    """Coefficients of rare features whose rows a fit has rejected, from these rows.
+
+    Where all rows that a feature is present in are rejected, nothing determines its
+    coefficient, and no iteration finds it again.
+
+    Parameters
+    ----------
+    presence : CSC array of shape (n_rows, n_features) of bool
+    kept : ndarray of shape (n_rows,)
+        Weights of the fit.
+
+    Returns
+    -------
+    ndarray or None
+        None if no feature is lost.
+    """
+    count, left = presence.T @ rows.weight, presence.T @ (rows.weight * kept)
+    rare = (count > 0) & (count < rows.total / 2)
+    lost = np.flatnonzero(rare & (left < LOST * count))
+    if len(lost) == 0:
+        return None
+    b, residual = b.copy(), residual.copy()
+    for j in lost:
+        own = presence.indices[presence.indptr[j] : presence.indptr[j + 1]]
+        unit = np.zeros(len(b))
+        unit[j + rows.fit_intercept] = 1
+        value = rows.take(own, rows.weight[own]).product(unit)
+        change = weighted_median(residual[own] / value, rows.weight[own])
+        b[j + rows.fit_intercept] += change
+        residual[own] -= change * value
+    return b

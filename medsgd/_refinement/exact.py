@@ -1,0 +1,146 @@
+"""The exact second stage of one fit: from data and units to rows, and back."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+
+from medsgd._refinement.candidates import MOST_OUTER
+from medsgd._refinement.regression import MOST_GRAM, Penalty, Refinement
+from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
+from medsgd._refinement.stochastic import at_solution
+from medsgd._scales import residuals, starting_scale, weighted_median
+from medsgd._standardize import N_ROWS, feature_units
+
+# With fewer rows a parameter, nothing is left to tell the scale of the residuals by.
+FEWEST_PER_PARAMETER = 2
+# Updates of the median stage where it is one of many candidates, and the epochs it may
+# take for them.
+UPDATES, MOST_EPOCHS = 5_000, 20
+# A sparse X with more values than this becomes dense in blocks.
+DENSE = 0.1
+# Residuals of this many roundings of the targets count as rounding.
+ROUNDINGS = 32
+LARGEST_COUNT = 2**53
+
+
+def counts_of(weight):
+    """Weights that add up to the number of rows that they count as.
+
+    Whole numbers count copies of a row; other weights only compare the rows.
+    """
+    weight = weight.astype(np.float64)
+    total = weight.sum()
+    if total < LARGEST_COUNT and np.all(weight == np.floor(weight)):
+        return weight
+    weight = weight / weight.max()
+    return weight * (np.count_nonzero(weight) / weight.sum())
+
+
+def is_blockwise(X):
+    """Whether the exact steps see X as dense."""
+    if not sparse.issparse(X):
+        return True
+    n_values = X.shape[0] * X.shape[1]
+    return X.shape[1] < MOST_OUTER or (
+        X.shape[1] < MOST_GRAM and X.nnz > DENSE * n_values
+    )
+
+
+class ExactStage:
+    """The refinement of one regression, in the units of the user.
+
+    Parameters
+    ----------
+    X, y : data
+    counts : ndarray of shape (n_samples,)
+        Weights of the rows, 0 for those that are held out.
+    units : FeatureUnits
+        Those of the fit, in which the penalty is.
+    l2, l1 : float
+        Factors of the penalty.
+    fit_intercept : bool
+    """
+
+    def __init__(self, X, y, counts, units, *, l2, l1, fit_intercept):
+        self.units = units
+        used = np.flatnonzero(counts)
+        y = y.astype(np.float64)
+        self.y_center = 0.0
+        if fit_intercept:
+            self.y_center = float(weighted_median(y[used], counts[used]))
+        deviation = residuals(y, self.y_center)
+        spread = starting_scale(deviation[used], counts[used])
+        self.y_scale = spread or abs(self.y_center) or 1.0
+        with np.errstate(over="ignore"):
+            target = np.clip(deviation / self.y_scale, -LARGEST, LARGEST)
+        center, inverse_scale = _numerical_units(X, counts, units, fit_intercept)
+        kind = DenseRows if is_blockwise(X) else SparseRows
+        first = int(fit_intercept)
+        self.rows = kind(X, target, counts, center, inverse_scale, first)
+        unit = inverse_scale
+        if units.applied:
+            unit = inverse_scale / units.inverse_scale
+        self.penalty = Penalty(unit, l2, l1 / self.y_scale)
+        size = max(1.0, abs(self.y_center) / self.y_scale)
+        self.rounding = ROUNDINGS * float(np.finfo(X.dtype).eps) * size
+
+    def refinement(self, solutions):
+        """Return the steps from solutions in the user's units."""
+        starts = [self._from_user(*solution) for solution in solutions]
+        return Refinement(self.rows, self.penalty, starts, self.rounding)
+
+    def _from_user(self, coef, intercept):
+        rows = self.rows
+        coef = np.asarray(coef, dtype=np.float64)
+        features = coef / rows.inverse_scale / self.y_scale
+        if not rows.fit_intercept:
+            return features
+        first = (intercept - self.y_center + coef @ rows.center) / self.y_scale
+        return np.append(first, features)
+
+    def to_user(self, b):
+        """Return coefficients and intercept in the user's units."""
+        rows = self.rows
+        coef = b[rows.fit_intercept :] * rows.inverse_scale * self.y_scale
+        if not rows.fit_intercept:
+            return coef, 0.0
+        return coef, b[0] * self.y_scale + self.y_center - coef @ rows.center
+
+    def take(self, problem, progress):
+        """Bring a problem's state and curves up to date with a pass."""
+        coef, intercept = self.units.from_user(*self.to_user(progress.b))
+        solved = replace(
+            problem.state, coef=coef, intercept=float(intercept), sums=None
+        )
+        scale = progress.scale * self.y_scale
+        problem.state = replace(
+            at_solution(problem.state, solved), residual_scale=scale
+        )
+        unit = self.y_scale if progress.stage == "S step" else self.y_scale**2
+        problem.objective = progress.objective * unit
+        problem.curve.append(problem.objective)
+        problem.clip_curve.append(progress.rejected)
+
+
+def _numerical_units(X, counts, units, fit_intercept):
+    """Centre and inverse scale in which the least squares are solved."""
+    if not units.known:
+        units = feature_units(
+            X, counts, standardize=True, needed=True, centered=fit_intercept
+        )
+    center = units.center.astype(np.float64)
+    inverse_scale = units.inverse_scale.astype(np.float64)
+    if sparse.issparse(X) and fit_intercept:
+        # Columns without zeros may be far from 0.
+        present = np.bincount(X.indices, minlength=X.shape[1])
+        filled = np.flatnonzero(present > X.shape[0] / 2)
+        if len(filled):
+            rows = np.linspace(0, X.shape[0] - 1, min(N_ROWS, X.shape[0]))
+            rows = rows.astype(np.intp)
+            dense = X[rows][:, filled].toarray()
+            units = feature_units(
+                dense, counts[rows], standardize=True, needed=True, centered=True
+            )
+            center[filled], inverse_scale[filled] = units.center, units.inverse_scale
+    return center, inverse_scale

@@ -1,0 +1,249 @@
+"""Weighted least squares with a penalty: the solve of each exact step.
+
+A solver has ``step``, which minimises the quadratic model of an objective,
+
+    1/2 sum_i k_i (z_i . step)^2 - sum_i pull_i z_i . step + penalty(b + step),
+
+for ``k`` the curvatures or weights of the rows. Which solver, ``choose`` decides.
+"""
+
+import warnings
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve, lapack
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import ElasticNet
+
+# Eigenvalues below this share of the largest belong to collinear columns.
+COLLINEAR = 1e-12
+# A preconditioner of collinear columns must be invertible.
+RIDGE = 1e-9
+# Conjugate gradients: an inexact step is made up for by the next one.
+ACCURACY = 0.05
+N_ITER = 100
+# Coordinate descent: as exact as doubles allow.
+N_SWEEPS = 10_000
+GAP = 1e-12
+
+
+class Cholesky:
+    """Steps by the Gram matrix of the weighted rows.
+
+    Parameters
+    ----------
+    penalty : ndarray of shape (n_parameters,)
+        Factor of half the square of each coefficient.
+    """
+
+    def __init__(self, penalty):
+        self.penalty = penalty
+
+    def step(self, rows, values, pull, b, *, share, convex):
+        """Minimise the quadratic model.
+
+        Parameters
+        ----------
+        rows : Rows
+        values, pull : ndarray of shape (n_rows,)
+        b : ndarray of shape (n_parameters,)
+        share : float
+            Factor of the penalty.
+        convex : bool
+            Whether no value is negative.
+
+        Returns
+        -------
+        ndarray or None
+            None if the model has no minimum.
+        """
+        penalty = share * self.penalty
+        gradient = rows.moments(pull) - penalty * b
+        gram = rows.gram(values)
+        gram[np.diag_indices_from(gram)] += penalty
+        diagonal = gram.diagonal()
+        if diagonal.min() > 0:
+            root = 1 / np.sqrt(diagonal)
+            factor, found, info = lapack.dposv(
+                gram * root * root[:, np.newaxis], gradient * root
+            )
+            if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
+                return found * root
+        if not convex:
+            return None
+        values, vectors = np.linalg.eigh(gram)
+        kept = values > COLLINEAR * values[-1]
+        vectors = vectors[:, kept]
+        return vectors @ ((vectors.T @ gradient) / values[kept])
+
+
+class ConjugateGradients:
+    """Steps by products with the rows, in the metric of a Gram matrix or a diagonal.
+
+    Parameters
+    ----------
+    penalty : ndarray of shape (n_parameters,)
+    metric : ndarray of shape (n_parameters,) or (n_parameters, n_parameters)
+    """
+
+    def __init__(self, penalty, metric):
+        self.penalty = penalty
+        if metric.ndim == 1:
+            inverse = 1 / np.where(metric > 0, metric, 1.0)
+            self.precondition = lambda gradient: (gradient.T * inverse).T
+        else:
+            ridge = RIDGE * metric.diagonal()
+            metric = metric + np.diag(np.where(ridge > 0, ridge, 1.0))
+            factor = cho_factor(
+                metric, lower=True, overwrite_a=True, check_finite=False
+            )
+            self.precondition = lambda gradient: cho_solve(
+                factor, gradient, check_finite=False
+            )
+
+    def step(self, rows, values, pull, b, *, share, convex):
+        """As ``Cholesky.step``."""
+        penalty = share * self.penalty
+        gradient = rows.moments(pull) - penalty * b
+
+        def multiply(direction):
+            product = rows.moments(values * rows.product(direction))
+            return product + penalty * direction
+
+        step, is_convex = conjugate_gradients(multiply, gradient, self.precondition)
+        return step if convex or is_convex else None
+
+
+def conjugate_gradients(
+    multiply, right, precondition, *, accuracy=ACCURACY, n_iter=N_ITER
+):
+    """Solve a linear system, or several side by side, by conjugate gradients.
+
+    SciPy's ``cg`` solves one system and does not tell where a direction has no positive
+    curvature.
+
+    Returns
+    -------
+    solution : ndarray of the shape of ``right``
+    is_convex : bool
+        Whether all directions had positive curvature.
+    """
+    solution = np.zeros_like(right)
+    rest = right
+    direction = conjugate = precondition(rest)
+    size = first = np.sum(rest * conjugate, axis=0)
+    is_convex = True
+    for _ in range(n_iter):
+        active = size > accuracy**2 * first
+        if not np.any(active):
+            break
+        product = multiply(direction)
+        bend = np.sum(direction * product, axis=0)
+        is_convex = is_convex and bool(
+            np.all(bend[active] > 0) if bend.ndim else bend > 0
+        )
+        length = np.where(active & (bend > 0), size, 0) / np.where(bend > 0, bend, 1)
+        solution = solution + length * direction
+        rest = rest - length * product
+        conjugate = precondition(rest)
+        size, before = np.sum(rest * conjugate, axis=0), size
+        direction = conjugate + size / np.where(before > 0, before, 1) * direction
+        if not is_convex:
+            break
+    return solution, is_convex
+
+
+class CoordinateDescent:
+    """Steps to exact zeros, by scikit-learn's coordinate descent.
+
+    Parameters
+    ----------
+    l2, l1 : ndarray of shape (n_features,)
+        Factors of half the square, and of the size, of each coefficient; both in the
+        same proportion to powers of ``unit``.
+    unit : ndarray of shape (n_features,)
+        The penalty is of the coefficients times these.
+    """
+
+    def __init__(self, l2, l1, unit):
+        self.l2, self.l1, self.unit = l2, l1, unit
+        self.start = None
+
+    def _descend(self, A, target, total, share, **fit):
+        """Minimise half the squares plus the penalty; total is what the squares count."""
+        penalty = self.l1 + self.l2
+        model = ElasticNet(
+            alpha=share * penalty / total,
+            l1_ratio=self.l1 / penalty,
+            fit_intercept=bool(fit),
+            max_iter=N_SWEEPS,
+            tol=GAP,
+            warm_start=True,
+        )
+        if self.start is not None:
+            model.coef_ = self.start
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(A, target, **fit)
+        self.start = model.coef_
+        return model
+
+
+class GramDescent(CoordinateDescent):
+    """Coordinate descent on a square root of the Gram matrix."""
+
+    def step(self, rows, values, pull, b, *, share, convex):
+        """As ``Cholesky.step``, with no step where a row has a negative value."""
+        if not convex:
+            return None
+        gram = rows.gram(values)
+        moments = rows.moments(pull) + gram @ b
+        first = rows.fit_intercept
+        if first:
+            # The intercept has no penalty: it is the best for each of the others.
+            along = gram[0] / gram[0, 0]
+            intercept = moments[0] / gram[0, 0]
+            gram = gram[1:, 1:] - np.outer(along[1:], gram[0, 1:])
+            moments = moments[1:] - along[1:] * moments[0]
+        gram = gram / self.unit / self.unit[:, np.newaxis]
+        size, vectors = np.linalg.eigh(gram)
+        root = np.sqrt(np.maximum(size, 0))
+        along_vectors = vectors.T @ (moments / self.unit)
+        kept = size > COLLINEAR * size[-1]
+        target = np.divide(along_vectors, root, out=np.zeros_like(root), where=kept)
+        model = self._descend(root[:, np.newaxis] * vectors.T, target, len(root), share)
+        found = model.coef_ / self.unit
+        if first:
+            found = np.append(intercept - along[1:] @ found, found)
+        return found - b
+
+
+class RowDescent(CoordinateDescent):
+    """Coordinate descent on the rows, where they are sparse or wide."""
+
+    def step(self, rows, values, pull, b, *, share, convex):
+        """As ``Cholesky.step``, with no step where a row has a negative value."""
+        if not convex:
+            return None
+        used = np.flatnonzero(values)
+        target = pull[used] / values[used] + rows.product(b)[used]
+        scale = rows.inverse_scale / self.unit
+        X = rows.X[used]
+        if sparse.issparse(X):
+            X = X @ sparse.diags_array(scale, format="csr")
+        else:
+            X = X * scale
+        weight = values[used]
+        if rows.fit_intercept:
+            model = self._descend(X, target, weight.sum(), share, sample_weight=weight)
+            found = model.coef_ / self.unit
+            offset = model.intercept_ + rows.center @ (model.coef_ * scale)
+            return np.append(offset, found) - b
+        root = np.sqrt(weight)
+        X = (
+            X.multiply(root[:, np.newaxis])
+            if sparse.issparse(X)
+            else X * root[:, np.newaxis]
+        )
+        model = self._descend(X, target * root, len(used), share)
+        return model.coef_ / self.unit - b

@@ -1,0 +1,519 @@
+"""The exact second stage of a regressor: candidates, S step, M step.
+
+The result is an MM-estimator (V. Yohai, "High Breakdown-Point and High Efficiency Robust
+Estimates for Regression", Annals of Statistics 1987): the S step finds the fit whose
+residuals have the least M-scale, which breaks down at half of the data; the M step
+regains the efficiency of the mean at that scale. Each pass of a step reweights the rows
+and solves a least-squares problem, or takes Newton's step where that is possible. The S
+step begins at few good candidates instead of many random ones (M. Salibian-Barrera,
+V. Yohai, "A Fast Algorithm for S-Regression Estimates", JCGS 2006).
+
+Nothing here knows an estimator: a refinement is of ``Rows`` and a ``Penalty``.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.stats import chi2
+
+from medsgd._refinement import candidates as candidate
+from medsgd._refinement.bisquare import (
+    BREAKDOWN,
+    M_CONSTANT,
+    S_CONSTANT,
+    curvature,
+    m_scale,
+    rho,
+    shares,
+    weights,
+)
+from medsgd._refinement.least_squares import (
+    COLLINEAR,
+    Cholesky,
+    ConjugateGradients,
+    GramDescent,
+    RowDescent,
+)
+from medsgd._refinement.rows import DenseRows
+
+# Rows that the S step sees, and rows that candidates are made of: the larger of a
+# number and of so many a parameter.
+N_S_ROWS = 10_000
+N_CANDIDATE_ROWS = 500
+ROWS_PER_PARAMETER = 10
+# A sample of the rows has at least so many of those in which a feature is present.
+N_PRESENT = 20
+# A feature that is present less often than this counts for leverage as if present so
+# often.
+SMALLEST_SHARE = 0.1
+# Candidates after two iterations that go on, and candidates after more that go on to
+# convergence: by the scale, and by the scale in which rows count by their leverage.
+MANY, SOME = (12, 6), (3, 2)
+FIRST_ITERATIONS, MORE_ITERATIONS = 2, 8
+# Fitted values of two candidates in one basin differ by less, in scales.
+SAME = 0.05
+# A candidate whose leverage-weighted scale is so much larger than the least one has
+# followed coherent leverage, if rows of little leverage are this many a parameter.
+TRUST = 1.25
+ENOUGH = 10.0
+# Newton's steps begin where a step moves fitted values by less, in scales.
+NEAR = 0.3
+# A step that lowers the objective is doubled, at most so often.
+N_DOUBLED = 4
+# A descent ends where a step moves fitted values by less, in standard errors.
+TOLERANCE = 1e-5
+# Rounds in which the coefficients of lost features are found again.
+MOST_RECOVERIES = 3
+# Parameters up to which a Gram matrix is the metric of conjugate gradients.
+MOST_GRAM = 2000
+# Passes after which a descent has not converged.
+MOST_PASSES = 200
+# Scales at the rounding of the data are those of an exact fit; residuals below so many
+# of them are 0.
+EXACT = 10.0
+TINY = np.finfo(np.float64).tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Penalty:
+    """Penalty of coefficients, in the units of the rows: quadratic, and absolute.
+
+    Attributes
+    ----------
+    unit : ndarray of shape (n_features,)
+        The penalty is of the coefficients times these.
+    l2, l1 : float
+        Factors of half the sum of squares, and of the sum of absolute values.
+    """
+
+    unit: np.ndarray
+    l2: float = 0.0
+    l1: float = 0.0
+
+    def value(self, features):
+        """Return the penalty of the features' coefficients."""
+        scaled = features * self.unit
+        return self.l2 / 2 * scaled @ scaled + self.l1 * np.abs(scaled).sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass has led to.
+
+    Attributes
+    ----------
+    stage : str
+    b : ndarray of shape (n_parameters,)
+    scale : float
+    objective : float
+        Scale of the residuals in the S step; in the M step, mean bisquare loss plus the
+        penalty.
+    rejected : float
+        Share of the weight whose residuals are beyond the threshold.
+    is_last : bool
+        Whether the stage has ended.
+    converged : bool
+    """
+
+    stage: str
+    b: np.ndarray
+    scale: float
+    objective: float
+    rejected: float
+    is_last: bool = False
+    converged: bool = False
+
+
+class Objective:
+    """What a step lowers, as a function of residuals and coefficients.
+
+    Parameters
+    ----------
+    rows : Rows
+    penalty : Penalty
+    target : float
+        Of ``m_scale``.
+    floor : float
+        Least scale.
+    """
+
+    def __init__(self, rows, penalty, target, floor):
+        self.rows, self.penalty = rows, penalty
+        self.target, self.floor = target, floor
+
+    def _penalty(self, b):
+        return self.penalty.value(b[self.rows.fit_intercept :])
+
+
+class SObjective(Objective):
+    """Half the squared M-scale of the residuals, plus the penalty.
+
+    The M-scale takes the place of the root of the mean square of ridge regression, as
+    in R. Maronna, "Robust Ridge Regression for High-Dimensional Data", Technometrics
+    2011.
+    """
+
+    stage, constant = "S step", S_CONSTANT
+
+    def evaluate(self, residual, b, scale):
+        """Return the objective and the scale, from a first guess of it."""
+        scale = m_scale(residual, self.rows.weight, self.target, scale)
+        scale = max(float(scale), self.floor)
+        return scale * scale / 2 + self._penalty(b), scale
+
+    def statistic(self, value, scale):
+        """Return what the curve shows."""
+        return scale
+
+    def share(self, pull, residual, scale):
+        """Return the factor of the penalty in the equations of a pass."""
+        return (pull @ residual) / (scale * scale)
+
+
+class MObjective(Objective):
+    """Mean bisquare loss at a fixed scale, plus the penalty."""
+
+    stage, constant = "M step", M_CONSTANT
+
+    def evaluate(self, residual, b, scale):
+        """Return the objective and the scale."""
+        threshold = self.constant * scale
+        loss = self.rows.weight @ rho(shares(residual, threshold)) / self.rows.total
+        return threshold * threshold / 6 * loss + self._penalty(b), scale
+
+    def statistic(self, value, scale):
+        """Return what the curve shows."""
+        return value
+
+    def share(self, pull, residual, scale):
+        """Return the factor of the penalty in the equations of a pass."""
+        return self.rows.total
+
+
+def descend(objective, solver, b, scale):
+    """Lower an objective pass by pass until steps are small in standard errors.
+
+    Yields
+    ------
+    progress : Pass
+    residual : ndarray of shape (n_rows,)
+    """
+    rows, constant = objective.rows, objective.constant
+    tolerance = TOLERANCE * np.sqrt(rows.n_parameters / rows.total)
+    residual = rows.residuals(b)
+    value, scale = objective.evaluate(residual, b, scale)
+    newton, n_passes = False, 0
+    while True:
+        share = shares(residual, constant * scale)
+        kept = rows.weight * weights(share)
+        pull = np.where(share < 1, kept * residual, 0.0)
+        penalised = objective.share(pull, residual, scale)
+        step = None
+        if newton:
+            bend = rows.weight * curvature(share)
+            step = solver.step(rows, bend, pull, b, share=penalised, convex=False)
+        newton = step is not None
+        if not newton:
+            step = solver.step(rows, kept, pull, b, share=penalised, convex=True)
+        change = rows.product(step)
+        new = objective.evaluate(residual - change, b + step, scale)
+        if newton and not new[0] <= value * (1 + 1e-12):
+            newton = False
+            continue
+        for _ in range(0 if newton else N_DOUBLED):
+            farther = objective.evaluate(residual - 2 * change, b + 2 * step, new[1])
+            if not farther[0] < new[0]:
+                break
+            step, change, new = 2 * step, 2 * change, farther
+        b, residual, (value, scale) = b + step, residual - change, new
+        n_passes += 1
+        size = np.sqrt(rows.weight @ np.square(change) / rows.total) / scale
+        newton = size < NEAR
+        converged = bool(size <= tolerance)
+        is_last = converged or n_passes == MOST_PASSES
+        yield (
+            Pass(
+                objective.stage,
+                b,
+                scale,
+                objective.statistic(value, scale),
+                float(rows.weight @ (share == 1)) / rows.total,
+                is_last,
+                converged,
+            ),
+            residual,
+        )
+        if is_last:
+            return
+
+
+def last(passes):
+    """Return what a descent ends at."""
+    for progress in passes:
+        pass
+    return progress
+
+
+class Refinement:
+    """The exact steps over some rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        All rows. Their weights add up to how many rows count.
+    penalty : Penalty
+    starts : list of ndarray of shape (n_parameters,)
+        The solution of the median stage, and any other candidates.
+    rounding : float
+        Size of residuals that rounding of the data may leave, in units of ``rows.y``.
+
+    Attributes
+    ----------
+    is_exact : bool
+        Whether more than half of the rows are fitted without an error.
+    tolerance : float
+        Largest residual of a row that is fitted without an error.
+    """
+
+    def __init__(self, rows, penalty, starts, rounding):
+        self.rows, self.penalty, self.starts = rows, penalty, starts
+        self.floor, self.tolerance = rounding, EXACT * rounding
+        self.is_exact = False
+
+    def passes(self):
+        """Run the steps, and yield each ``Pass`` of the S and the M step."""
+        few = sample(self.rows, max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER)))
+        self.small = sample(
+            few, max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
+        )
+        self.leverage = leverage_weights(self.small)
+        self._set_solvers(isinstance(few, DenseRows))
+        b, scale = self._best_candidate(few)
+
+        objective = self._objective(SObjective, few)
+        for progress, _ in descend(objective, self.penalised, b, scale):
+            yield progress
+        b, scale = progress.b, progress.scale
+        if scale <= EXACT * self.floor:
+            yield self._exact_fit(b)
+            return
+        if few is not self.rows:
+            objective = self._objective(MObjective, few)
+            b = last(descend(objective, self.penalised, b, scale))[0].b
+            residual = self.rows.residuals(b)
+            scale = float(
+                m_scale(residual, self.rows.weight, self._target(self.rows), scale)
+            )
+        objective = self._objective(MObjective, self.rows)
+        for progress, _ in descend(objective, self.penalised, b, scale):
+            if progress.is_last:
+                progress = replace(progress, b=self._shortest(progress.b))
+            yield progress
+
+    def _wanted(self, per_parameter):
+        return per_parameter * self.rows.n_parameters
+
+    def _target(self, rows):
+        """The sum of ``rho`` that defines the scale: half, less the fitted parameters."""
+        return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
+
+    def _objective(self, kind, rows):
+        return kind(rows, self.penalty, self._target(rows), self.floor)
+
+    def _set_solvers(self, dense):
+        """Set how candidates, and penalised steps, solve for coefficients."""
+        rows, penalty = self.small, self.penalty
+        first = np.zeros(rows.fit_intercept)
+        l2 = np.append(first, penalty.l2 * penalty.unit**2)
+        p = rows.n_parameters
+        # Weights that bound what a row adds: no row of leverage decides the metric.
+        weight = rows.weight * np.cbrt(self.leverage)
+        full = dense and p <= MOST_GRAM
+        metric = rows.gram(weight) if full else rows.diagonal(weight)
+        self._set_rank(metric)
+        direct = dense and p <= candidate.MOST_OUTER
+        if direct:
+            self.solver, self.penalised = Cholesky(0 * l2), Cholesky(l2)
+        else:
+            self.solver = ConjugateGradients(0 * l2, metric)
+            self.penalised = ConjugateGradients(l2, metric)
+        if penalty.l1 > 0:
+            kind = GramDescent if full else RowDescent
+            self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
+        self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
+
+    def _set_rank(self, metric):
+        """Set how many parameters the rows determine, and the directions of the rest."""
+        self.null = None
+        if metric.ndim == 1:
+            self.rank = np.count_nonzero(metric)
+            return
+        diagonal = metric.diagonal()
+        root = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, TINY)), 0)
+        scaled = metric * root * root[:, np.newaxis]
+        _, _, self.rank, _ = lapack.dpstrf(scaled, tol=COLLINEAR)
+        if self.rank < len(metric):
+            _, vectors = np.linalg.eigh(scaled)
+            # Of a column without values the root is 0, and the coefficient free.
+            free = vectors[:, : len(metric) - self.rank]
+            free = free * np.where(root > 0, root, 1)[:, np.newaxis]
+            self.null, _ = np.linalg.qr(free)
+
+    def _shortest(self, b):
+        """The shortest of the equivalent coefficients of collinear columns."""
+        if self.null is None or self.penalty.l2 or self.penalty.l1:
+            return b
+        return b - self.null @ (self.null.T @ b)
+
+    def _best_candidate(self, few):
+        """Coefficients and scale at which the S step begins."""
+        small, fits = self.small, self.fits
+        target, weighted = self._target(small), small.weight * self.leverage
+        starts = np.stack(self.starts, axis=1)
+        parts = [starts, candidate.least_absolute(fits, starts[:, :1], weighted)]
+        if (
+            isinstance(small, DenseRows)
+            and small.n_parameters <= candidate.MOST_SENSITIVE
+        ):
+            parts.append(candidate.sensitivity(fits))
+            if small.n_rows * small.n_parameters <= candidate.FEW:
+                parts.append(candidate.subsets(fits))
+        b = np.concatenate(parts, axis=1)
+        for (n_by_scale, n_by_leverage), n_steps in (
+            (MANY, FIRST_ITERATIONS),
+            (SOME, MORE_ITERATIONS),
+        ):
+            b, residual, scale = candidate.concentrate(
+                fits, b, target, self.floor, n_steps
+            )
+            by_leverage = m_scale(
+                residual, weighted, BREAKDOWN * weighted.sum(), scale, tolerance=1e-3
+            )
+            chosen = [
+                *np.argsort(scale, kind="stable")[:n_by_scale],
+                *np.argsort(by_leverage, kind="stable")[:n_by_leverage],
+            ]
+            chosen = list(dict.fromkeys(chosen))
+            b, residual, scale = b[:, chosen], residual[:, chosen], scale[chosen]
+        found = self._settled(small, self._distinct(b, residual, scale))
+        least = min(m_scale_of(r, weighted, s) for _, s, r in found)
+        if weighted.sum() >= ENOUGH * self.rank:
+            found = [
+                (b, s, r)
+                for b, s, r in found
+                if m_scale_of(r, weighted, s) <= TRUST * least
+            ]
+        if few is not small and len(found) > 1:
+            found = self._settled(few, [(b, s) for b, s, _ in found])
+        b, scale, _ = min(found, key=lambda fit: fit[1])
+        return b, scale
+
+    def _distinct(self, b, residual, scale):
+        """Candidates of different basins, the best of each."""
+        kept = []
+        weight = self.small.weight
+        for k in np.argsort(scale, kind="stable"):
+            gaps = (residual[:, k] - residual[:, i] for i in kept)
+            if all(
+                weight @ np.square(gap) > (SAME * scale[k]) ** 2 * self.small.total
+                for gap in gaps
+            ):
+                kept.append(k)
+        return [(b[:, k], scale[k]) for k in kept]
+
+    def _settled(self, rows, fits):
+        """Coefficients, scale and residuals of candidates where they have converged."""
+        objective = SObjective(
+            rows, Penalty(self.penalty.unit), self._target(rows), self.floor
+        )
+        presence, settled = rows.presence(), []
+        for b, scale in fits:
+            best, residual = last(descend(objective, self.solver, b, scale))
+            for _ in range(MOST_RECOVERIES):
+                kept = weights(shares(residual, S_CONSTANT * best.scale))
+                b = candidate.recovered(rows, presence, residual, kept, best.b)
+                if b is None:
+                    break
+                other, others = last(descend(objective, self.solver, b, best.scale))
+                if other.scale >= best.scale:
+                    break
+                best, residual = other, others
+            settled.append((best.b, best.scale, residual))
+        return settled
+
+    def _exact_fit(self, b):
+        """The least-squares fit of the rows that the others are outliers of."""
+        self.is_exact = True
+        rows, residual = self.rows, self.rows.residuals(b)
+        for _ in range(2):
+            is_fitted = np.abs(residual) <= self.tolerance
+            kept = rows.weight * is_fitted
+            b = b + self.solver.step(
+                rows, kept, kept * residual, b, share=0.0, convex=True
+            )
+            residual = rows.residuals(b)
+        rejected = float(rows.weight @ (np.abs(residual) > self.tolerance)) / rows.total
+        return Pass("M step", self._shortest(b), 0.0, 0.0, rejected, True, True)
+
+
+def m_scale_of(residual, weight, start):
+    """Return the M-scale in which rows count by other weights."""
+    return float(m_scale(residual, weight, BREAKDOWN * weight.sum(), start))
+
+
+def leverage_weights(rows):
+    """Return the weights by which rows of leverage count less.
+
+    Where a feature is mostly one value, its spread is that of the other values: a row
+    has no leverage because a feature is rare.
+    """
+    presence = rows.presence()
+    share = presence.T @ rows.weight / rows.total
+    factors = np.where(share < 0.5, np.maximum(share, SMALLEST_SHARE), 1.0)
+    squared = np.maximum(rows.squared_norms(factors), TINY)
+    return np.minimum(1, chi2.ppf(0.975, len(factors)) / squared) ** 3
+
+
+def sample(rows, size):
+    """Return at most about ``size`` rows, always the same, or the rows themselves.
+
+    Rows are drawn by their weight from all parts of the data. Of a feature that is
+    rarely present in them, more rows follow, with the weight that they have together.
+    """
+    if rows.n_rows <= size:
+        return rows
+    below = np.cumsum(rows.weight)
+    draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
+    drawn = np.minimum(np.searchsorted(below, draws, side="right"), rows.n_rows - 1)
+    chosen, count = np.unique(drawn, return_counts=True)
+    weight = count.astype(np.float64)
+    few = rows.take(chosen, weight)
+    added, own = _rare_rows(rows, few, chosen, size / below[-1])
+    if len(added) == 0:
+        return few
+    chosen, weight = np.append(chosen, added), np.append(weight, own)
+    order = np.argsort(chosen)
+    return rows.take(chosen[order], weight[order])
+
+
+def _rare_rows(rows, few, chosen, factor):
+    """More rows in which rare features are present, and their weights."""
+    presence = few.presence()
+    rare = np.flatnonzero(np.diff(presence.indptr) < N_PRESENT)
+    taken = np.zeros(rows.n_rows, dtype=bool)
+    taken[chosen] = True
+    added, weight = [], []
+    for j, present in rows.present(rare):
+        present = present[rows.weight[present] > 0]
+        left = present[~taken[present]]
+        n_more = min(N_PRESENT - np.count_nonzero(taken[present]), len(left))
+        if n_more <= 0:
+            continue
+        more = left[np.linspace(0, len(left) - 1, n_more).astype(np.intp)]
+        taken[more] = True
+        added.append(more)
+        weight.append(np.full(n_more, factor * rows.weight[left].sum() / n_more))
+    if not added:
+        return np.empty(0, dtype=np.intp), np.empty(0)
+    return np.concatenate(added), np.concatenate(weight)

@@ -1,0 +1,201 @@
+"""Rows as the exact steps see them: standardised, in blocks, and the sums they give."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import gen_batches
+
+# Elements of a block: a few blocks stay in a processor's cache.
+BLOCK = 2**17
+# Arrays of at most so many elements are standardised once, and not in each pass.
+SMALL = 2**21
+# Values are clipped here, in units of their spread: squares and their sums stay finite.
+LARGEST = 1e60
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows, their targets and weights, in the units of the exact steps.
+
+    With an intercept, a row is ``(1, (x - center) * inverse_scale)``. A subclass has
+    products with the standardised rows.
+
+    Attributes
+    ----------
+    X : ndarray or CSR matrix of shape (n_rows, n_features)
+        In the units of the user.
+    y, weight : ndarray of shape (n_rows,) of float64
+        Targets in units of their spread; weights that count rows.
+    center, inverse_scale : ndarray of shape (n_features,) of float64
+    fit_intercept : int
+        1, or 0 for rows without an intercept.
+    """
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray
+    center: np.ndarray
+    inverse_scale: np.ndarray
+    fit_intercept: int
+
+    @property
+    def n_rows(self):
+        return len(self.y)
+
+    @property
+    def n_parameters(self):
+        return self.X.shape[1] + self.fit_intercept
+
+    @cached_property
+    def total(self):
+        """Total weight."""
+        return float(self.weight.sum())
+
+    def take(self, rows, weight):
+        """Return some of the rows, with other weights."""
+        return replace(self, X=self.X[rows], y=self.y[rows], weight=weight)
+
+    def present(self, columns):
+        """Yield columns, and the rows in which each is not its typical value."""
+        if sparse.issparse(self.X):
+            X = sparse.csc_array(self.X[:, columns])
+            for k, j in enumerate(columns):
+                own = slice(X.indptr[k], X.indptr[k + 1])
+                if self.center[j] == 0:
+                    yield j, np.sort(X.indices[own][X.data[own] != 0])
+            return
+        for j in columns:
+            yield j, np.flatnonzero(self.X[:, j] != self.center[j])
+
+    def residuals(self, b):
+        """Return the residuals of one fit, or of several side by side."""
+        y = self.y if b.ndim == 1 else self.y[:, np.newaxis]
+        return y - self.product(b)
+
+
+class DenseRows(Rows):
+    """Rows that are standardised block by block; sparse ones become dense there."""
+
+    @cached_property
+    def _all(self):
+        if self.n_rows * self.n_parameters > SMALL:
+            return None
+        return self._standardise(self.X, np.empty((self.n_rows, self.n_parameters)))
+
+    def _standardise(self, X, out):
+        if sparse.issparse(X):
+            X = X.toarray()
+        first = int(self.fit_intercept)
+        out[:, :first] = 1
+        with np.errstate(over="ignore"):
+            np.subtract(X, self.center, out=out[:, first:])
+            out[:, first:] *= self.inverse_scale
+        return np.clip(out, -LARGEST, LARGEST, out=out)
+
+    def blocks(self):
+        """Yield slices of rows, and these rows standardised."""
+        size = max(1, BLOCK // self.n_parameters)
+        room = None
+        for rows in gen_batches(self.n_rows, size):
+            if self._all is not None:
+                yield rows, self._all[rows]
+                continue
+            X = self.X[rows]
+            if room is None:
+                room = np.empty((X.shape[0], self.n_parameters))
+            yield rows, self._standardise(X, room[: X.shape[0]])
+
+    def matrix(self):
+        """Return all rows standardised; they must be few."""
+        if self._all is not None:
+            return self._all
+        return np.concatenate([Z.copy() for _, Z in self.blocks()])
+
+    def product(self, b):
+        """Return the rows times coefficients of one fit, or of several."""
+        product = np.empty((self.n_rows, *b.shape[1:]))
+        for rows, Z in self.blocks():
+            np.matmul(Z, b, out=product[rows])
+        return product
+
+    def moments(self, values):
+        """Return the sum of the rows, each times its value, for one or several fits."""
+        return sum(Z.T @ values[rows] for rows, Z in self.blocks())
+
+    def gram(self, values):
+        """Return the sum of the rows' outer products, each times its value."""
+        total = np.zeros((self.n_parameters, self.n_parameters))
+        for rows, Z in self.blocks():
+            total += (Z * values[rows, np.newaxis]).T @ Z
+        return total
+
+    def diagonal(self, values):
+        """Return the diagonal of ``gram``, for one or several fits."""
+        return sum(np.square(Z).T @ values[rows] for rows, Z in self.blocks())
+
+    def squared_norms(self, factors):
+        """Return each row's sum of squared features times ``factors``."""
+        squares = np.empty(self.n_rows)
+        for rows, Z in self.blocks():
+            features = Z[:, self.fit_intercept :]
+            squares[rows] = np.square(features) @ factors
+        return squares
+
+    def presence(self):
+        """Return by row and feature whether the value is not the typical one."""
+        present = np.empty((self.n_rows, self.X.shape[1]), dtype=bool)
+        for rows, Z in self.blocks():
+            np.not_equal(Z[:, self.fit_intercept :], 0, out=present[rows])
+        return sparse.csc_array(present)
+
+
+class SparseRows(Rows):
+    """CSR rows that stay sparse: products scale and centre the coefficients instead."""
+
+    def _columns(self, features):
+        """``features`` times the scales, and what the centres contribute."""
+        scaled = (features.T * self.inverse_scale).T
+        return scaled, self.center @ scaled
+
+    def _with_intercept(self, total, features):
+        if not self.fit_intercept:
+            return features
+        return np.concatenate([np.asarray(total)[np.newaxis], features])
+
+    def product(self, b):
+        """Return the rows times coefficients of one fit, or of several."""
+        scaled, offset = self._columns(b[self.fit_intercept :])
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = self.X @ scaled - offset
+        return product + b[0] if self.fit_intercept else product
+
+    def moments(self, values):
+        """Return the sum of the rows, each times its value, for one or several fits."""
+        total = values.sum(axis=0)
+        features = self.X.T @ values - np.multiply.outer(self.center, total)
+        features = (features.T * self.inverse_scale).T
+        return self._with_intercept(total, features)
+
+    def diagonal(self, values):
+        """Return the sum of the rows' squares, each times its value."""
+        total = values.sum(axis=0)
+        squares = self.X.power(2).T @ values
+        crossed = ((self.X.T @ values).T * self.center).T
+        squares = squares - 2 * crossed + np.multiply.outer(self.center**2, total)
+        squares = (squares.T * self.inverse_scale**2).T
+        return self._with_intercept(total, squares)
+
+    def squared_norms(self, factors):
+        """Return each row's sum of squared features times ``factors``."""
+        factors = factors * self.inverse_scale**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = self.X.power(2) @ factors - 2 * (self.X @ (self.center * factors))
+            squares = squares + self.center**2 @ factors
+        return np.fmax(np.nan_to_num(squares, nan=np.inf), 0)
+
+    def presence(self):
+        """Return by row and feature whether the value is not the typical one."""
+        return sparse.csc_array(self.X != 0)
