@@ -1,8 +1,8 @@
-"""Where an S step may begin: fits of some rows, some of which no outlier has touched."""
+"""Where an S step may begin: fits of rows some of which no outlier has touched."""
 
 import numpy as np
 
-from medsgd._refinement.bisquare import S_CONSTANT, m_scale, shares, weights
+from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
 from medsgd._scales import NORMAL_MEDIAN, weighted_median
 
@@ -41,42 +41,43 @@ TINY = np.finfo(np.float64).tiny
 class Fits:
     """Weighted least squares of the same rows with many weights at a time.
 
+    Arrays have a fit a row.
+
     Parameters
     ----------
     rows : Rows
-    precondition : callable
-        Approximate solution of the normal equations, for many parameters.
+    precondition : callable or None
+        Approximate solution of the normal equations; None solves them.
     """
 
     def __init__(self, rows, precondition):
         self.rows, self.precondition = rows, precondition
-        self.outer = None
         if precondition is None:
             Z = rows.matrix()
             self.upper = np.triu_indices(Z.shape[1])
             self.outer = Z[:, self.upper[0]] * Z[:, self.upper[1]]
 
-    def solve(self, weight, b=None):
-        """Coefficients, of shape (n_parameters, n_fits), for weights of (n, n_fits).
+    def residuals(self, b):
+        """Return residuals, of shape (n_fits, n_rows)."""
+        return np.ascontiguousarray(self.rows.residuals(b.T).T)
 
-        ``b`` is where an inexact solution begins.
-        """
+    def solve(self, weight, b):
+        """Return coefficients for weights, where inexact beginning at ``b``."""
         rows = self.rows
-        if self.outer is None:
-            if b is None:
-                b = np.zeros((rows.n_parameters, weight.shape[1]))
+        if self.precondition is not None:
+            weight = weight.T
             step, _ = conjugate_gradients(
                 lambda direction: rows.moments(weight * rows.product(direction)),
-                rows.moments(weight * rows.residuals(b)),
+                rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
                 n_iter=N_ITER,
             )
-            return b + step
-        moments = rows.moments(weight * rows.y[:, np.newaxis]).T
+            return b + step.T
+        moments = (weight * rows.y) @ rows.matrix()
         gram = np.empty((*moments.shape, moments.shape[1]))
-        gram[:, self.upper[0], self.upper[1]] = weight.T @ self.outer
+        gram[:, self.upper[0], self.upper[1]] = weight @ self.outer
         gram[:, self.upper[1], self.upper[0]] = gram[:, self.upper[0], self.upper[1]]
-        return solve_raised(gram, moments).T
+        return solve_raised(gram, moments)
 
 
 def solve_raised(gram, moments):
@@ -92,13 +93,13 @@ def solve_raised(gram, moments):
 
 def least_absolute(fits, b, weight):
     """Least absolute deviations: the fixed point that the median stage approaches."""
+    residual = fits.residuals(b)
     for _ in range(N_ABSOLUTE):
-        size = np.abs(fits.rows.residuals(b))
+        size = np.abs(residual)
         scale = np.median(size) + TINY
-        weighted = weight[:, np.newaxis] / np.maximum(size, SMALLEST * scale)
-        step = fits.solve(weighted, b) - b
-        b = b + step
-        if np.abs(fits.rows.product(step)).max() <= LAST_STEP * scale:
+        b = fits.solve(weight / np.maximum(size, SMALLEST * scale), b)
+        before, residual = residual, fits.residuals(b)
+        if np.abs(residual - before).max() <= LAST_STEP * scale:
             break
     return b
 
@@ -125,27 +126,28 @@ def sensitivity(fits):
         components = Q @ directions[:, : -few - 1 : -1]
         half = active.sum() / 2 + 1
         keys = np.concatenate([components, -components, np.abs(components)], axis=1)
-        b = fits.solve(_smallest(keys, active, half))
+        weight = _smallest(keys.T, active, half)
+        b = fits.solve(weight, np.zeros((len(weight), rows.n_parameters)))
         found.append(b)
-        size = np.abs(rows.residuals(b))
-        typical = np.median(size, axis=0)
+        size = np.abs(fits.residuals(b))
+        typical = np.median(size, axis=1)
         best = int(np.argmin(typical))
         scale = typical[best] / NORMAL_MEDIAN
-        active = rows.weight * (size[:, best] < KEPT * scale)
+        active = rows.weight * (size[best] < KEPT * scale)
         few_left = np.count_nonzero(active) < rows.n_parameters + 2
         if few_left or scale > 0.999 * previous:
             break
         previous = scale
-    return np.concatenate(found, axis=1)
+    return np.concatenate(found)
 
 
 def _smallest(keys, weight, total):
-    """Weights of the rows with the smallest keys, up to a total, for each column."""
-    order = np.argsort(keys, axis=0)
+    """Weights of the rows with the smallest keys, up to a total, for each fit."""
+    order = np.argsort(keys, axis=1)
     ordered = weight[order]
-    before = np.cumsum(ordered, axis=0) - ordered
-    chosen = np.empty_like(keys)
-    np.put_along_axis(chosen, order, np.clip(total - before, 0, ordered), axis=0)
+    before = np.cumsum(ordered, axis=1) - ordered
+    chosen = np.empty(keys.shape)
+    np.put_along_axis(chosen, order, np.clip(total - before, 0, ordered), axis=1)
     return chosen
 
 
@@ -168,7 +170,7 @@ def subsets(fits):
     norms = np.linalg.norm(A, axis=2) + TINY
     A, t = A / norms[:, :, np.newaxis], t / norms
     transposed = A.transpose(0, 2, 1)
-    return solve_raised(transposed @ A, (transposed @ t[:, :, np.newaxis])[:, :, 0]).T
+    return solve_raised(transposed @ A, (transposed @ t[:, :, np.newaxis])[:, :, 0])
 
 
 def _independent(A):
@@ -200,22 +202,20 @@ def concentrate(fits, b, target, floor, n_steps):
 
     Returns
     -------
-    b : ndarray of shape (n_parameters, n_fits)
-    residual : ndarray of shape (n_rows, n_fits)
+    b : ndarray of shape (n_fits, n_parameters)
+    residual : ndarray of shape (n_fits, n_rows)
     scale : ndarray of shape (n_fits,)
     """
     weight = fits.rows.weight
-    residual = fits.rows.residuals(b)
-    some = np.abs(residual[:: max(1, len(residual) // 200)])
-    scale = np.maximum(np.median(some, axis=0) / NORMAL_MEDIAN, floor)
+    residual = fits.residuals(b)
+    some = np.abs(residual[:, :: max(1, residual.shape[1] // 200)])
+    scale = np.median(some, axis=1) / NORMAL_MEDIAN
     for _ in range(n_steps):
-        scale = m_scale(residual, weight, target, scale, n_iter=3)
-        scale = np.maximum(scale, floor)
-        kept = weights(shares(residual, S_CONSTANT * scale))
-        b = fits.solve(weight[:, np.newaxis] * kept, b)
-        residual = fits.rows.residuals(b)
-    scale = m_scale(residual, weight, target, scale, tolerance=1e-4)
-    return b, residual, np.maximum(scale, floor)
+        scale = m_scales(residual, weight, target, scale, floor, n_iter=3)
+        b = fits.solve(s_weights(residual, weight, scale), b)
+        residual = fits.residuals(b)
+    scale = m_scales(residual, weight, target, scale, floor, tolerance=1e-4)
+    return b, residual, scale
 
 
 def recovered(rows, presence, residual, kept, b):
@@ -228,14 +228,14 @@ def recovered(rows, presence, residual, kept, b):
     ----------
     presence : CSC array of shape (n_rows, n_features) of bool
     kept : ndarray of shape (n_rows,)
-        Weights of the fit.
+        Weights of the rows in the fit.
 
     Returns
     -------
     ndarray or None
         None if no feature is lost.
     """
-    count, left = presence.T @ rows.weight, presence.T @ (rows.weight * kept)
+    count, left = presence.T @ rows.weight, presence.T @ kept
     rare = (count > 0) & (count < rows.total / 2)
     lost = np.flatnonzero(rare & (left < LOST * count))
     if len(lost) == 0:

@@ -17,16 +17,14 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.stats import chi2
 
+from medsgd._core import bisquare
 from medsgd._refinement import candidates as candidate
 from medsgd._refinement.bisquare import (
     BREAKDOWN,
     M_CONSTANT,
     S_CONSTANT,
-    curvature,
     m_scale,
-    rho,
-    shares,
-    weights,
+    m_scales,
 )
 from medsgd._refinement.least_squares import (
     COLLINEAR,
@@ -158,17 +156,16 @@ class SObjective(Objective):
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale, from a first guess of it."""
-        scale = m_scale(residual, self.rows.weight, self.target, scale)
-        scale = max(float(scale), self.floor)
+        scale = m_scale(residual, self.rows.weight, self.target, scale, self.floor)
         return scale * scale / 2 + self._penalty(b), scale
 
     def statistic(self, value, scale):
         """Return what the curve shows."""
         return scale
 
-    def share(self, pull, residual, scale):
+    def share(self, squares, scale):
         """Return the factor of the penalty in the equations of a pass."""
-        return (pull @ residual) / (scale * scale)
+        return squares / (scale * scale)
 
 
 class MObjective(Objective):
@@ -179,14 +176,14 @@ class MObjective(Objective):
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale."""
         threshold = self.constant * scale
-        loss = self.rows.weight @ rho(shares(residual, threshold)) / self.rows.total
+        loss = bisquare.loss(residual, self.rows.weight, threshold) / self.rows.total
         return threshold * threshold / 6 * loss + self._penalty(b), scale
 
     def statistic(self, value, scale):
         """Return what the curve shows."""
         return value
 
-    def share(self, pull, residual, scale):
+    def share(self, squares, scale):
         """Return the factor of the penalty in the equations of a pass."""
         return self.rows.total
 
@@ -205,14 +202,13 @@ def descend(objective, solver, b, scale):
     value, scale = objective.evaluate(residual, b, scale)
     newton, n_passes = False, 0
     while True:
-        share = shares(residual, constant * scale)
-        kept = rows.weight * weights(share)
-        pull = np.where(share < 1, kept * residual, 0.0)
-        penalised = objective.share(pull, residual, scale)
+        kept, curvature, pull, squares, rejected = bisquare.pull(
+            residual, rows.weight, constant * scale
+        )
+        penalised = objective.share(squares, scale)
         step = None
         if newton:
-            bend = rows.weight * curvature(share)
-            step = solver.step(rows, bend, pull, b, share=penalised, convex=False)
+            step = solver.step(rows, curvature, pull, b, share=penalised, convex=False)
         newton = step is not None
         if not newton:
             step = solver.step(rows, kept, pull, b, share=penalised, convex=True)
@@ -238,7 +234,7 @@ def descend(objective, solver, b, scale):
                 b,
                 scale,
                 objective.statistic(value, scale),
-                float(rows.weight @ (share == 1)) / rows.total,
+                rejected / rows.total,
                 is_last,
                 converged,
             ),
@@ -250,9 +246,8 @@ def descend(objective, solver, b, scale):
 
 def last(passes):
     """Return what a descent ends at."""
-    for progress in passes:
-        pass
-    return progress
+    *_, end = passes
+    return end
 
 
 class Refinement:
@@ -288,7 +283,8 @@ class Refinement:
             few, max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
         )
         self.leverage = leverage_weights(self.small)
-        self._set_solvers(isinstance(few, DenseRows))
+        self.is_dense = isinstance(few, DenseRows)
+        self._set_solvers()
         b, scale = self._best_candidate(few)
 
         objective = self._objective(SObjective, few)
@@ -302,9 +298,8 @@ class Refinement:
             objective = self._objective(MObjective, few)
             b = last(descend(objective, self.penalised, b, scale))[0].b
             residual = self.rows.residuals(b)
-            scale = float(
-                m_scale(residual, self.rows.weight, self._target(self.rows), scale)
-            )
+            target = self._target(self.rows)
+            scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
         objective = self._objective(MObjective, self.rows)
         for progress, _ in descend(objective, self.penalised, b, scale):
             if progress.is_last:
@@ -321,7 +316,7 @@ class Refinement:
     def _objective(self, kind, rows):
         return kind(rows, self.penalty, self._target(rows), self.floor)
 
-    def _set_solvers(self, dense):
+    def _set_solvers(self):
         """Set how candidates, and penalised steps, solve for coefficients."""
         rows, penalty = self.small, self.penalty
         first = np.zeros(rows.fit_intercept)
@@ -329,10 +324,10 @@ class Refinement:
         p = rows.n_parameters
         # Weights that bound what a row adds: no row of leverage decides the metric.
         weight = rows.weight * np.cbrt(self.leverage)
-        full = dense and p <= MOST_GRAM
+        full = self.is_dense and p <= MOST_GRAM
         metric = rows.gram(weight) if full else rows.diagonal(weight)
         self._set_rank(metric)
-        direct = dense and p <= candidate.MOST_OUTER
+        direct = self.is_dense and p <= candidate.MOST_OUTER
         if direct:
             self.solver, self.penalised = Cholesky(0 * l2), Cholesky(l2)
         else:
@@ -370,16 +365,14 @@ class Refinement:
         """Coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
         target, weighted = self._target(small), small.weight * self.leverage
-        starts = np.stack(self.starts, axis=1)
-        parts = [starts, candidate.least_absolute(fits, starts[:, :1], weighted)]
-        if (
-            isinstance(small, DenseRows)
-            and small.n_parameters <= candidate.MOST_SENSITIVE
-        ):
-            parts.append(candidate.sensitivity(fits))
-            if small.n_rows * small.n_parameters <= candidate.FEW:
-                parts.append(candidate.subsets(fits))
-        b = np.concatenate(parts, axis=1)
+        b = [np.stack(self.starts)]
+        b.append(candidate.least_absolute(fits, b[0][:1], weighted))
+        n_values = small.n_rows * small.n_parameters
+        if self.is_dense and small.n_parameters <= candidate.MOST_SENSITIVE:
+            b.append(candidate.sensitivity(fits))
+        if self.is_dense and n_values <= candidate.FEW:
+            b.append(candidate.subsets(fits))
+        b = np.concatenate(b)
         for (n_by_scale, n_by_leverage), n_steps in (
             (MANY, FIRST_ITERATIONS),
             (SOME, MORE_ITERATIONS),
@@ -387,40 +380,45 @@ class Refinement:
             b, residual, scale = candidate.concentrate(
                 fits, b, target, self.floor, n_steps
             )
-            by_leverage = m_scale(
-                residual, weighted, BREAKDOWN * weighted.sum(), scale, tolerance=1e-3
+            by_leverage = m_scales(
+                residual,
+                weighted,
+                BREAKDOWN * weighted.sum(),
+                scale,
+                self.floor,
+                tolerance=1e-3,
             )
             chosen = [
                 *np.argsort(scale, kind="stable")[:n_by_scale],
                 *np.argsort(by_leverage, kind="stable")[:n_by_leverage],
             ]
             chosen = list(dict.fromkeys(chosen))
-            b, residual, scale = b[:, chosen], residual[:, chosen], scale[chosen]
+            b, residual, scale = b[chosen], residual[chosen], scale[chosen]
         found = self._settled(small, self._distinct(b, residual, scale))
-        least = min(m_scale_of(r, weighted, s) for _, s, r in found)
         if weighted.sum() >= ENOUGH * self.rank:
+            half = BREAKDOWN * weighted.sum()
+            by_leverage = [
+                m_scale(residual, weighted, half, scale, self.floor)
+                for _, scale, residual in found
+            ]
             found = [
-                (b, s, r)
-                for b, s, r in found
-                if m_scale_of(r, weighted, s) <= TRUST * least
+                fit
+                for fit, scale in zip(found, by_leverage, strict=True)
+                if scale <= TRUST * min(by_leverage)
             ]
         if few is not small and len(found) > 1:
-            found = self._settled(few, [(b, s) for b, s, _ in found])
+            found = self._settled(few, [(b, scale) for b, scale, _ in found])
         b, scale, _ = min(found, key=lambda fit: fit[1])
         return b, scale
 
     def _distinct(self, b, residual, scale):
         """Candidates of different basins, the best of each."""
-        kept = []
-        weight = self.small.weight
+        kept, small = [], self.small
         for k in np.argsort(scale, kind="stable"):
-            gaps = (residual[:, k] - residual[:, i] for i in kept)
-            if all(
-                weight @ np.square(gap) > (SAME * scale[k]) ** 2 * self.small.total
-                for gap in gaps
-            ):
+            gaps = np.square(residual[kept] - residual[k]) @ small.weight
+            if np.all(gaps > (SAME * scale[k]) ** 2 * small.total):
                 kept.append(k)
-        return [(b[:, k], scale[k]) for k in kept]
+        return [(b[k], scale[k]) for k in kept]
 
     def _settled(self, rows, fits):
         """Coefficients, scale and residuals of candidates where they have converged."""
@@ -431,7 +429,7 @@ class Refinement:
         for b, scale in fits:
             best, residual = last(descend(objective, self.solver, b, scale))
             for _ in range(MOST_RECOVERIES):
-                kept = weights(shares(residual, S_CONSTANT * best.scale))
+                kept, *_ = bisquare.pull(residual, rows.weight, S_CONSTANT * best.scale)
                 b = candidate.recovered(rows, presence, residual, kept, best.b)
                 if b is None:
                     break
@@ -455,11 +453,6 @@ class Refinement:
             residual = rows.residuals(b)
         rejected = float(rows.weight @ (np.abs(residual) > self.tolerance)) / rows.total
         return Pass("M step", self._shortest(b), 0.0, 0.0, rejected, True, True)
-
-
-def m_scale_of(residual, weight, start):
-    """Return the M-scale in which rows count by other weights."""
-    return float(m_scale(residual, weight, BREAKDOWN * weight.sum(), start))
 
 
 def leverage_weights(rows):
