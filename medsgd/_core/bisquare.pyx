@@ -13,16 +13,7 @@ from libc.math cimport exp, fabs, isfinite
 import numpy as np
 
 from medsgd._core.checks cimport require
-
-
-cdef enum:
-    # Sums are kept in so many parts, to which the processor adds side by side.
-    LANES = 4
-
-
-cdef struct Sums:
-    double loss
-    double slope
+from medsgd._core.vector cimport Bisquare, f64
 
 
 cdef inline double kept_part(double residual, double inverse) noexcept nogil:
@@ -30,38 +21,6 @@ cdef inline double kept_part(double residual, double inverse) noexcept nogil:
     cdef double ratio = residual * inverse
     cdef double kept = 1 - ratio * ratio
     return kept if kept > 0 else 0
-
-
-cdef inline Sums sums_at(
-    const double* residual, const double* weight, Py_ssize_t n, double inverse
-) noexcept nogil:
-    """Sums of the bisquare, and of minus its derivative in the log of the scale."""
-    cdef:
-        double loss[LANES]
-        double slope[LANES]
-        double kept, squared
-        Py_ssize_t i, k, n_chunks = n // LANES
-        Sums total
-    for k in range(LANES):
-        loss[k] = slope[k] = 0
-    for i in range(n_chunks):
-        for k in range(LANES):
-            kept = kept_part(residual[k], inverse)
-            squared = kept * kept
-            loss[k] += weight[k] * (1 - squared * kept)
-            slope[k] += weight[k] * (6 * (1 - kept) * squared)
-        residual += LANES
-        weight += LANES
-    for i in range(n - n_chunks * LANES):
-        kept = kept_part(residual[i], inverse)
-        squared = kept * kept
-        loss[0] += weight[i] * (1 - squared * kept)
-        slope[0] += weight[i] * (6 * (1 - kept) * squared)
-    total.loss = total.slope = 0
-    for k in range(LANES):
-        total.loss += loss[k]
-        total.slope += slope[k]
-    return total
 
 
 def loss(const double[::1] residual, const double[::1] weight, double threshold):
@@ -74,10 +33,11 @@ def loss(const double[::1] residual, const double[::1] weight, double threshold)
     """
     require(weight.shape[0] == residual.shape[0], "weight")
     cdef double total
+    require(residual.shape[0] > 0, "residual")
     with nogil:
-        total = sums_at(
-            &residual[0], &weight[0], residual.shape[0], 1 / threshold
-        ).loss if residual.shape[0] else 0
+        total = f64.bisquare(
+            1 / threshold, &residual[0], &weight[0], residual.shape[0]
+        ).loss
     return total
 
 
@@ -127,15 +87,15 @@ def m_scale(
         double[::1] scales = np.empty(n_fits)
         double scale, step
         int i
-        Sums total
+        Bisquare total
     require(weight.shape[0] == n and n > 0, "weight")
     require(start.shape[0] == n_fits, "start")
     with nogil:
         for k in range(n_fits):
             scale = max(start[k], floor)
             for i in range(n_iter):
-                total = sums_at(
-                    &residual[k, 0], &weight[0], n, 1 / (constant * scale)
+                total = f64.bisquare(
+                    1 / (constant * scale), &residual[k, 0], &weight[0], n
                 )
                 step = total.loss - target
                 if total.slope > 0 and isfinite(step / total.slope):

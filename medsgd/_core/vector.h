@@ -32,6 +32,11 @@ typedef struct {
     double along_coef, squared_norm, along_location;
 } medsgd_products;
 
+/* Sum of the bisquare, and of minus its derivative in the logarithm of the scale. */
+typedef struct {
+    double loss, slope;
+} medsgd_bisquare;
+
 #define MEDSGD_DECLARE(T, S)                                                        \
     typedef struct {                                                                \
         /* sum x * w */                                                             \
@@ -69,6 +74,9 @@ typedef struct {
                                   T *room, T *out);                                 \
         /* the same of n numbers, whose order it changes along with that of w */    \
         double (*median)(T *v, T *w, ptrdiff_t n);                                  \
+        /* sums of w_i (1 - k^3) and of 6 w_i k^2 (1 - k), k = max(0, 1 - (a r_i)^2); \
+         * k is 0 where r_i is no number */                                         \
+        medsgd_bisquare (*bisquare)(double a, const T *r, const T *w, ptrdiff_t n); \
     } medsgd_kernels_##S;                                                           \
     extern const medsgd_kernels_##S *medsgd_##S;
 

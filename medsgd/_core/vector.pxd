@@ -14,6 +14,10 @@ cdef extern from "vector.h" nogil:
         double squared_norm
         double along_location
 
+    ctypedef struct Bisquare "medsgd_bisquare":
+        double loss
+        double slope
+
     ctypedef struct KernelsF32 "medsgd_kernels_f32":
         double (*dot)(const float*, const float*, Py_ssize_t) noexcept nogil
         double (*l1_norm)(const float*, Py_ssize_t) noexcept nogil
@@ -36,6 +40,8 @@ cdef extern from "vector.h" nogil:
             const float* const*, const double*, const double*, Py_ssize_t,
             Py_ssize_t, float*, float*) noexcept nogil
         double (*median)(float*, float*, Py_ssize_t) noexcept nogil
+        Bisquare (*bisquare)(
+            double, const float*, const float*, Py_ssize_t) noexcept nogil
 
     ctypedef struct KernelsF64 "medsgd_kernels_f64":
         double (*dot)(const double*, const double*, Py_ssize_t) noexcept nogil
@@ -59,6 +65,8 @@ cdef extern from "vector.h" nogil:
             const double* const*, const double*, const double*, Py_ssize_t,
             Py_ssize_t, double*, double*) noexcept nogil
         double (*median)(double*, double*, Py_ssize_t) noexcept nogil
+        Bisquare (*bisquare)(
+            double, const double*, const double*, Py_ssize_t) noexcept nogil
 
     const KernelsF32* f32 "medsgd_f32"
     const KernelsF64* f64 "medsgd_f64"

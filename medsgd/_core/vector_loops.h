@@ -130,6 +130,35 @@ KERNEL medsgd_products NAME(products)(const T *x, const T *center,
              : NAME(products_of)(0, 0, x, center, inverse_scale, z, u, m, n);
 }
 
+KERNEL medsgd_bisquare NAME(bisquare)(double a, const T *r, const T *w, ptrdiff_t n) {
+    const T inverse = (T)a;
+    VECTOR loss[PARTS] = {0}, slope[PARTS] = {0};
+    const VECTOR zero = {0};
+    const QUAD none = {0};
+    T one_loss = 0, one_slope = 0;
+    ptrdiff_t j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int p = 0; p < LANES; p += PART) {
+            const VECTOR ratio = LOAD(VECTOR, r + j + p) * inverse;
+            const VECTOR weight = LOAD(VECTOR, w + j + p);
+            /* In this order a ratio that is no number gives 0. */
+            const VECTOR kept = MAX(1 - ratio * ratio, zero);
+            const VECTOR square = kept * kept;
+            loss[p / PART] += weight * (1 - square * kept);
+            slope[p / PART] += weight * (square * (1 - kept));
+        }
+    for (; j < n; j++) {
+        const T ratio = r[j] * inverse, rest = 1 - ratio * ratio;
+        const T kept = rest > 0 ? rest : 0, square = kept * kept;
+        one_loss += w[j] * (1 - square * kept);
+        one_slope += w[j] * (square * (1 - kept));
+    }
+    return (medsgd_bisquare){
+        NAME(total)(loss, &none, one_loss),
+        6 * NAME(total)(slope, &none, one_slope),
+    };
+}
+
 KERNEL double NAME(squared_distance)(double a, const T *x, const T *m, ptrdiff_t n) {
     const T b = (T)a;
     VECTOR sum[PARTS] = {0};
@@ -453,6 +482,7 @@ static const KERNELS NAME(kernels) = {
     NAME(charge_l1),
     NAME(coordinate_median),
     NAME(median),
+    NAME(bisquare),
 };
 
 #undef PASTE

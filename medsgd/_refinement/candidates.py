@@ -11,14 +11,14 @@ from medsgd._scales import NORMAL_MEDIAN, weighted_median
 MOST_OUTER = 64
 MOST_SENSITIVE = 500
 # Principal sensitivity components looked at, of few and of more parameters; rounds.
-N_COMPONENTS = 15
+N_COMPONENTS = 6
 FEW_COMPONENTS = 5
-N_ROUNDS = 3
+N_ROUNDS = 4
 # Rows beyond so many scales of a round's best fit are left out of the next round.
 KEPT = 2.5
 # Iterations of least absolute deviations, the share of a typical residual below which
 # one counts as so large, and the step of fitted values that ends them.
-N_ABSOLUTE = 30
+N_ABSOLUTE = 6
 SMALLEST = 1e-3
 LAST_STEP = 0.01
 # Subsets are drawn where rows times parameters are at most so many.
@@ -35,6 +35,8 @@ RIDGE = 1e-10
 N_ITER = 4
 # A feature is lost where so small a share of the rows that it is present in is kept.
 LOST = 0.25
+# Relative accuracy of scales that only rank candidates.
+ROUGH = 1e-2
 TINY = np.finfo(np.float64).tiny
 
 
@@ -91,12 +93,12 @@ def solve_raised(gram, moments):
     return np.linalg.solve(gram, (moments * root)[:, :, np.newaxis])[:, :, 0] * root
 
 
-def least_absolute(fits, b, weight):
+def least_absolute(fits, b, weight, floor):
     """Least absolute deviations: the fixed point that the median stage approaches."""
     residual = fits.residuals(b)
     for _ in range(N_ABSOLUTE):
         size = np.abs(residual)
-        scale = np.median(size) + TINY
+        scale = max(np.median(size), floor)
         b = fits.solve(weight / np.maximum(size, SMALLEST * scale), b)
         before, residual = residual, fits.residuals(b)
         if np.abs(residual - before).max() <= LAST_STEP * scale:
@@ -104,7 +106,7 @@ def least_absolute(fits, b, weight):
     return b
 
 
-def sensitivity(fits):
+def sensitivity(fits, target, floor):
     """Least squares on the halves of the rows that sensitivity components leave.
 
     D. Pena, V. Yohai, "A Fast Procedure for Outlier Diagnostics in Large Regression
@@ -112,7 +114,7 @@ def sensitivity(fits):
     """
     rows, found, previous = fits.rows, [], np.inf
     Z, active = rows.matrix(), rows.weight
-    few = FEW_COMPONENTS if fits.outer is None else N_COMPONENTS
+    few = N_COMPONENTS if fits.precondition is None else FEW_COMPONENTS
     for _ in range(N_ROUNDS):
         gram = rows.gram(active)
         root = 1 / np.sqrt(np.maximum(gram.diagonal(), TINY))
@@ -129,11 +131,12 @@ def sensitivity(fits):
         weight = _smallest(keys.T, active, half)
         b = fits.solve(weight, np.zeros((len(weight), rows.n_parameters)))
         found.append(b)
-        size = np.abs(fits.residuals(b))
-        typical = np.median(size, axis=1)
-        best = int(np.argmin(typical))
-        scale = typical[best] / NORMAL_MEDIAN
-        active = rows.weight * (size[best] < KEPT * scale)
+        residual = fits.residuals(b)
+        start = np.full(len(b), previous if np.isfinite(previous) else 1.0)
+        scales = m_scales(residual, rows.weight, target, start, floor, tolerance=ROUGH)
+        best = int(np.argmin(scales))
+        scale = scales[best]
+        active = rows.weight * (np.abs(residual[best]) < KEPT * scale)
         few_left = np.count_nonzero(active) < rows.n_parameters + 2
         if few_left or scale > 0.999 * previous:
             break
@@ -142,13 +145,22 @@ def sensitivity(fits):
 
 
 def _smallest(keys, weight, total):
-    """Weights of the rows with the smallest keys, up to a total, for each fit."""
-    order = np.argsort(keys, axis=1)
-    ordered = weight[order]
-    before = np.cumsum(ordered, axis=1) - ordered
-    chosen = np.empty(keys.shape)
-    np.put_along_axis(chosen, order, np.clip(total - before, 0, ordered), axis=1)
-    return chosen
+    """Weights of the rows with the smallest keys, up to a total, for each fit.
+
+    Of rows with one key, each counts in part: their order decides nothing.
+    """
+    if np.all(weight == weight[0]):
+        last = min(int(np.ceil(total / weight[0])), len(weight)) - 1
+        largest = np.partition(keys, last, axis=1)[:, last, np.newaxis]
+    else:
+        order = np.argsort(keys, axis=1)
+        below = np.cumsum(weight[order], axis=1)
+        last = np.minimum(np.sum(below < total, axis=1), len(weight) - 1)
+        place = np.take_along_axis(order, last[:, np.newaxis], axis=1)
+        largest = np.take_along_axis(keys, place, axis=1)
+    below, level = keys < largest, keys == largest
+    share = (total - below @ weight) / (level @ weight)
+    return weight * (below + level * np.clip(share, 0, 1)[:, np.newaxis])
 
 
 def subsets(fits):
@@ -214,11 +226,11 @@ def concentrate(fits, b, target, floor, n_steps):
         scale = m_scales(residual, weight, target, scale, floor, n_iter=3)
         b = fits.solve(s_weights(residual, weight, scale), b)
         residual = fits.residuals(b)
-    scale = m_scales(residual, weight, target, scale, floor, tolerance=1e-4)
+    scale = m_scales(residual, weight, target, scale, floor, tolerance=ROUGH)
     return b, residual, scale
 
 
-def recovered(rows, presence, residual, kept, b):
+def recovered(rows, residual, kept, b):
     """Coefficients of rare features whose rows a fit has rejected, from these rows.
 
     Where all rows that a feature is present in are rejected, nothing determines its
@@ -226,7 +238,6 @@ def recovered(rows, presence, residual, kept, b):
 
     Parameters
     ----------
-    presence : CSC array of shape (n_rows, n_features) of bool
     kept : ndarray of shape (n_rows,)
         Weights of the rows in the fit.
 
@@ -235,6 +246,7 @@ def recovered(rows, presence, residual, kept, b):
     ndarray or None
         None if no feature is lost.
     """
+    presence = rows.presence
     count, left = presence.T @ rows.weight, presence.T @ kept
     rare = (count > 0) & (count < rows.total / 2)
     lost = np.flatnonzero(rare & (left < LOST * count))

@@ -16,7 +16,7 @@ from medsgd._standardize import N_ROWS, feature_units
 FEWEST_PER_PARAMETER = 2
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
-UPDATES, MOST_EPOCHS = 5_000, 20
+UPDATES, MOST_EPOCHS = 2_000, 10
 # A sparse X with more values than this becomes dense in blocks.
 DENSE = 0.1
 # Residuals of this many roundings of the targets count as rounding.

@@ -38,17 +38,16 @@ from medsgd._refinement.rows import DenseRows
 # Rows that the S step sees, and rows that candidates are made of: the larger of a
 # number and of so many a parameter.
 N_S_ROWS = 10_000
-N_CANDIDATE_ROWS = 500
+N_CANDIDATE_ROWS = 800
 ROWS_PER_PARAMETER = 10
 # A sample of the rows has at least so many of those in which a feature is present.
 N_PRESENT = 20
 # A feature that is present less often than this counts for leverage as if present so
 # often.
 SMALLEST_SHARE = 0.1
-# Candidates after two iterations that go on, and candidates after more that go on to
-# convergence: by the scale, and by the scale in which rows count by their leverage.
-MANY, SOME = (12, 6), (3, 2)
-FIRST_ITERATIONS, MORE_ITERATIONS = 2, 8
+# Iterations of all candidates, and how many then go on: the best by their scale, and
+# the best by the scale in which rows count by their leverage.
+STEPS = ((2, (12, 6)), (6, (3, 2)))
 # Fitted values of two candidates in one basin differ by less, in scales.
 SAME = 0.05
 # A candidate whose leverage-weighted scale is so much larger than the least one has
@@ -70,6 +69,8 @@ MOST_PASSES = 200
 # Scales at the rounding of the data are those of an exact fit; residuals below so many
 # of them are 0.
 EXACT = 10.0
+# Relative accuracy of scales that only rank candidates.
+ROUGH = 1e-2
 TINY = np.finfo(np.float64).tiny
 
 
@@ -296,10 +297,10 @@ class Refinement:
             return
         if few is not self.rows:
             objective = self._objective(MObjective, few)
-            b = last(descend(objective, self.penalised, b, scale))[0].b
-            residual = self.rows.residuals(b)
-            target = self._target(self.rows)
+            start = last(descend(objective, self.penalised, b, scale))[0].b
+            residual, target = self.rows.residuals(b), self._target(self.rows)
             scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
+            b = start
         objective = self._objective(MObjective, self.rows)
         for progress, _ in descend(objective, self.penalised, b, scale):
             if progress.is_last:
@@ -366,17 +367,14 @@ class Refinement:
         small, fits = self.small, self.fits
         target, weighted = self._target(small), small.weight * self.leverage
         b = [np.stack(self.starts)]
-        b.append(candidate.least_absolute(fits, b[0][:1], weighted))
+        b.append(candidate.least_absolute(fits, b[0][:1], weighted, self.floor))
         n_values = small.n_rows * small.n_parameters
         if self.is_dense and small.n_parameters <= candidate.MOST_SENSITIVE:
-            b.append(candidate.sensitivity(fits))
+            b.append(candidate.sensitivity(fits, target, self.floor))
         if self.is_dense and n_values <= candidate.FEW:
             b.append(candidate.subsets(fits))
         b = np.concatenate(b)
-        for (n_by_scale, n_by_leverage), n_steps in (
-            (MANY, FIRST_ITERATIONS),
-            (SOME, MORE_ITERATIONS),
-        ):
+        for n_steps, (n_by_scale, n_by_leverage) in STEPS:
             b, residual, scale = candidate.concentrate(
                 fits, b, target, self.floor, n_steps
             )
@@ -386,7 +384,7 @@ class Refinement:
                 BREAKDOWN * weighted.sum(),
                 scale,
                 self.floor,
-                tolerance=1e-3,
+                tolerance=ROUGH,
             )
             chosen = [
                 *np.argsort(scale, kind="stable")[:n_by_scale],
@@ -425,12 +423,12 @@ class Refinement:
         objective = SObjective(
             rows, Penalty(self.penalty.unit), self._target(rows), self.floor
         )
-        presence, settled = rows.presence(), []
+        settled, rare = [], (rows.present_share < 0.5).any()
         for b, scale in fits:
             best, residual = last(descend(objective, self.solver, b, scale))
-            for _ in range(MOST_RECOVERIES):
+            for _ in range(MOST_RECOVERIES if rare else 0):
                 kept, *_ = bisquare.pull(residual, rows.weight, S_CONSTANT * best.scale)
-                b = candidate.recovered(rows, presence, residual, kept, best.b)
+                b = candidate.recovered(rows, residual, kept, best.b)
                 if b is None:
                     break
                 other, others = last(descend(objective, self.solver, b, best.scale))
@@ -461,11 +459,10 @@ def leverage_weights(rows):
     Where a feature is mostly one value, its spread is that of the other values: a row
     has no leverage because a feature is rare.
     """
-    presence = rows.presence()
-    share = presence.T @ rows.weight / rows.total
+    share = rows.present_share
     factors = np.where(share < 0.5, np.maximum(share, SMALLEST_SHARE), 1.0)
-    squared = np.maximum(rows.squared_norms(factors), TINY)
-    return np.minimum(1, chi2.ppf(0.975, len(factors)) / squared) ** 3
+    limit = chi2.ppf(0.975, len(factors))
+    return (limit / np.maximum(rows.squared_norms(factors), limit)) ** 3
 
 
 def sample(rows, size):
@@ -492,8 +489,7 @@ def sample(rows, size):
 
 def _rare_rows(rows, few, chosen, factor):
     """More rows in which rare features are present, and their weights."""
-    presence = few.presence()
-    rare = np.flatnonzero(np.diff(presence.indptr) < N_PRESENT)
+    rare = np.flatnonzero(few.present_share * few.total < N_PRESENT)
     taken = np.zeros(rows.n_rows, dtype=bool)
     taken[chosen] = True
     added, weight = [], []

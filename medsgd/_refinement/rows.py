@@ -54,6 +54,11 @@ class Rows:
         """Total weight."""
         return float(self.weight.sum())
 
+    @cached_property
+    def present_share(self):
+        """Share of the weight of the rows in which a feature is not typical."""
+        return self.presence.T @ self.weight / self.total
+
     def take(self, rows, weight):
         """Return some of the rows, with other weights."""
         return replace(self, X=self.X[rows], y=self.y[rows], weight=weight)
@@ -144,8 +149,17 @@ class DenseRows(Rows):
             squares[rows] = np.square(features) @ factors
         return squares
 
+    @cached_property
+    def present_share(self):
+        """Share of the weight of the rows in which a feature is not typical."""
+        total = np.zeros(self.X.shape[1])
+        for rows, Z in self.blocks():
+            total += self.weight[rows] @ (Z[:, self.fit_intercept :] != 0)
+        return total / self.total
+
+    @cached_property
     def presence(self):
-        """Return by row and feature whether the value is not the typical one."""
+        """CSC array of bool: by row and feature, whether the value is not typical."""
         present = np.empty((self.n_rows, self.X.shape[1]), dtype=bool)
         for rows, Z in self.blocks():
             np.not_equal(Z[:, self.fit_intercept :], 0, out=present[rows])
@@ -196,6 +210,7 @@ class SparseRows(Rows):
             squares = squares + self.center**2 @ factors
         return np.fmax(np.nan_to_num(squares, nan=np.inf), 0)
 
+    @cached_property
     def presence(self):
-        """Return by row and feature whether the value is not the typical one."""
+        """CSC array of bool: by row and feature, whether the value is not typical."""
         return sparse.csc_array(self.X != 0)
