@@ -160,8 +160,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     A class's share is its frequency among the
     samples seen so far, times its weight. The sample medians see the classes mixed:
     for imbalanced or many classes use SPP. With ``tau=inf`` and no momentum nothing is
-    tracked, and with `standardize=False` the fit is that of
-    :class:`~sklearn.linear_model.SGDClassifier`.
+    tracked. With `standardize=False` as well the steps are those of
+    :class:`~sklearn.linear_model.SGDClassifier`: fits of dense data with the same loss,
+    `learning_rate`, `eta0` and `random_state` and with `tol=None` agree to rounding.
 
     Robustness costs calibration: samples whose gradients are clipped are those that
     would make probabilities less sure, so that probabilities are farther from the
@@ -398,8 +399,11 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             The initial intercept to warm-start the optimization.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of individual samples, as if a sample came that many times; samples
-            of weight 0 are left out. In a median a weight multiplies the sample's say.
-            They come on top of `class_weight`.
+            of weight 0 are left out. In a median a weight multiplies the sample's
+            influence. For the sample medians weights are not the same as copies: a
+            sample of weight 3 is most of one median of 5 gradients, and three copies
+            of it are in three such medians. Sample weights come on top of
+            `class_weight`.
 
         Returns
         -------

@@ -185,8 +185,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     If more than half of `y` is one value, the fit is that value where it is exact.
 
     On sparse data the mean takes 0.01 times the steps for the intercept, as in
-    scikit-learn; the medians do not. They fit dense and sparse data alike up to the
-    centring, and exactly so with `standardize=False`.
+    scikit-learn; the medians do not. Their fits of dense and of sparse data differ by
+    the centring alone, which `standardize` and `leverage_weights` need: with both False
+    they agree to rounding.
 
     References
     ----------
@@ -464,7 +465,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             The initial intercept to warm-start the optimization.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of individual samples, as if a sample came that many times; samples
-            of weight 0 are left out. In a median a weight multiplies the sample's say.
+            of weight 0 are left out. In a median a weight multiplies the sample's
+            influence. For the sample medians weights are not the same as copies: a
+            sample of weight 3 is most of one median of 5 gradients, and three copies
+            of it are in three such medians.
 
         Returns
         -------

@@ -1,11 +1,14 @@
 """Robust scales: of residuals, and where the running scales of a pass start."""
 
+from functools import partial
+
 import numpy as np
 from scipy import sparse
 from scipy.stats import norm
 from sklearn.utils.extmath import row_norms
 
 import medsgd._core.medians as medians
+from medsgd._blocks import column_blocks, fewer_rows, row_blocks
 from medsgd._core.settings import GRADIENT_ESTIMATORS
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
@@ -83,7 +86,7 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
     few = max(1, N_SAMPLES // settings.batch_size)
     if settings.tracks_residuals and state.residual_scale == 0:
         rows = batches[:few].ravel()
-        prediction = _predict(state, units.transform(X[rows]))
+        prediction = _predict(state, units, X, rows)
         residual = residuals(y[rows], prediction)
         state.residual_scale = starting_scale(residual, sample_weight[rows])
         largest = np.sqrt(float(np.finfo(X.dtype).max))
@@ -104,33 +107,38 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
         if len(own) == 0:
             continue
         with np.errstate(over="ignore", invalid="ignore"):
-            features, intercept = _gradients(
+            average, intercept = _averages(
                 settings, state, units, X, y, sample_weight, own
             )
+            features = partial(_gradients, average, units, X, own.ravel())
             if state.scale.shape[1] == 1:
-                size = np.sqrt(row_norms(features, squared=True) + intercept**2)
+                squared = sum(row_norms(g, squared=True) for _, g in features())
+                size = np.sqrt(squared + intercept**2)
                 size = size[(size > 0) & np.isfinite(size)]
                 state.scale[k] = np.median(size) if len(size) else 0
             else:
-                state.scale[k] = _coordinate_scales(features, intercept)
+                state.scale[k] = _coordinate_scales(features, X.shape[1], intercept)
     return bool(
         (state.residual_scale > 0 or not settings.tracks_residuals)
         and (settings.c_tau == 0 or state.scale.any(axis=1).all())
     )
 
 
-def _predict(state, features):
+def _predict(state, units, X, rows):
+    prediction = np.empty(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(features @ state.coef + state.intercept, dtype=np.float64)
+        for block in row_blocks(len(rows), X):
+            features = units.transform(X[rows[block]])
+            prediction[block] = features @ state.coef + state.intercept
+    return prediction
 
 
-def _gradients(settings, state, units, X, y, sample_weight, batches):
-    """Gradients of batches of samples: features, and intercepts."""
+def _averages(settings, state, units, X, y, sample_weight, batches):
+    """Return the matrix that makes gradients of rows, and the gradients' intercepts."""
     rows = batches.ravel()
     n_batches, size = batches.shape
-    features = units.transform(X[rows])
     _, derivative = settings.evaluate(
-        y[rows], _predict(state, features), state.residual_scale
+        y[rows], _predict(state, units, X, rows), state.residual_scale
     )
     bound = settings.largest_derivative
     derivative = np.nan_to_num(np.clip(derivative, -bound, bound), nan=0.0)
@@ -139,24 +147,54 @@ def _gradients(settings, state, units, X, y, sample_weight, batches):
     average = sparse.csr_array(
         (share * derivative, np.arange(rows.size), np.arange(n_batches + 1) * size)
     )
-    intercept = average.sum(axis=1) * settings.fit_intercept
-    return average @ sparse.csr_array(features), intercept
+    return average, average.sum(axis=1) * settings.fit_intercept
 
 
-def _coordinate_scales(features, intercept):
-    """Median size of each coordinate over the gradients that have it."""
-    features = sparse.csc_array(features)
-    scales = np.zeros(features.shape[1] + 1)
-    size = np.abs(features.data)
-    column = np.repeat(np.arange(features.shape[1]), np.diff(features.indptr))
-    useful = (size > 0) & np.isfinite(size)
-    column, size = column[useful], size[useful]
-    if len(size):
+def _gradients(average, units, X, rows):
+    """Yield slices of columns, and the gradients' block with these columns."""
+    if sparse.issparse(X):
+        X, rows = fewer_rows(X, rows)
+        average = sparse.csr_array(
+            (average.data, rows, average.indptr), (average.shape[0], X.shape[0])
+        )
+    for columns, block in column_blocks(X, rows):
+        features = units.of(columns).transform(block)
+        yield columns, average @ sparse.csr_array(features)
+
+
+def _coordinate_scales(features, n_features, intercept):
+    """Median size of each coordinate over the gradients that have it.
+
+    ``features()`` yields blocks of columns of the gradients.
+    """
+    scales, counts = np.zeros(n_features + 1), np.zeros(n_features)
+    for columns, block in features():
+        column, size = _sizes(block)
+        if len(size):
+            present, median, count = column_medians(column, size, np.ones(len(size)))
+            scales[columns][present], counts[columns][present] = median, count
+    few = np.flatnonzero(counts < 2)
+    if len(few) and counts.any():
         # A coordinate that the first samples lack starts from what is typical.
-        scales[:] = np.median(size)
-        present, median, count = column_medians(column, size, np.ones(len(size)))
+        sizes, n = np.empty(int(counts.sum())), 0
+        for _, block in features():
+            _, size = _sizes(block)
+            sizes[n : n + len(size)] = size
+            n += len(size)
+        typical = np.median(sizes, overwrite_input=True)
         # One sample alone may only make it smaller than that.
-        scales[present] = np.where(count > 1, median, np.minimum(median, scales[-1]))
+        scales[few] = np.where(
+            counts[few] == 1, np.minimum(scales[few], typical), typical
+        )
     intercept = np.abs(intercept[(intercept != 0) & np.isfinite(intercept)])
     scales[-1] = np.median(intercept) if len(intercept) else 0
     return scales
+
+
+def _sizes(gradients):
+    """Return the columns and the sizes of entries that are finite and not 0."""
+    gradients = sparse.csc_array(gradients)
+    size = np.abs(gradients.data)
+    column = np.repeat(np.arange(gradients.shape[1]), np.diff(gradients.indptr))
+    useful = (size > 0) & np.isfinite(size)
+    return column[useful], size[useful]

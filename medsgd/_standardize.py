@@ -1,20 +1,19 @@
 """Robust centre and scale of the features, which passes apply on the fly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import norm
-from sklearn.utils import check_random_state, gen_batches
+from scipy.special import ndtr
+from sklearn.utils import check_random_state
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
+from medsgd._blocks import column_blocks, fewer_rows, row_blocks
 from medsgd._scales import NORMAL_MEDIAN, column_medians, weighted_median
 
 # Rows whose medians are good enough for a preconditioner.
 N_ROWS = 10_000
-# Elements of X in another dtype at a time.
-BLOCK = 2**22
 # So many rows of a stream set the units; fewer say too little of a spread.
 ENOUGH_ROWS = 30
 # A feature that is present less often than this is taken to be so often: a column with
@@ -52,6 +51,14 @@ class FeatureUnits:
             return X
         return _standardised(X, self.center, self.inverse_scale)
 
+    def of(self, columns):
+        """Return the units of some columns."""
+        return replace(
+            self,
+            center=self.center[columns],
+            inverse_scale=self.inverse_scale[columns],
+        )
+
     def to_user(self, coef, intercept):
         """Coefficients and intercept in the units of X."""
         if not self.applied:
@@ -67,7 +74,7 @@ class FeatureUnits:
                 return np.asarray(X @ coef + intercept, dtype=np.float64)
             # In blocks: for coefficients in float64 NumPy copies rows of float32.
             prediction = np.empty(len(X))
-            for rows in gen_batches(len(X), -(-BLOCK // X.shape[1])):
+            for rows in row_blocks(len(X), X):
                 prediction[rows] = X[rows] @ coef + intercept
             return prediction
 
@@ -92,28 +99,33 @@ def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None)
     if len(rows) > N_ROWS:
         # Always the same rows: they are part of the data, not of the shuffling.
         rows = np.sort(check_random_state(0).choice(rows, N_ROWS, replace=False))
-    sample, weight = X[rows], np.abs(sample_weight[rows]).astype(np.float64)
+    weight = np.abs(sample_weight[rows]).astype(np.float64)
     center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if needed and len(rows):
         if sparse.issparse(X):
-            scale = _sparse_scale(sample, weight, clip)
+            sample, place = fewer_rows(X, rows)
+            present = np.zeros(sample.shape[0])
+            present[place] = weight
+            for columns, block in column_blocks(sample, place):
+                scale[columns] = _sparse_scale(block, present, clip)
         else:
-            sample = sample.astype(np.float64)
-            center, scale = _center_and_scale(sample, weight, centered, clip)
+            for columns, block in column_blocks(X, rows):
+                center[columns], scale[columns] = _center_and_scale(
+                    block.astype(np.float64), weight, centered, clip
+                )
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
         inverse_scale = (1 / scale).astype(X.dtype)
     # A spread that rounding makes 0 is that of a constant.
     inverse_scale[~np.isfinite(inverse_scale)] = 1
-    if standardize:
-        sample = _standardised(sample, center, inverse_scale)
-    return FeatureUnits(
-        center, inverse_scale, needed, standardize, _typical_norm(sample, weight)
-    )
+    units = FeatureUnits(center, inverse_scale, needed, standardize, 0.0)
+    return replace(units, squared_norm=_typical_norm(units, X, rows, weight))
 
 
 def stacked(chunks):
-    """Rows of several arrays or CSR matrices as one."""
+    """Rows of several arrays or CSR matrices as one; a single one is not copied."""
+    if len(chunks) == 1:
+        return chunks[0]
     if all(sparse.issparse(X) for X in chunks):
         return sparse.vstack(chunks, format="csr")
     return np.vstack([X.toarray() if sparse.issparse(X) else X for X in chunks])
@@ -138,9 +150,11 @@ def _center_and_scale(X, weight, centered, clip):
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
     scale = weighted_median(deviation, weight) / NORMAL_MEDIAN
-    tied = np.average(deviation == 0, axis=0, weights=weight)
+    tied = weight @ (deviation == 0) / weight.sum()
     mixed = np.flatnonzero(tied > LARGEST_TIE)
-    scale[mixed] = _sparse_scale(sparse.csc_array(deviation[:, mixed]), weight, None)
+    if len(mixed):
+        rest = sparse.csc_array(deviation[:, mixed])
+        scale[mixed] = _sparse_scale(rest, weight, None)
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
@@ -155,23 +169,22 @@ def _clipped_square(deviation, scale, clip):
 
 def _clipped_deviation(variance, clip):
     """sqrt of a variance after clipping, over what it is for a standard normal z."""
-    tail, density = norm.sf(clip), norm.pdf(clip)
+    tail, density = ndtr(-clip), np.exp(-(clip**2) / 2) / np.sqrt(2 * np.pi)
     normal = 1 - 2 * tail - 2 * clip * density + 2 * clip**2 * tail
     return np.sqrt(np.where(variance > 0, variance / normal, 1))
 
 
 def _sparse_scale(X, weight, clip):
-    """sqrt(share of entries) times their normalised median size; 1 without entries."""
-    X = sparse.csc_array(X)
+    """sqrt(share of entries) times their normalised median size; 1 without entries.
+
+    X is CSC. Entries of rows of weight 0 do not count.
+    """
     scale = np.ones(X.shape[1])
     size = np.abs(X.data.astype(np.float64))
     column = np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))
-    present = size > 0
-    size, column, entry_weight = (
-        size[present],
-        column[present],
-        weight[X.indices][present],
-    )
+    entry_weight = weight[X.indices]
+    present = (size > 0) & (entry_weight > 0)
+    size, column, entry_weight = size[present], column[present], entry_weight[present]
     if len(size):
         columns, median, total = column_medians(column, size, entry_weight)
         share = np.maximum(total / weight.sum(), SMALLEST_SHARE)
@@ -184,9 +197,15 @@ def _sparse_scale(X, weight, clip):
 
 
 @np.errstate(over="ignore")
-def _typical_norm(X, weight):
+def _typical_norm(units, X, rows, weight):
     """Mean squared norm of rows, without what wild rows add; infinite if too large."""
-    squared = row_norms(X.astype(np.float64), squared=True)
+    squared = np.empty(len(rows))
+    for batch in row_blocks(len(rows), X):
+        block = X[rows[batch]]
+        if not sparse.issparse(X):
+            block = block.astype(np.float64)
+        block = units.transform(block).astype(np.float64, copy=False)
+        squared[batch] = row_norms(block, squared=True)
     present = squared > 0
     if not present.any():
         return 0.0
