@@ -189,7 +189,9 @@ def _reading(index, name):
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise ValueError(f"Partition {index}: {name}: {error}") from error
+        # Further lines may show all of the values.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"Partition {index}: {name}: {reason}") from error
 
 
 def as_block(X, y, weight, estimator, n_features, dtype, index):
