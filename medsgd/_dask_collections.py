@@ -4,8 +4,10 @@ The one module that imports Dask.
 """
 
 import uuid
+from functools import partial
 
 import numpy as np
+from scipy import sparse
 
 try:
     import dask
@@ -15,7 +17,14 @@ except ImportError as error:
         "medsgd.dask needs Dask, which an extra installs: pip install medsgd[dask]"
     ) from error
 
-from medsgd._partitions import as_block, call_method
+from medsgd._partitions import (
+    as_block,
+    as_rows,
+    as_targets,
+    as_weights,
+    call_method,
+    is_missing,
+)
 
 
 class Partitions:
@@ -23,9 +32,11 @@ class Partitions:
 
     def __init__(self, columns, local, dtype, *, client, persist):
         parts = [
-            [None] * columns[0].numblocks[0]
+            [None] * len(row_chunks(columns[0]))
             if column is None
             else column.to_delayed().ravel()
+            if is_array(column)
+            else column.to_delayed()
             for column in columns
         ]
         self.client, self.token, self.n_calls = client, uuid.uuid4().hex[:8], 0
@@ -69,11 +80,44 @@ class Partitions:
                     value.release()
 
 
-def as_array(collection, name, ndim):
-    """A collection as a dask array of numbers or labels, cut along its rows."""
-    if hasattr(collection, "to_dask_array"):
-        collection = collection.to_dask_array()
-    if not isinstance(collection, da.Array):
+def is_array(collection):
+    return isinstance(collection, da.Array)
+
+
+def is_frame(X):
+    return hasattr(X, "columns")
+
+
+def with_names_of(X, rows):
+    """Rows of a frame, read before, as a frame again: their check looks at names."""
+    kind = type(X._meta)
+    make = kind.sparse.from_spmatrix if sparse.issparse(rows) else kind
+    return make(rows, columns=X.columns)
+
+
+def row_chunks(collection):
+    """How many rows each partition has, NaN where that is not known."""
+    if is_array(collection):
+        return collection.chunks[0]
+    return (np.nan,) * collection.npartitions
+
+
+def empty_part(collection):
+    """No rows of a collection, as its partitions have them."""
+    if is_array(collection):
+        return np.empty((0, 1)[: collection.ndim], collection.dtype)
+    return collection._meta
+
+
+def check_collection(collection, name, ndim):
+    """Check that something is a dask array or dataframe, cut along its rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not.
+    """
+    if not (is_array(collection) or hasattr(collection, "to_dask_array")):
         raise TypeError(
             f"{name} must be a dask array or dataframe; got {type(collection)}. Make "
             "one with dask.array.from_array, or fit the single-machine estimator."
@@ -82,34 +126,29 @@ def as_array(collection, name, ndim):
         raise ValueError(
             f"{name} must have {ndim} dimension(s); got {collection.ndim}."
         )
-    if ndim == 2 and collection.numblocks[1] > 1:
+    if ndim == 2 and is_array(collection) and collection.numblocks[1] > 1:
         raise ValueError(
             f"{name} is cut in {collection.numblocks[1]} along its features, but a "
             f"partition needs whole rows: {name}.rechunk({{1: -1}}) makes them."
         )
-    return collection
 
 
-def is_frame(X):
-    return hasattr(X, "columns")
-
-
-def checked_columns(X, y, sample_weight, *, real):
-    """X, y and the weights (or None) as dask arrays that are cut alike.
+def check_columns(X, y, sample_weight):
+    """Check that X, y and the weights, if there are any, are cut alike.
 
     Raises
     ------
     ValueError, TypeError
-        If they are not, as far as that can be known, or have the wrong dtype.
+        If they are not, as far as that can be known, or are not collections.
     """
-    columns = {"X": as_array(X, "X", 2), "y": as_array(y, "y", 1)}
+    columns = {"X": X, "y": y}
     if sample_weight is not None:
-        columns["sample_weight"] = as_array(sample_weight, "sample_weight", 1)
-    rows = columns["X"].chunks[0]
+        columns["sample_weight"] = sample_weight
     for name, column in columns.items():
-        if column.dtype.kind not in "biuf" and (real or name != "y"):
-            raise ValueError(f"{name} must be real numbers; got dtype {column.dtype}.")
-        other = column.chunks[0]
+        check_collection(column, name, 2 if name == "X" else 1)
+    rows = row_chunks(X)
+    for name, column in columns.items():
+        other = row_chunks(column)
         if len(other) != len(rows) or any(
             n != m for n, m in zip(rows, other, strict=True) if n == n and m == m
         ):
@@ -117,7 +156,28 @@ def checked_columns(X, y, sample_weight, *, real):
                 f"X and {name} must be cut into the same chunks of rows; got {rows} "
                 f"and {other}. Dask's rechunk or repartition cuts one like the other."
             )
-    return columns["X"], columns["y"], columns.get("sample_weight")
+
+
+def row_dtype(X):
+    """The dtype in which one machine fits such rows.
+
+    Raises
+    ------
+    ValueError
+        If their dtypes are not of real numbers.
+    """
+    try:
+        return as_rows(empty_part(X), [np.float64, np.float32]).dtype
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"X must be real numbers: {error}") from error
+
+
+def as_array(collection, read):
+    """A dask array of what ``read`` makes of each partition."""
+    empty = read(empty_part(collection))
+    if is_array(collection):
+        return collection.map_blocks(read, dtype=empty.dtype, meta=empty)
+    return collection.map_partitions(read, meta=empty)
 
 
 def is_lazy(X):
@@ -126,6 +186,8 @@ def is_lazy(X):
 
 def map_rows(estimator, method, X):
     """A method of an estimator on each chunk of X, lazily."""
+    if not is_array(X):
+        X = as_array(X, as_rows)
     one = getattr(estimator, method)(np.zeros((1, X.shape[1]), X.dtype))
     # Contracted without being concatenated, which Dask cannot do for all sparse blocks.
     return da.blockwise(
@@ -145,9 +207,33 @@ def map_rows(estimator, method, X):
 
 def score(y, prediction, weight, *, classes):
     """The accuracy of classes, or the coefficient of determination, lazily."""
-    weight = da.ones_like(prediction, dtype=float) if weight is None else weight
+    y = as_array(y, partial(_complete, read=partial(as_targets, labels=classes)))
+    if weight is None:
+        weight = da.ones_like(prediction, dtype=float)
+    else:
+        weight = as_array(weight, partial(_complete, read=as_weights))
+    prediction, y, weight = map(_without_lengths, (prediction, y, weight))
     if classes:
         return (weight * (prediction == y)).sum() / weight.sum()
     center = (weight * y).sum() / weight.sum()
     unexplained = (weight * (y - prediction) ** 2).sum()
     return 1 - unexplained / (weight * (y - center) ** 2).sum()
+
+
+def _without_lengths(column):
+    """The same array without lengths: those of frames are not known to compare with."""
+    chunks = ((np.nan,) * len(column.chunks[0]),)
+    return da.Array(column.dask, column.name, chunks, meta=column._meta)
+
+
+def _complete(values, read):
+    """Read targets or weights to score with.
+
+    Raises
+    ------
+    ValueError
+        If some are missing, as on one machine.
+    """
+    if is_missing(values).any():
+        raise ValueError("A score needs targets and weights that are not missing.")
+    return read(values)

@@ -18,12 +18,14 @@ from medsgd._base import MAX_INT, UPDATES_NO_CHANGE, BaseMedianSGD
 from medsgd._compat import HasMethods, Interval, StrOptions, _check_feature_names
 from medsgd._dask_collections import (
     Partitions,
-    as_array,
-    checked_columns,
+    check_collection,
+    check_columns,
     is_frame,
     is_lazy,
     map_rows,
+    row_dtype,
     score,
+    with_names_of,
 )
 from medsgd._docs import fill
 from medsgd._guards import warn_user
@@ -64,9 +66,9 @@ aggregator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', 'spp-l2'}, \
     as those of sorted data, all but 'mean' outvote what is rare among them: shuffle
     first, or use 'mean' with small steps.
 local_epochs : 'auto' or int, default='auto'
-    Passes of a partition over its rows in a round. 'auto' makes at least 2,500
-    updates. More cost no traffic; fewer keep partitions that differ from drifting to
-    optima of their own.
+    Passes of a partition over its rows in a round. 'auto' is as many as a partition of
+    median size needs to visit 2,500 rows. More cost no traffic; fewer keep partitions
+    that differ from drifting to optima of their own.
 max_rounds : int, default=200
     The maximum number of rounds.
 client : distributed.Client or None, default=None
@@ -78,17 +80,20 @@ persist : bool, default=True
     for data larger than memory without a cluster.""",
     "one_partition": """
 Statistics and step sizes are those of one partition's passes: patience and `t_` count
-its updates. `max_iter` and `n_jobs` only concern :meth:`to_local`; `early_stopping`
-holds out a part of each partition.
+its updates. `max_rounds` takes the place of `max_iter`, which like `n_jobs` only
+concerns :meth:`to_local`; `verbose` reports each round. `early_stopping` holds out a
+part of each partition; one that is too small to be split trains on all of its rows.
 """,
     "attributes": """
 n_rejected_ : ndarray of shape (n_partitions,)
     Rounds whose update of a partition was left out, as it was not finite{far_note};
-    all of them if none of its rows could be used.
+    all of them if all of its rows were dropped. Partitions that are empty or whose rows
+    all have a weight of 0 count none.
 n_dropped_rows_ : ndarray of shape (n_partitions,)
-    Rows left out as not finite or with a negative weight.
+    Rows left out, as a feature, the target or the weight is missing or not finite or
+    the weight is negative.
 n_iter_ : int
-    Number of rounds.""",
+    Number of rounds; 1 after :meth:`partial_fit`.""",
 }
 # Fitted attributes besides those of one machine.
 FITTED = ("n_rejected_", "n_dropped_rows_", "_aggregators", "_checked_parameters")
@@ -168,7 +173,8 @@ class OnDask(BaseMedianSGD):
         Parameters
         ----------
         X : dask array or dataframe of shape (n_samples, n_features)
-            Training data, in chunks of whole rows, dense or CSR.
+            Training data, in chunks of whole rows, dense or CSR. Partitions may hold
+            what the single-machine estimator takes.
         y : dask array or series of shape (n_samples,)
             Targets, cut like `X`.
         sample_weight : dask array or series of shape (n_samples,), default=None
@@ -280,12 +286,14 @@ class OnDask(BaseMedianSGD):
                 f"The client is {self.client.status}. Set `client` to one that is "
                 "running, or to None for the one in use or the local scheduler."
             )
-        columns = checked_columns(X, y, sample_weight, real=not is_classifier(self))
-        dtype = np.float32 if columns[0].dtype == np.float32 else np.float64
-        if not reset:
-            dtype = self._states[0].dtype
+        check_columns(X, y, sample_weight)
+        dtype = row_dtype(X) if reset else self._states[0].dtype
         partitions = Partitions(
-            columns, self._local(), dtype, client=self.client, persist=self.persist
+            (X, y, sample_weight),
+            self._local(),
+            dtype,
+            client=self.client,
+            persist=self.persist,
         )
         try:
             yield partitions, self._told(partitions, X, reset, new_classes)
@@ -304,8 +312,7 @@ class OnDask(BaseMedianSGD):
             )
         if not np.isfinite(told.weight):
             raise ValueError("The weights are too large to add up. Divide them.")
-        # With its names, for their check.
-        rows = type(X._meta)(told.X, columns=X.columns) if is_frame(X) else told.X
+        rows = with_names_of(X, told.X) if is_frame(X) else told.X
         told.X, told.y, told.sample_weight = self._validate(
             rows, told.y, told.sample_weight, reset=reset
         )
@@ -369,7 +376,7 @@ class OnDask(BaseMedianSGD):
         told = rounds.told
         self.n_dropped_rows_ = told.n_dropped
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
-        self.n_rejected_[told.is_lost] = rounds.n_epochs
+        self.n_rejected_[told.is_empty] = 0
         self._set_fitted(problems, settings, rounds.n_epochs, t=t)
         if not is_classifier(self):
             scale = rounds.residual_scale(problems[0], settings)
@@ -380,8 +387,9 @@ class OnDask(BaseMedianSGD):
         lost = np.flatnonzero(self.n_dropped_rows_)
         if len(lost):
             warn_user(
-                f"{self.n_dropped_rows_.sum()} rows with values that are not finite or "
-                f"weights below 0 were dropped, from partitions {lost.tolist()}.",
+                f"{self.n_dropped_rows_.sum()} rows with values that are missing or "
+                "not finite or weights below 0 were dropped, from partitions "
+                f"{lost.tolist()}.",
             )
         far = np.flatnonzero(self.n_rejected_ > n_judged / 2)
         if len(far):
@@ -427,10 +435,9 @@ class OnDask(BaseMedianSGD):
         """
         if not is_lazy(X):
             return super().score(X, y, sample_weight)
-        X, y, weight = checked_columns(
-            X, y, sample_weight, real=not is_classifier(self)
-        )
-        return score(y, self.predict(X), weight, classes=is_classifier(self))
+        check_columns(X, y, sample_weight)
+        prediction = self.predict(X)
+        return score(y, prediction, sample_weight, classes=is_classifier(self))
 
     def _blockwise(self, method, X):
         """A method of the single-machine estimator, block by block on Dask."""
@@ -439,7 +446,7 @@ class OnDask(BaseMedianSGD):
             return getattr(super(), method)(X)
         if is_frame(X):
             _check_feature_names(self, X._meta, reset=False)
-        X = as_array(X, "X", 2)
+        check_collection(X, "X", 2)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "

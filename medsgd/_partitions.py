@@ -1,13 +1,15 @@
 """What happens where a partition lives: pure functions of its rows and a job."""
 
 import copy
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from sklearn.base import is_classifier
-from sklearn.utils import check_array
+from sklearn.utils import check_array, column_or_1d
 
 from medsgd._core.settings import Settings
 from medsgd._guards import aligned, canonical_rows, checked
@@ -52,7 +54,8 @@ class Summary:
     X, y, sample_weight
         A few of the rows, always the same.
     labels, label_weight, label_count : ndarray or None
-        The classes present, their total weights and their rows.
+        The classes present, also those of rows without a weight, the total weight of
+        each and the number of its rows.
     """
 
     n_rows: int
@@ -112,11 +115,14 @@ class Update:
         Weight of the partition's rows of each stratum.
     n_iterations : int
     clip_fraction : float
-    mean_loss : float
-        The mean of the losses, and their quantiles, before the passes.
-    losses, sizes : ndarray of shape (n_levels,)
-        Quantiles of the losses and, for regression, of the absolute residuals, before
-        the passes.
+    mean_loss : float or None
+        The mean of the losses before the passes; None where ``losses`` is.
+    losses : ndarray of shape (n_levels,) or None
+        Quantiles of the losses before the passes, with early stopping of the rows held
+        out; None if the partition holds out none, or none of a class with a weight.
+    sizes : ndarray of shape (n_levels,)
+        Quantiles of the absolute residuals before the passes, of the rows of ``losses``
+        or of all.
     """
 
     change: np.ndarray
@@ -126,13 +132,70 @@ class Update:
     stratum_weight: np.ndarray
     n_iterations: int
     clip_fraction: float
-    mean_loss: float
-    losses: np.ndarray
+    mean_loss: float | None
+    losses: np.ndarray | None
     sizes: np.ndarray
 
 
+def as_rows(X, dtype="numeric"):
+    """Read rows as scikit-learn's validation does; what is missing becomes NaN."""
+    return check_array(
+        _with_nan(checked(X)),
+        accept_sparse="csr",
+        order="C",
+        dtype=dtype,
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+    )
+
+
+def as_targets(y, *, labels):
+    """Read targets, none of them missing, as scikit-learn's validation does."""
+    y = column_or_1d(y)
+    if labels or y.dtype.kind in "biuf":
+        return y
+    return y.astype(np.float64)
+
+
+def as_weights(weight):
+    """Read weights, none of them missing, as scikit-learn's validation does."""
+    return check_array(
+        weight,
+        ensure_2d=False,
+        dtype=[np.float64, np.float32],
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+    )
+
+
+def is_missing(values):
+    """Which values are None, NaN or pandas' NA."""
+    return np.asarray(pd.isna(values), dtype=bool)
+
+
+def _with_nan(X):
+    """Let NaN stand for what is missing among objects, as only NaN is a number."""
+    if isinstance(X, pd.DataFrame):
+        if any(map(pd.api.types.is_string_dtype, X.dtypes)):
+            return X.to_numpy(dtype=object, na_value=np.nan)
+    elif isinstance(X, np.ndarray) and X.dtype == object:
+        return np.where(is_missing(X), np.nan, X)
+    return X
+
+
+@contextmanager
+def _reading(index, name):
+    """Name the partition in errors of what reads it."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        # Further lines may show all of the values.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"Partition {index}: {name}: {reason}") from error
+
+
 def as_block(X, y, weight, estimator, n_features, dtype, index):
-    """Convert a partition, without the rows that are not finite.
+    """Convert a partition, without the rows that are missing or not finite.
 
     Raises
     ------
@@ -140,17 +203,10 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         If X, y and the weights have different lengths, X other features than the
         collection, or if they are not numbers.
     """
-    X = check_array(
-        checked(X),
-        accept_sparse="csr",
-        order="C",
-        dtype=dtype,
-        ensure_all_finite=False,
-        ensure_min_samples=0,
-        input_name=f"Partition {index} of X",
-    )
-    y = np.asarray(y)
-    weight = np.ones(X.shape[0]) if weight is None else np.asarray(weight)
+    labels = is_classifier(estimator)
+    with _reading(index, "X must be real numbers"):
+        X = as_rows(X, dtype)
+    weight = np.ones(X.shape[0]) if weight is None else weight
     for name, values in (("y", y), ("sample_weight", weight)):
         if values.ndim != 1:
             raise ValueError(
@@ -167,20 +223,21 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         raise ValueError(
             f"Partition {index}: X has {X.shape[1]} features instead of {n_features}."
         )
-    numbers = {} if is_classifier(estimator) else {"y": y}
-    for name, values in (numbers | {"sample_weight": weight}).items():
-        if values.dtype.kind not in "biuf":
-            raise ValueError(
-                f"Partition {index}: {name} must be numbers; got dtype {values.dtype}."
-            )
-    useful = _finite_rows(X) & np.isfinite(weight)
-    useful &= np.isfinite(y) if y.dtype.kind == "f" else y == y
+    useful = ~(is_missing(y) | is_missing(weight))
+    with _reading(index, "y must be " + ("labels" if labels else "real numbers")):
+        y = as_targets(y[useful], labels=labels)
+    with _reading(index, "sample_weight must be real numbers"):
+        weight = as_weights(weight[useful])
+    finite = _finite_rows(X)[useful] & np.isfinite(weight)
+    if y.dtype.kind == "f":
+        finite &= np.isfinite(y)
     if estimator._robust:
-        useful &= weight >= 0
-    n_dropped = int(len(y) - np.count_nonzero(useful))
+        finite &= weight >= 0
+    useful[useful] = finite
+    n_dropped = int(len(useful) - np.count_nonzero(useful))
     if n_dropped:
-        X, y, weight = X[useful], y[useful], weight[useful]
-    if not is_classifier(estimator):
+        X, y, weight = X[useful], y[finite], weight[finite]
+    if not labels:
         y = estimator._check_targets(y, dtype, first=False)
     return Block(canonical_rows(X), y, weight.astype(dtype), n_dropped)
 
@@ -201,10 +258,11 @@ def summarise(block, wanted, index):
     few = some_of(rows, n_sample, index)
     labels = {}
     if wants_labels:
-        names, code = np.unique(block.y[rows], return_inverse=True)
+        with _reading(index, "y must be labels of one kind"):
+            names, code = np.unique(block.y, return_inverse=True)
         labels = {
             "labels": names,
-            "label_weight": np.bincount(code, block.weight[rows], len(names)),
+            "label_weight": np.bincount(code, block.weight, len(names)),
             "label_count": np.bincount(code, minlength=len(names)),
         }
     return Summary(
@@ -232,16 +290,24 @@ def run_passes(block, job, index):
     -------
     updates : list of Update, or None
         One for each active problem; None if the block has no rows to learn from.
+
+    Notes
+    -----
+    With early stopping, a row is held out with probability ``validation_fraction``. A
+    block that would hold out none or all of its rows trains on all of them instead.
     """
     estimator = copy.copy(job.estimator)
     weight = (block.weight / job.weight_unit).astype(block.weight.dtype, copy=False)
     watched = np.flatnonzero(weight)
-    if estimator.early_stopping:
-        held = np.random.default_rng((job.seeds[0], index)).random(len(weight))
-        held = held < estimator.validation_fraction
-        watched, weight = watched[held[watched]], np.where(held, 0, weight)
-    if len(watched) == 0 or not weight.any():
+    if len(watched) == 0:
         return None
+    tells_losses = True
+    if estimator.early_stopping:
+        draws = np.random.default_rng((job.seeds[0], index)).random(len(weight))
+        held = watched[draws[watched] < estimator.validation_fraction]
+        tells_losses = 0 < len(held) < len(watched)
+        if tells_losses:
+            watched, weight[held] = held, 0
     watched = some_of(watched, N_WATCHED, index)
     seed = np.random.SeedSequence([*job.seeds, index]).generate_state(1)[0]
     estimator.random_state = int(seed) % 2**31
@@ -250,12 +316,12 @@ def run_passes(block, job, index):
     states = [job.states.get(i) for i in range(estimator._n_problems())]
     makers = estimator._problems(block.X, block.y, weight, states, job.settings)
     return [
-        _update(block, job, makers[i](), state, watched)
+        _update(block, job, makers[i](), state, watched, tells_losses)
         for i, state in job.states.items()
     ]
 
 
-def _update(block, job, problem, sent, watched):
+def _update(block, job, problem, sent, watched, tells_losses):
     """Make the passes of one problem."""
     settings, state = job.settings, problem.state
     y = problem.y[watched].astype(np.float64)
@@ -264,6 +330,8 @@ def _update(block, job, problem, sent, watched):
     weight = block.weight[watched].astype(np.float64)
     if problem.strata is not None:
         weight *= problem.stratum_factors[problem.strata[watched]]
+    # A class may have no weight, and the partition no other.
+    tells_losses = tells_losses and weight.any()
     # Of the whole collection, and not of a partition that may lack a class.
     state.shares, state.eta = sent.shares, sent.eta
     if state.sums is not None:
@@ -293,8 +361,8 @@ def _update(block, job, problem, sent, watched):
         ),
         n_iterations=problem.n_iterations,
         clip_fraction=float(np.mean(problem.clip_curve)) if problem.clip_curve else 0.0,
-        mean_loss=float(np.average(losses, weights=weight)),
-        losses=_quantiles(losses, weight),
+        mean_loss=float(np.average(losses, weights=weight)) if tells_losses else None,
+        losses=_quantiles(losses, weight) if tells_losses else None,
         sizes=_quantiles(np.abs(y - prediction), weight),
     )
 

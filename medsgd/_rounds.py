@@ -32,9 +32,9 @@ FEW = 4.0
 # Rounds without progress to wait for: the updates of many partitions cancel the noise
 # that patience is for.
 LONGEST_PATIENCE = 10
-# local_epochs="auto" makes at least so many updates of a partition in a round: fewer
+# local_epochs="auto" visits at least so many rows of a partition in a round: fewer
 # leave correlated features of small partitions half fitted when patience ends.
-UPDATES_PER_ROUND = 2_500
+ROWS_PER_ROUND = 2_500
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,8 @@ class Consensus(Progress):
     robust_losses : bool
         Whether the statistic is a median of losses.
     n_rejected : ndarray of shape (n_partitions,)
-        Rounds whose update of a partition was not finite or far out.
+        Rounds that a partition took no part in: it had no rows to learn from, or its
+        update was not finite or far out.
     """
 
     index: int
@@ -70,12 +71,9 @@ class Consensus(Progress):
         state, size = self.state, self.state.coef.size
         if self.averages_stall and self.rule.n_stalled == 0:
             state.restart_average()
-        given = np.array([update is not None for update in updates])
-        finite = np.array(
-            [g and _is_finite(u) for g, u in zip(given, updates, strict=True)]
-        )
+        finite = np.array([u is not None and _is_finite(u) for u in updates])
         used = self._used(updates, finite)
-        self.n_rejected += given & ~used
+        self.n_rejected += ~used
         order = order[used[order]]
         if len(order) == 0:
             raise ValueError(
@@ -142,11 +140,23 @@ class Consensus(Progress):
     def _note(self, settings, updates, weight):
         """Add to the curves, from what the updates say of the state they started at."""
         self.state.measure()
-        if self.robust_losses:
-            loss = _pooled_median([update.losses for update in updates], weight)
-        else:
-            loss = np.average([update.mean_loss for update in updates], weights=weight)
-        self.objective = float(loss + penalty(settings, self.state))
+        tells = np.array([update.losses is not None for update in updates])
+        told = [update for update in updates if update.losses is not None]
+        if not (weight.any() and (told or self.curve)):
+            raise ValueError(
+                "No partition has losses to stop by: each has a class weight of 0 for "
+                "all of its rows, or is too small to hold out a part of them. Use "
+                "larger partitions, change validation_fraction or disable "
+                "early_stopping."
+            )
+        # Where the partitions that hold out rows are left out of a round, the statistic
+        # stays as it was.
+        if told:
+            if self.robust_losses:
+                loss = _pooled_median([u.losses for u in told], weight[tells])
+            else:
+                loss = np.average([u.mean_loss for u in told], weights=weight[tells])
+            self.objective = float(loss + penalty(settings, self.state))
         self.curve.append(self.objective)
         clipped = [update.clip_fraction for update in updates]
         self.clip_curve.append(float(weighted_median(np.array(clipped), weight)))
@@ -193,6 +203,25 @@ def _pooled_median(quantiles, weight):
     return float(weighted_median(values, np.repeat(weight, len(quantiles[0]))))
 
 
+def _check_kinds(summaries):
+    """Check that the labels of all partitions can be compared.
+
+    Raises
+    ------
+    ValueError
+        If they are strings in some of them only.
+    """
+    of_kind = {True: [], False: []}
+    for k, summary in enumerate(summaries):
+        if len(summary.labels):
+            of_kind[isinstance(summary.labels[0], str)].append(k)
+    if all(of_kind.values()):
+        raise ValueError(
+            "y must be strings in all partitions or in none; partitions "
+            f"{min(of_kind.values(), key=len)} differ from the others."
+        )
+
+
 class Told:
     """What the partitions have told before the first round.
 
@@ -206,31 +235,34 @@ class Told:
         Rows with a weight, and their total weight.
     n_local : float
         Rows of a typical partition.
-    n_dropped, is_lost : ndarray of shape (n_partitions,)
-        Rows dropped of each partition, and whether that were all it had.
+    n_dropped, is_empty : ndarray of shape (n_partitions,)
+        Rows dropped of each partition, and whether it has no rows with a weight though
+        none were dropped.
     weight_unit : float
         The weight that counts as 1.
     """
 
     def __init__(self, summaries):
-        self.summaries = [s for s in summaries if s.n_rows] or summaries[:1]
-        self.X = stacked([s.X for s in self.summaries])
-        self.y = np.concatenate([s.y for s in self.summaries])
-        self.sample_weight = np.concatenate([s.sample_weight for s in self.summaries])
-        self.labels = self.y
-        if self.summaries[0].labels is not None:
-            self.labels = np.concatenate([s.labels for s in self.summaries])
+        useful = [s for s in summaries if s.n_rows] or summaries[:1]
+        self.X = stacked([s.X for s in useful])
+        self.y = np.concatenate([s.y for s in useful])
+        self.sample_weight = np.concatenate([s.sample_weight for s in useful])
+        self.labels, self.labelled = self.y, []
+        if self.y.size and summaries[0].labels is not None:
+            _check_kinds(summaries)
+            self.labelled = [s for s in summaries if len(s.labels)]
+            self.labels = np.concatenate([s.labels for s in self.labelled])
         self.n_rows = sum(s.n_rows for s in summaries)
         self.weight = sum(s.weight for s in summaries)
-        self.n_local = float(np.median([s.n_rows for s in self.summaries]))
+        self.n_local = float(np.median([s.n_rows for s in useful]))
         self.n_dropped = np.array([s.n_dropped for s in summaries])
-        self.is_lost = (self.n_dropped > 0) & [s.n_rows == 0 for s in summaries]
+        self.is_empty = (self.n_dropped == 0) & [s.n_rows == 0 for s in summaries]
         self.weight_unit = 1.0
 
     def of_classes(self, classes, name):
         """Total of the summaries' ``name``, an array by label, for each class."""
         total = np.zeros(len(classes))
-        for s in self.summaries:
+        for s in self.labelled:
             total[np.searchsorted(classes, s.labels)] += getattr(s, name)
         return total
 
@@ -256,7 +288,7 @@ class Rounds(Training):
         self.send, self.told, self.local, self.seed = run, told, local, seed
         self.n_passes = self.estimator.local_epochs
         if self.n_passes == "auto":
-            self.n_passes = math.ceil(UPDATES_PER_ROUND / told.n_local)
+            self.n_passes = math.ceil(ROWS_PER_ROUND / told.n_local)
 
     def _run_epoch(self, active, settings, parallel):
         updates = self.updates(active, settings, self.n_passes)

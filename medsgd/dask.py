@@ -1,15 +1,16 @@
 """The estimators on Dask: robust fits of partitions, some of which may be wrong.
 
-Data stay where they are. In each round every partition makes a few passes over its
-rows, from where all of them together have come, and only what that changes is
+Data stay where they are. In each round every partition makes `local_epochs` passes over
+its rows, from where all of them together have come, and only what that changes is
 collected: by the gradient estimators that on one machine take medians of samples'
 gradients.
 
 Needs the extra ``dask``: ``pip install medsgd[dask]``.
 """
 
-from typing import Any
+from typing import Any, Self
 
+import numpy.typing as npt
 from sklearn.utils import compute_class_weight
 
 from medsgd._classifier import MedianSGDClassifier, _has_probabilities
@@ -81,6 +82,37 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     )
     __init__ = init_like(MedianSGDRegressor)
 
+    def partial_fit(
+        self, X: Collection, y: Collection, sample_weight: Collection = None
+    ) -> Self:
+        """Make one round over the given samples.
+
+        Each partition makes `local_epochs` passes over its rows, by default as many as
+        it takes to visit 2,500 of them: one pass over 2,500 rows, 25 over 100. The
+        state of the gradient estimators lives on from call to call, as on one machine.
+
+        Parameters
+        ----------
+        X : dask array or dataframe of shape (n_samples, n_features)
+            Subset of the training data, in chunks of whole rows, dense or CSR.
+        y : dask array or series of shape (n_samples,)
+            Subset of the targets, cut like `X`.
+        sample_weight : dask array or series of shape (n_samples,), default=None
+            Weights of individual samples, cut like `X`.
+
+        Returns
+        -------
+        self : DaskMedianSGDRegressor
+            The estimator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`fit`; ValueError also if the estimator was unpickled from a
+            version of the package whose state this one does not read.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
 
 @document(MedianSGDClassifier, refine_note="", far_note="")
 class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc]
@@ -132,6 +164,45 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         MedianSGDClassifier._parameter_constraints | OnDask._constraints
     )
     __init__ = init_like(MedianSGDClassifier)
+
+    def partial_fit(
+        self,
+        X: Collection,
+        y: Collection,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: Collection = None,
+    ) -> Self:
+        """Make one round over the given samples.
+
+        Each partition makes `local_epochs` passes over its rows, by default as many as
+        it takes to visit 2,500 of them: one pass over 2,500 rows, 25 over 100. The
+        state of the gradient estimators lives on from call to call, as on one machine.
+
+        Parameters
+        ----------
+        X : dask array or dataframe of shape (n_samples, n_features)
+            Subset of the training data, in chunks of whole rows, dense or CSR.
+        y : dask array or series of shape (n_samples,)
+            Subset of the class labels, cut like `X`.
+        classes : array-like of shape (n_classes,), default=None
+            Classes across all calls to partial_fit. Required for the first call; `y`
+            need not contain all of them.
+        sample_weight : dask array or series of shape (n_samples,), default=None
+            Weights of individual samples, cut like `X`.
+
+        Returns
+        -------
+        self : DaskMedianSGDClassifier
+            The estimator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for :meth:`fit`; ValueError also if `class_weight` is 'balanced', which
+            needs all targets at once, or if the estimator was unpickled from a version
+            of the package whose state this one does not read.
+        """
+        return super().partial_fit(X, y, classes, sample_weight)
 
     def _class_weights(self, told):
         """The weight of each class, in all partitions together."""
@@ -188,3 +259,21 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
             dask collection.
         """
         return self._blockwise("predict_proba", X)
+
+    @available_if(_has_probabilities)
+    def predict_log_proba(self, X: MatrixLike | Collection) -> Any:
+        """Logarithm of the probability estimates, as of the single-machine estimator.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix, dask array or dask dataframe of shape \
+                (n_samples, n_features)
+            Input data.
+
+        Returns
+        -------
+        ndarray or dask array of shape (n_samples, n_classes)
+            The log-probability of each class, in the order of `self.classes_`; lazy for
+            a dask collection.
+        """
+        return self._blockwise("predict_log_proba", X)

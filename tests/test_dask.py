@@ -15,6 +15,7 @@ from _examples import run_example
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import check_array
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
 
@@ -292,6 +293,230 @@ def test_garbage_from_a_partition_is_left_out_and_named(monkeypatch, aggregator,
     assert error(reg, truth) < 0.06
 
 
+# What scikit-learn's validation takes, made from a frame of floats: the last column is
+# of whole numbers. Arrow-backed columns need pyarrow, as Dask's frames do.
+FRAMES = {
+    "bool": lambda X: X.assign(c=X.c > 0),
+    "int": lambda X: X.assign(c=X.c.astype("int8")),
+    "nullable": lambda X: X.astype("Float64").assign(c=X.c.astype("Int64")),
+    "boolean": lambda X: X.assign(c=(X.c > 0).astype("boolean")),
+    "float32": lambda X: X.astype("float32").assign(c=X.c > 0),
+    "arrow": lambda X: X.assign(
+        a=X.a.astype("double[pyarrow]"), c=(X.c > 0).astype("bool[pyarrow]")
+    ),
+    "object": lambda X: X.astype(object),
+    "strings": lambda X: X.assign(c=X.c.astype(str)),
+    "categories": lambda X: X.assign(c=X.c.astype("category")),
+    "sparse": lambda X: X.astype(pd.SparseDtype(float, 0.0)),
+    "half sparse": lambda X: X.assign(c=X.c.astype(pd.SparseDtype(float, 0.0))),
+}
+# Labels of a series of 0 and 1.
+LABELS = {
+    kind: (lambda y, kind=kind: y.astype(kind))
+    for kind in (
+        *("bool", "int8", "float", "boolean", "Int64", "Float64", "int64[pyarrow]"),
+        *("bool[pyarrow]", "str", "string", "category"),
+    )
+}
+LABELS["objects"] = lambda y: y.astype(str).astype(object)
+LABELS["string categories"] = lambda y: y.astype(str).astype("category")
+NUMBERS = ["int8", "object", "str", "Int64", "Float64", "int64[pyarrow]", "category"]
+
+
+def frames(n=400):
+    """A frame of floats, the last of whole numbers, and targets and labels for it."""
+    X, y, _ = regression(n, 3)
+    X[:, 2] = np.round(X[:, 2])
+    X = pd.DataFrame(X, columns=list("abc"))
+    return X, pd.Series(X.to_numpy() @ [1.0, -1.0, 1.0]), pd.Series(y > 2).astype(int)
+
+
+def in_partitions(values, n=4):
+    """A frame, a series or an array, cut into n partitions as it is."""
+    if isinstance(values, np.ndarray):
+        size = -(-len(values) // n)
+        return da.from_array(values, chunks=(size, -1)[: values.ndim])
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_pandas(values, npartitions=n)
+
+
+def fitted(cls, *data, **params):
+    """An estimator after the same few rounds, however well they fit."""
+    est = cls(random_state=0, max_rounds=2, tol=None, local_epochs=2, **params)
+    return est.fit(*map(in_partitions, data))
+
+
+def check_same(est, reference, X, y, weight=None):
+    """Check that two fits are the same, and that one predicts as on one machine."""
+    assert est.coef_.dtype == reference.coef_.dtype
+    assert_array_equal(est.coef_, reference.coef_)
+    assert_array_equal(est.intercept_, reference.intercept_)
+    local, A = est.to_local(), in_partitions(X)
+    predicted, expected = est.predict(A).compute(), local.predict(X)
+    if hasattr(est, "classes_"):
+        assert_array_equal(predicted, expected)
+    else:
+        assert_allclose(predicted, expected, rtol=1e-5)
+    of_weights = None if weight is None else in_partitions(weight)
+    score = est.score(A, in_partitions(y), of_weights)
+    assert_allclose(float(score), local.score(X, y, weight), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_frames_are_taken_as_on_one_machine(kind):
+    X, y, _ = frames()
+    X = FRAMES[kind](X)
+    one = MedianSGDRegressor(random_state=0).fit(X, y)
+    # The numbers that it has made of the frame.
+    numbers = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    if sp.issparse(numbers):
+        A = in_partitions(numbers.toarray()).map_blocks(sp.csr_array)
+    else:
+        A = in_partitions(numbers)
+    reg = fitted(DaskMedianSGDRegressor, X, y)
+    reference = clone(reg).fit(A, in_partitions(y.to_numpy()))
+    check_same(reg, reference, X, y)
+    assert reg.coef_.dtype == one.coef_.dtype
+    assert_array_equal(reg.feature_names_in_, one.feature_names_in_)
+    reg.partial_fit(in_partitions(X), in_partitions(y))
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_are_taken_as_on_one_machine(kind):
+    X, _, labels = frames()
+    y = LABELS[kind](labels)
+    one = MedianSGDClassifier(random_state=0).fit(X, y)
+    clf = fitted(DaskMedianSGDClassifier, X, y)
+    assert clf.classes_.dtype == one.classes_.dtype
+    assert_array_equal(clf.classes_, one.classes_)
+    check_same(clf, fitted(DaskMedianSGDClassifier, X, labels), X, y)
+    # As an array, which knows the lengths of its chunks.
+    y = np.asarray(y)
+    if kind not in ("boolean", "Int64", "Float64"):
+        check_same(fitted(DaskMedianSGDClassifier, X, y), clf, X, y)
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_targets_and_weights_are_taken_as_on_one_machine(kind):
+    X, y, labels = frames()
+    y, weight = y.round(), labels + 1
+    data = X, y.astype(int).astype(kind), weight.astype(kind)
+    reference = fitted(DaskMedianSGDRegressor, X, y, weight.astype(float))
+    reg = fitted(DaskMedianSGDRegressor, *data)
+    # To score, scikit-learn takes no strings for numbers.
+    scored = (X, y, weight) if kind in ("str", "object") else data
+    check_same(reg, reference, *scored)
+    arrays = [np.asarray(values).astype(object) for values in data]
+    reg = fitted(DaskMedianSGDRegressor, *arrays)
+    assert_array_equal(reg.coef_, reference.coef_)
+
+
+@pytest.mark.parametrize("column", ["X", "y", "weight", "labels"])
+@pytest.mark.parametrize(
+    "dtype, missing",
+    [
+        *[("object", None), ("object", np.nan), ("object", pd.NA)],
+        *[("string", pd.NA), ("Float64", pd.NA), ("double[pyarrow]", pd.NA)],
+    ],
+)
+def test_whatever_is_missing_is_dropped(column, dtype, missing):
+    X, y, labels = frames()
+    weight, names = labels + 1.0, labels.map({0: "no", 1: "yes"})
+    cls = DaskMedianSGDRegressor
+    if column == "labels":
+        if dtype not in ("object", "string"):
+            names = labels
+        cls, y = DaskMedianSGDClassifier, names
+    lost = [3, 250, 399]
+    rest = np.setdiff1d(np.arange(400), lost)
+    data = {"X": X.copy(), "y": y, "weight": weight}
+    if column == "X":
+        values = X.b.astype(dtype)
+        values[lost] = missing
+        data["X"]["b"] = values
+    else:
+        name = "y" if column == "labels" else column
+        data[name] = data[name].astype(dtype)
+        data[name][lost] = missing
+    with pytest.warns(UserWarning, match=re.escape("from partitions [0, 2, 3]")):
+        est = fitted(cls, *data.values())
+    assert_array_equal(est.n_dropped_rows_, [1, 0, 1, 1])
+    # The same rows, cut in the same places.
+    kept = [values.iloc[rest].to_numpy() for values in (X, y, weight)]
+    chunks = (99, 100, 99, 99)
+    reference = clone(est).fit(
+        *(da.from_array(v, chunks=(chunks, -1)[: v.ndim]) for v in kept)
+    )
+    assert_array_equal(est.coef_, reference.coef_)
+    if column != "weight":
+        with pytest.raises(ValueError, match=r"missing|NaN"):
+            float(est.score(in_partitions(data["X"]), in_partitions(data["y"])))
+
+
+@pytest.mark.parametrize("params", [{}, {"class_weight": "balanced"}])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_class_may_have_no_weight(n_classes, params):
+    X, y = classification(600, n_classes)
+    order = np.argsort(y, kind="stable")  # so that partitions have nothing else
+    X, y = X[order], y[order]
+    weight = (y > 0).astype(float)
+    params = params | {"random_state": 0, "tol": None}
+    one = MedianSGDClassifier(max_iter=20, **params)
+    one.fit(X, y, sample_weight=weight)
+    clf = DaskMedianSGDClassifier(aggregator="mean", max_rounds=5, **params)
+    clf.fit(*map(in_partitions, (X, y, weight)))
+    assert_array_equal(clf.classes_, one.classes_)
+    assert_array_equal(clf.n_rejected_, 0)
+    assert clf.score(X, y, weight) > one.score(X, y, weight) - 0.05
+    if "class_weight" not in params:
+        clf.set_params(class_weight={0: 0.0}).fit(*map(in_partitions, (X, y)))
+        assert clf.score(X, y, weight) > 0.8
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_partitions_too_small_to_split_train_on_all_rows(monkeypatch, fraction):
+    trained, judged = [], []
+
+    def run(block, job, index):
+        updates = _partitions.run_passes(block, job, index)
+        trained.append(updates[0].stratum_weight.sum())
+        judged.append(updates[0].losses is not None)
+        return updates
+
+    monkeypatch.setattr(_dask_estimator, "run_passes", run)
+    X, _, truth = regression(100, 2)
+    params = {"early_stopping": True, "validation_fraction": fraction, "tol": None}
+    reg = DaskMedianSGDRegressor(
+        random_state=0,
+        alpha=0,
+        refine=False,
+        max_rounds=6,
+        local_epochs=100,
+        **params,
+    )
+    reg.fit(*chunked(X, X @ truth[:-1] + 2, 20))
+    # Of partitions of 5 rows about .9^5 = .59 hold out none, or all.
+    assert 0 < np.sum(judged[:20]) < 20
+    assert_array_equal(np.array(trained) == 5, ~np.array(judged))
+    assert np.min(trained) > 0
+    assert_array_equal(reg.n_rejected_, 0)
+    assert error(reg, truth) < 0.01
+    with pytest.raises(ValueError, match="too small to hold out"):
+        DaskMedianSGDRegressor(**params).fit(*chunked(X[:9], X[:9, 0], 9))
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_partition_that_never_takes_part_is_counted_and_named(monkeypatch, cls):
+    def run(block, job, index):
+        return None if index == 2 else _partitions.run_passes(block, job, index)
+
+    monkeypatch.setattr(_dask_estimator, "run_passes", run)
+    X, y = classification(800, 3)
+    with pytest.warns(UserWarning, match=re.escape("Partitions [2] were left out")):
+        est = fitted(cls, X, y)
+    assert_array_equal(est.n_rejected_, [0, 0, est.n_iter_, 0])
+
+
 def test_the_seed_decides_everything():
     X, y, _ = regression(2000)
     A, b = chunked(X, y, 4)
@@ -367,10 +592,10 @@ def test_misuse_is_explained():
         reg.fit(A.rechunk({1: 2}), b)
     with pytest.raises(ValueError, match="y must have 1 dimension"):
         reg.fit(A, b[:, None])
-    with pytest.raises(ValueError, match="X must be real numbers"):
-        reg.fit(A.astype(object), b)
-    with pytest.raises(ValueError, match="y must be real numbers"):
-        reg.fit(A, b.astype(str))
+    with pytest.raises(ValueError, match="X must be real numbers: Complex data"):
+        reg.fit(A.astype(complex), b)
+    with pytest.raises(ValueError, match=r"Partition \d: y must be real numbers: Comp"):
+        reg.fit(A, b.astype(complex))
     with pytest.raises(ValueError, match="No partition has rows"):
         reg.fit(A, b * np.nan)
     shorter = b[b < 2]
@@ -395,13 +620,22 @@ def test_a_partition_of_another_kind_is_named():
     narrow = A.map_blocks(second(lambda X: X[:, :3]), dtype=float)
     with pytest.raises(ValueError, match="Partition 1: X has 3 features instead of 5"):
         DaskMedianSGDRegressor().fit(narrow, b)
-    for kind in (str, complex):
-        other = b.map_blocks(second(lambda y, kind=kind: y.astype(kind)), dtype=float)
-        with pytest.raises(ValueError, match="Partition 1: y must be numbers"):
+    for change in (lambda y: np.full(len(y), "a"), lambda y: y + 1j):
+        other = b.map_blocks(second(change), dtype=float)
+        with pytest.raises(ValueError, match="Partition 1: y must be real numbers"):
             DaskMedianSGDRegressor().fit(A, other)
+    words = A.map_blocks(second(lambda X: np.full(X.shape, "a")), dtype=float)
+    with pytest.raises(ValueError, match="Partition 1: X must be real numbers"):
+        DaskMedianSGDRegressor().fit(words, b)
+    labels = (b > 0).map_blocks(second(lambda y: y.astype(str)), dtype=object)
+    with pytest.raises(ValueError, match=r"strings in all partitions .* \[1\] differ"):
+        DaskMedianSGDClassifier().fit(A, labels)
+    mixed = second(lambda y: np.array([*y[1:].tolist(), "a"], dtype=object))
+    with pytest.raises(ValueError, match="Partition 1: y must be labels of one kind"):
+        DaskMedianSGDClassifier().fit(A, (b > 0).map_blocks(mixed, dtype=object))
     ones = da.ones(100, chunks=50)
     changes = {
-        "sample_weight must be numbers; got dtype complex": lambda w: w + 1j,
+        "sample_weight must be real numbers: Complex data": lambda w: w + 1j,
         "sample_weight must have one dimension": lambda w: w[:, None],
     }
     for message, change in changes.items():
