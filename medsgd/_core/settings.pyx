@@ -109,10 +109,12 @@ cdef class Settings(EstimatorSettings):
         self.average = average
         self.n_gradients = n_gradients
         self.batch_size = batch_size
-        # Where nothing of it is scikit-learn's SGD, the L1 penalty leaves the sum of
-        # earlier iterates alone.
-        self.exact_average = (
-            self.tracks_location or n_gradients > 1 or loss == BISQUARE
+        # The L1 penalty is charged as in scikit-learn's SGD where the fit is that one.
+        # Other fits charge all coefficients by the end of a pass, and the charge leaves
+        # the sum of earlier iterates alone.
+        self.plain_sgd = not (
+            self.tracks_location or n_gradients * batch_size > 1 or standardize
+            or loss == BISQUARE
         )
 
     def evaluate(self, y, prediction, double residual_scale):

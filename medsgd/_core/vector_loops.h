@@ -205,11 +205,12 @@ KERNEL void NAME(spp_l1)(double keep, double tau, double c_tau, double up,
                         n_clipped);
 }
 
-KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x,
-                            T *u, T *paid, T *sums, ptrdiff_t n) {
+/* Without branches that keep compilers from vectors: those on pointers and constants
+ * are taken out of the loop. */
+KERNEL inline void NAME(charge_l1_of)(double owed, double scale, double sum_scale,
+                                      const T *x, const T *center, T *u, T *paid,
+                                      T *sums, ptrdiff_t n) {
     for (ptrdiff_t j = 0; j < n; j++) {
-        if (x && x[j] == 0)
-            continue;
         const double before = u[j];
         double after = before;
         if (before > 0) {
@@ -219,11 +220,23 @@ KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale, const T
             after = before + (owed - paid[j]) / scale;
             after = after < 0 ? after : 0;
         }
+        if (x)
+            after = x[j] == (center ? center[j] : 0) ? before : after;
         u[j] = (T)after;
         if (sums)
             sums[j] -= (T)(sum_scale * (after - before));
         paid[j] += (T)(scale * (after - before));
     }
+}
+
+KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x,
+                            const T *center, T *u, T *paid, T *sums, ptrdiff_t n) {
+    if (!x)
+        NAME(charge_l1_of)(owed, scale, sum_scale, NULL, NULL, u, paid, sums, n);
+    else if (center)
+        NAME(charge_l1_of)(owed, scale, sum_scale, x, center, u, paid, sums, n);
+    else
+        NAME(charge_l1_of)(owed, scale, sum_scale, x, NULL, u, paid, sums, n);
 }
 
 /* The lower values of two rows to the first, with their weights where there are. */
