@@ -43,7 +43,8 @@ def rows(n=500, d=60, n_classes=2):
 
 def fit(cls, X, y, labels, **params):
     params = {
-        "alpha": 0.02,
+        # Gradients of the classification loss are smaller.
+        "alpha": 0.02 if cls is MedianSGDRegressor else 0.006,
         "l1_ratio": 0.7,
         "max_iter": 6,
         "tol": None,
@@ -73,7 +74,8 @@ def test_dense_and_sparse_rows_have_the_same_zeros(cls, name, penalty, dtype):
     params = {"penalty": penalty, **ESTIMATORS[name]}
     if name.startswith("mean"):
         # Its steps for the intercept are damped on sparse rows.
-        params |= {"fit_intercept": False, "eta0": 0.03, "alpha": 0.2}
+        params |= {"fit_intercept": False, "eta0": 0.03}
+        params["alpha"] = 0.2 if cls is MedianSGDRegressor else 0.01
     for units in ({}, {"standardize": True}, {"standardize": False}):
         dense, sparse = (
             fit(cls, layout(X), *targets, **params | units)
@@ -86,8 +88,83 @@ def test_dense_and_sparse_rows_have_the_same_zeros(cls, name, penalty, dtype):
         n_zeros = np.count_nonzero(sparse.coef_ == 0)
         assert 10 < n_zeros < 60
         assert_array_equal(sparse.coef_ == 0, dense.coef_ == 0)
-        tol = 1e-9 if dtype == np.float64 else 1e-3
-        if name.startswith("geometric-median"):
-            tol = 1e-3  # its steps end before they converge
-        scale = np.abs(dense.coef_).max()
-        assert_allclose(sparse.coef_, dense.coef_, rtol=0, atol=tol * scale)
+        if not name.startswith(
+            "geometric-median"
+        ):  # its steps end before they converge
+            tol = 1e-9 if dtype == np.float64 else 1e-3
+            scale = np.abs(dense.coef_).max()
+            assert_allclose(sparse.coef_, dense.coef_, rtol=0, atol=tol * scale)
+
+
+@EACH
+@KINDS
+def test_streams_of_dense_and_sparse_rows_have_the_same_zeros(cls, name):
+    X, y, labels = rows()
+    params = {"penalty": "l1", "standardize": False, "random_state": 0}
+    params["alpha"] = 0.02 if cls is MedianSGDRegressor else 0.003
+    if name.startswith("mean"):
+        params["fit_intercept"] = False
+    first = {} if cls is MedianSGDRegressor else {"classes": [0, 1]}
+    coefs = []
+    for layout in (np.asarray, sp.csr_array):
+        est = cls(**params | ESTIMATORS[name])
+        for chunk in np.array_split(np.arange(len(X)), 7):
+            target = y if cls is MedianSGDRegressor else labels
+            est.partial_fit(layout(X[chunk]), target[chunk], **first)
+            assert_no_residues(est.coef_)
+        coefs.append(est.coef_)
+    if name not in ("mean", "spp-l2-all-of-each"):
+        assert np.any(coefs[0] == 0)
+        assert_array_equal(coefs[1] == 0, coefs[0] == 0)
+
+
+@PENALTIES
+@pytest.mark.parametrize(
+    "cls, params",
+    [
+        (MedianSGDClassifier, {}),
+        (MedianSGDRegressor, {"refine": False}),
+        (MedianSGDRegressor, {"refine": True}),
+    ],
+)
+def test_coefficients_that_nothing_depends_on_are_not_stored(cls, params, penalty):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 200)) * (rng.random((2000, 200)) < 0.05)
+    y = X[:, :20] @ np.linspace(3, 1, 20) + 0.1 * rng.standard_t(2, size=2000)
+    y = y > 0 if cls is MedianSGDClassifier else y
+    params = {"alpha": 0.01, "max_iter": 30, "tol": None, **params}
+    dense, sparse = (
+        cls(penalty=penalty, l1_ratio=0.9, random_state=0, **params).fit(layout(X), y)
+        for layout in (np.asarray, sp.csr_array)
+    )
+    assert_no_residues(sparse.coef_)
+    assert_array_equal(sparse.coef_ == 0, dense.coef_ == 0)
+    assert np.mean(np.ravel(sparse.coef_)[20:] == 0) > 0.5
+    kept = np.count_nonzero(sparse.coef_)
+    assert sparse.sparsify().coef_.nnz == kept < 100
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("units", [{}, {"standardize": False}])
+def test_texts_of_which_most_words_are_rare(units, n_classes):
+    # Words of a text by Zipf's law: most columns have one entry or none.
+    rng = np.random.default_rng(0)
+    n, n_words, n_features = 600, 20, 3000
+    frequency = 1 / np.arange(1, n_features + 1)
+    words = rng.choice(n_features, (n, n_words), p=frequency / frequency.sum())
+    labels = rng.integers(n_classes, size=n)
+    words[:, 0] = 5 + labels  # what tells the classes apart
+    X = sp.csr_array(
+        (np.ones(words.size), words.ravel(), np.arange(0, words.size + 1, n_words)),
+        shape=(n, n_features),
+    )
+    X.sum_duplicates()
+    params = {"penalty": "l1", "alpha": 0.01, "max_iter": 10, "tol": None, **units}
+    sparse = MedianSGDClassifier(random_state=0, **params).fit(X, labels)
+    assert_no_residues(sparse.coef_)
+    if units:
+        rare = X.astype(bool).sum(axis=0) < 3
+        assert rare.sum() > 1500
+        assert np.all(sparse.coef_[:, rare] == 0)
+        dense = MedianSGDClassifier(random_state=0, **params).fit(X.toarray(), labels)
+        assert_array_equal(sparse.coef_ == 0, dense.coef_ == 0)
