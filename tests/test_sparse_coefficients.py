@@ -58,7 +58,7 @@ def fit(cls, X, y, labels, **params):
 def assert_no_residues(coef):
     size = np.abs(coef)
     largest = size.max(axis=-1, keepdims=True)
-    assert largest.min() > 0.01
+    assert largest.min() > 1e-3
     assert not np.any((size > 0) & (size < 1e-12 * largest))
 
 
@@ -88,9 +88,8 @@ def test_dense_and_sparse_rows_have_the_same_zeros(cls, name, penalty, dtype):
         n_zeros = np.count_nonzero(sparse.coef_ == 0)
         assert 10 < n_zeros < 60
         assert_array_equal(sparse.coef_ == 0, dense.coef_ == 0)
-        if not name.startswith(
-            "geometric-median"
-        ):  # its steps end before they converge
+        # The steps of the geometric median end before they converge.
+        if not name.startswith("geometric-median"):
             tol = 1e-9 if dtype == np.float64 else 1e-3
             scale = np.abs(dense.coef_).max()
             assert_allclose(sparse.coef_, dense.coef_, rtol=0, atol=tol * scale)

@@ -104,14 +104,15 @@ def run_pass(
         )
 
     cdef:
-        # An iteration's rows where they are standardised, and averages of batches; its
-        # location; room for medians.
+        # Where an iteration's gradients and rows are; the rows where they are
+        # standardised, and averages of batches; its location; room for medians.
         size_t size = size_of_gradients(n_gradients, cfg.gradient_estimator)
-        size_t n_bytes = size + n_gradients * sizeof(void*)
+        size_t n_bytes = size + (n_gradients + group_size) * sizeof(void*)
         Room room = Room(n_bytes + sizeof(floating) * (
             2 * n_gradients * d + (d + n_gradients * MEDIAN_ROOM) * (n_gradients > 1)
         ))
         const floating** x = <const floating**>(room.start + size)
+        const floating** raw = x + n_gradients
         const floating* absent = &center[0] if cfg.standardize else NULL
         floating* standardised = <floating*>(room.start + n_bytes)
         floating* batches = standardised + n_gradients * d
@@ -174,6 +175,7 @@ def run_pass(
                 for j in range(batch_size):
                     row = iterations[it, i * batch_size + j]
                     x_row = &X[row, 0]
+                    raw[i * batch_size + j] = x_row
                     z = standardised + i * d
                     leverage = 1
                     if cfg.standardize:
@@ -261,16 +263,13 @@ def run_pass(
                 average_intercept += (intercept - average_intercept) / n_averaged
             if l1:
                 owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
-                for i in range(group_size):
-                    # scikit-learn charges all coefficients. Other fits charge those
-                    # of the row, as on sparse rows, and all at the end of the pass.
-                    x_row = NULL
-                    if not cfg.plain_sgd:
-                        x_row = &X[iterations[it, i], 0]
-                    charge_l1(
-                        owed_penalty, frame.scale, frame.sum_scale, x_row, absent, u,
-                        &paid_penalty[0], charged_sums, d,
-                    )
+                # scikit-learn charges all coefficients. Other fits charge those of the
+                # rows, as on sparse rows, and all at the end of the pass.
+                charge_l1(
+                    owed_penalty, frame.scale, frame.sum_scale, raw,
+                    0 if cfg.plain_sgd else group_size, absent, u, &paid_penalty[0],
+                    charged_sums, d,
+                )
             t += 1
 
         if averaging and not (l1 and cfg.plain_sgd):
@@ -279,8 +278,8 @@ def run_pass(
         scale(frame.scale, u, d)
         if l1 and not cfg.plain_sgd:
             charge_l1(
-                owed_penalty, 1, 0, <floating*>NULL, <floating*>NULL, u,
-                &paid_penalty[0], <floating*>NULL, d,
+                owed_penalty, 1, 0, NULL, 0, <floating*>NULL, u, &paid_penalty[0],
+                <floating*>NULL, d,
             )
 
     state.decay *= frame.scale

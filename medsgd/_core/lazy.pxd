@@ -366,8 +366,7 @@ cdef inline void materialise(Lazy* lazy, bint sum_up, double owed) noexcept nogi
             c[0] *= lazy.frame.scale
         if owed > 0 and c[0] != 0:
             charge_l1(
-                owed, 1, 0, <double*>NULL, <double*>NULL, c, &c[lazy.paid],
-                <double*>NULL, 1,
+                owed, 1, 0, NULL, 0, <double*>NULL, c, &c[lazy.paid], <double*>NULL, 1
             )
         squared_norm += c[0] * c[0]
         l1_norm += fabs(c[0])

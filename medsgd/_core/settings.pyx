@@ -109,9 +109,9 @@ cdef class Settings(EstimatorSettings):
         self.average = average
         self.n_gradients = n_gradients
         self.batch_size = batch_size
-        # The L1 penalty is charged as in scikit-learn's SGD where the fit is that one.
-        # Other fits charge all coefficients by the end of a pass, and the charge leaves
-        # the sum of earlier iterates alone.
+        # Whether the fit is scikit-learn's SGD, which charges the L1 penalty to sparse
+        # rows' coefficients only, and to the sum of earlier iterates as well. Other
+        # fits leave the sum alone and charge all coefficients at the end of a pass.
         self.plain_sgd = not (
             self.tracks_location or n_gradients * batch_size > 1 or standardize
             or loss == BISQUARE

@@ -165,8 +165,8 @@ cdef inline void charge(
     cdef double located = along_locations(lazy, c), before = c[0] + located
     cdef double after = before
     charge_l1(
-        owed, lazy.frame.scale, 0, <double*>NULL, <double*>NULL, &after,
-        &c[lazy.paid], <double*>NULL, 1,
+        owed, lazy.frame.scale, 0, NULL, 0, <double*>NULL, &after, &c[lazy.paid],
+        <double*>NULL, 1,
     )
     c[0] = after - located
     if lazy.sums and not cfg.plain_sgd:

@@ -205,38 +205,50 @@ KERNEL void NAME(spp_l1)(double keep, double tau, double c_tau, double up,
                         n_clipped);
 }
 
-/* Without branches that keep compilers from vectors: those on pointers and constants
- * are taken out of the loop. */
-KERNEL inline void NAME(charge_l1_of)(double owed, double scale, double sum_scale,
-                                      const T *x, const T *center, T *u, T *paid,
-                                      T *sums, ptrdiff_t n) {
-    for (ptrdiff_t j = 0; j < n; j++) {
-        const double before = u[j];
-        double after = before;
-        if (before > 0) {
-            after = before - (owed + paid[j]) / scale;
-            after = after > 0 ? after : 0;
-        } else if (before < 0) {
-            after = before + (owed - paid[j]) / scale;
-            after = after < 0 ? after : 0;
+/* Whether some row is not center, by column. */
+KERNEL inline void NAME(find_present)(const T *const *x, ptrdiff_t n_rows,
+                                      ptrdiff_t start, const T *center, T *present,
+                                      ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const T *row = x[i] + start;
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const T before = i ? present[j] : 0;
+            present[j] = row[j] == (center ? center[start + j] : 0) ? before : 1;
         }
-        if (x)
-            after = x[j] == (center ? center[j] : 0) ? before : after;
-        u[j] = (T)after;
-        if (sums)
-            sums[j] -= (T)(sum_scale * (after - before));
-        paid[j] += (T)(scale * (after - before));
     }
 }
 
-KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x,
-                            const T *center, T *u, T *paid, T *sums, ptrdiff_t n) {
-    if (!x)
-        NAME(charge_l1_of)(owed, scale, sum_scale, NULL, NULL, u, paid, sums, n);
-    else if (center)
-        NAME(charge_l1_of)(owed, scale, sum_scale, x, center, u, paid, sums, n);
-    else
-        NAME(charge_l1_of)(owed, scale, sum_scale, x, NULL, u, paid, sums, n);
+/* Conditions choose between values: where they choose whether to store, compilers do
+ * not use vectors. */
+KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale,
+                            const T *const *x, ptrdiff_t n_rows, const T *center,
+                            T *u, T *paid, T *sums, ptrdiff_t n) {
+    T present[MEDSGD_MEDIAN_BLOCK];
+    const ptrdiff_t width = n_rows ? MEDSGD_MEDIAN_BLOCK : n;
+    for (ptrdiff_t start = 0; start < n; start += width) {
+        const ptrdiff_t stop = start + width < n ? start + width : n;
+        if (center)
+            NAME(find_present)(x, n_rows, start, center, present, stop - start);
+        else
+            NAME(find_present)(x, n_rows, start, NULL, present, stop - start);
+        for (ptrdiff_t j = start; j < stop; j++) {
+            const double before = u[j];
+            double after = before;
+            if (before > 0) {
+                after = before - (owed + paid[j]) / scale;
+                after = after > 0 ? after : 0;
+            } else if (before < 0) {
+                after = before + (owed - paid[j]) / scale;
+                after = after < 0 ? after : 0;
+            }
+            if (n_rows)
+                after = present[j - start] != 0 ? after : before;
+            u[j] = (T)after;
+            if (sums)
+                sums[j] -= (T)(sum_scale * (after - before));
+            paid[j] += (T)(scale * (after - before));
+        }
+    }
 }
 
 /* The lower values of two rows to the first, with their weights where there are. */
