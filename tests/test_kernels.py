@@ -282,9 +282,6 @@ def test_long_sparse_streams_do_not_drift(kind, name, tau, momentum, average, pe
     }
     if tau is not None:
         params["tau"] = tau
-    if name != "spp-l2" and name != "spp-l1" and penalty == "l1":
-        # Charged to all coordinates of dense rows, or to the union of five rows'.
-        params["penalty"] = None
     fits = []
     for layout in (np.asarray, sp.csr_array):
         if kind == "regressor":

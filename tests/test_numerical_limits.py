@@ -133,8 +133,10 @@ def test_lazy_coefficients_do_not_drift(name, momentum, penalty):
         for start in range(0, n, 1000):
             short.follow(iterations[start : start + 1000])
     assert long.state.t == N_UPDATES + 1
-    drifts = drift(long.state, short.state), drift(long.state, plain.state)
-    print(f"\n{name} {momentum} {penalty}: {drifts[0]:.1e} {drifts[1]:.1e}")
+    drifts = [drift(long.state, plain.state), drift(long.state, short.state)]
+    if penalty != "l2":
+        drifts.pop()  # the end of a pass charges the L1 penalty to all coefficients
+    print(f"\n{name} {momentum} {penalty}:", *map("{:.1e}".format, drifts))
     assert max(drifts) < 1e-6
 
 

@@ -109,9 +109,10 @@ class Reference:
         self.rate = np.r_[np.ones(d), 0.01 if mean and sparse else 1]
         tracks = self.p["momentum"] > 0 or in_strata
         tracks |= self.proximal and self.tau != np.inf
-        self.charges_all = not sparse and (
-            mean or params["standardize"] or (single and not tracks)
-        )
+        # scikit-learn charges all coefficients, but on sparse rows those of the row.
+        size = self.p["n_gradients"] * self.p["batch_size"]
+        self.as_sgd = size == 1 and not tracks and not params["standardize"]
+        self.charges_all = self.as_sgd and not sparse
         self.c_tau = 2.5 if classes else 0.1
         self.t, self.n_averaged, self.owed, self.paid = 0, 0, 0, np.zeros(d)
         self.ties = 0  # where rounding decides how a scale moves
@@ -203,20 +204,26 @@ class Reference:
         if self.p["average"] and self.t >= self.p["average"]:
             self.sum += self.w
             self.n_averaged += 1
-        if penalty == "l1":  # cumulative, after Tsuruoka et al.
+        if penalty == "l1":
             self.owed += eta * ALPHA
-            w, due = self.w[:-1], self.owed - np.sign(self.w[:-1]) * -self.paid
-            after = np.sign(w) * np.maximum(0, np.abs(w) - due)
-            present = self.charges_all | np.any(self.X[rows] != 0, axis=0)
-            self.paid += np.where(present, after - w, 0)
-            self.w[:-1] = np.where(present, after, w)
+            self.charge(self.charges_all | np.any(self.X[rows] != 0, axis=0))
+
+    def charge(self, which):
+        """Take the cumulative L1 penalty, after Tsuruoka et al."""
+        w, due = self.w[:-1], self.owed - np.sign(self.w[:-1]) * -self.paid
+        after = np.sign(w) * np.maximum(0, np.abs(w) - due)
+        self.paid += np.where(which, after - w, 0)
+        self.w[:-1] = np.where(which, after, w)
 
     def fit(self):
         size = self.p["n_gradients"] * self.p["batch_size"]
         groups = list(iterations(self.strata, size))
         self.s = self.starting_scales(groups) if self.tau == "auto" else None
-        for rows in groups * N_EPOCHS:
-            self.iterate(rows)
+        for _ in range(N_EPOCHS):
+            for rows in groups:
+                self.iterate(rows)
+            if self.p["penalty"] == "l1" and not self.as_sgd:
+                self.charge(True)
         return self.sum / self.n_averaged if self.n_averaged else self.w
 
 

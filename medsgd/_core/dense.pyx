@@ -68,10 +68,6 @@ def run_pass(
         bint with_objective = cfg.gradient_estimator == MEAN
         bint weighs_leverage = cfg.leverage_limit < INFINITY
         bint single = n_gradients == 1 and batch_size == 1
-        # As scikit-learn on dense rows; else, as on sparse ones, where x != 0.
-        bint charge_everywhere = with_objective or cfg.standardize or (
-            n_gradients == 1 and not cfg.tracks_location
-        )
         bint skip
 
         floating[::1] coef = state.coef
@@ -79,7 +75,7 @@ def run_pass(
         double intercept = state.intercept
         floating[::1] average = state.sums if averaging else coef
         floating* sums = &average[0] if averaging else NULL
-        floating* charged_sums = sums if cfg.exact_average else NULL
+        floating* charged_sums = NULL if cfg.plain_sgd else sums
         double average_intercept = state.average_intercept
         floating[:, ::1] location = state.location, tracked_scale = state.scale
         floating* m = NULL
@@ -108,14 +104,16 @@ def run_pass(
         )
 
     cdef:
-        # An iteration's rows where they are standardised, and averages of batches; its
-        # location; room for medians.
+        # Where an iteration's gradients and rows are; the rows where they are
+        # standardised, and averages of batches; its location; room for medians.
         size_t size = size_of_gradients(n_gradients, cfg.gradient_estimator)
-        size_t n_bytes = size + n_gradients * sizeof(void*)
+        size_t n_bytes = size + (n_gradients + group_size) * sizeof(void*)
         Room room = Room(n_bytes + sizeof(floating) * (
             2 * n_gradients * d + (d + n_gradients * MEDIAN_ROOM) * (n_gradients > 1)
         ))
         const floating** x = <const floating**>(room.start + size)
+        const floating** raw = x + n_gradients
+        const floating* absent = &center[0] if cfg.standardize else NULL
         floating* standardised = <floating*>(room.start + n_bytes)
         floating* batches = standardised + n_gradients * d
         floating* out = batches + n_gradients * d
@@ -177,6 +175,7 @@ def run_pass(
                 for j in range(batch_size):
                     row = iterations[it, i * batch_size + j]
                     x_row = &X[row, 0]
+                    raw[i * batch_size + j] = x_row
                     z = standardised + i * d
                     leverage = 1
                     if cfg.standardize:
@@ -264,24 +263,24 @@ def run_pass(
                 average_intercept += (intercept - average_intercept) / n_averaged
             if l1:
                 owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
-                if charge_everywhere:
-                    charge_l1(
-                        owed_penalty, frame.scale, frame.sum_scale, <floating*>NULL,
-                        u, &paid_penalty[0], charged_sums, d,
-                    )
-                else:
-                    for i in range(group_size):
-                        charge_l1(
-                            owed_penalty, frame.scale, frame.sum_scale,
-                            &X[iterations[it, i], 0], u, &paid_penalty[0],
-                            charged_sums, d,
-                        )
+                # scikit-learn charges all coefficients. Other fits charge those of the
+                # rows, as on sparse rows, and all at the end of the pass.
+                charge_l1(
+                    owed_penalty, frame.scale, frame.sum_scale, raw,
+                    0 if cfg.plain_sgd else group_size, absent, u, &paid_penalty[0],
+                    charged_sums, d,
+                )
             t += 1
 
-        if averaging and (cfg.exact_average or not l1):
+        if averaging and not (l1 and cfg.plain_sgd):
             axpy(frame.sum_scale, u, sums, d)
             frame.sum_scale = 0
         scale(frame.scale, u, d)
+        if l1 and not cfg.plain_sgd:
+            charge_l1(
+                owed_penalty, 1, 0, NULL, 0, <floating*>NULL, u, &paid_penalty[0],
+                <floating*>NULL, d,
+            )
 
     state.decay *= frame.scale
     state.sum_scale = frame.sum_scale / frame.scale

@@ -23,7 +23,7 @@ from medsgd._core.spp cimport (
     Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
 from medsgd._core.steps cimport Frame
-from medsgd._core.vector cimport spp_l1
+from medsgd._core.vector cimport charge_l1, spp_l1
 
 
 cdef enum:
@@ -94,13 +94,24 @@ cdef inline Generation* generation_of(
     return &lazy.strata[k].generations[<Py_ssize_t>c[lazy.generation + k]]
 
 
-cdef inline double coefficient(const Lazy* lazy, const double* c) noexcept nogil:
-    """Coefficient over frame.scale of a record."""
-    cdef double value = c[0]
+cdef inline double along(
+    const Lazy* lazy, Py_ssize_t k, const double* c
+) noexcept nogil:
+    """Return drift * v of a stratum, linear."""
+    return generation_of(lazy, k, c).drift * c[lazy.m + k]
+
+
+cdef inline double along_locations(const Lazy* lazy, const double* c) noexcept nogil:
+    """Return the coefficient of a record over frame.scale, less u.
+
+    Whoever makes a coefficient 0 sets u to the opposite of this number. The sum of both
+    is 0 then, where any other order of additions may leave a rounding error.
+    """
+    cdef double value = 0
     cdef Py_ssize_t k
     if not lazy.thresholding:
         for k in range(lazy.n_strata):
-            value += generation_of(lazy, k, c).drift * c[lazy.m + k]
+            value += along(lazy, k, c)
     return value
 
 
@@ -137,21 +148,30 @@ cdef inline void first_generation(Stratum* stratum) noexcept nogil:
     stratum.generations[0].drift = stratum.generations[0].lag = 0
 
 
-cdef inline void settle(Lazy* lazy, Py_ssize_t k) noexcept nogil:
-    """Let v be m, and u + the other stratum's drift v the coefficients."""
+cdef inline double settle(Lazy* lazy, Py_ssize_t k, double* c) noexcept nogil:
+    """Let v be m, and return drift * v, which u lacks from then on."""
+    cdef const Generation* generation
+    cdef double v = c[lazy.m + k], change = 0
+    if v != 0:
+        generation = generation_of(lazy, k, c)
+        change = generation.drift * v
+        c[lazy.m + k] = generation.shrink * v
+        if lazy.sums:
+            c[lazy.sums] += generation.lag * v
+    c[lazy.generation + k] = 0
+    return change
+
+
+cdef inline void settle_stratum(Lazy* lazy, Py_ssize_t k) noexcept nogil:
+    """Let v be m, and u + the other stratum's drift * v the coefficients."""
     cdef Py_ssize_t _
     cdef double* c = lazy.records
-    cdef const Generation* generation
-    cdef double v
+    cdef double other = 0
     for _ in range(lazy.n_features):
-        v = c[lazy.m + k]
-        if v != 0:
-            generation = generation_of(lazy, k, c)
-            c[0] += generation.drift * v
-            c[lazy.m + k] = generation.shrink * v
-            if lazy.sums:
-                c[lazy.sums] += generation.lag * v
-        c[lazy.generation + k] = 0
+        if lazy.n_strata == 2:
+            other = along(lazy, 1 - k, c)
+        # In this order a coefficient of 0 stays exactly 0.
+        c[0] = c[0] + (settle(lazy, k, c) + other) - other
         c += lazy.stride
     first_generation(&lazy.strata[k])
 
@@ -161,7 +181,7 @@ cdef inline void next_generation(Lazy* lazy, Py_ssize_t k) noexcept nogil:
     cdef Generation* new
     # So many generations that this is seldom, measured by the number of features.
     if stratum.newest + 1 == lazy.most_generations:
-        settle(lazy, k)
+        settle_stratum(lazy, k)
     if stratum.newest + 1 >= MOVING:
         stratum.generations[stratum.newest + 1 - MOVING].shrink = 0
     stratum.newest += 1
@@ -326,22 +346,32 @@ cdef inline void step_along_locations(Lazy* lazy, double step) noexcept nogil:
                 c[lazy.sums] -= lazy.frame.sum_scale * change
 
 
-cdef inline void materialise(Lazy* lazy, bint sum_up) noexcept nogil:
-    """Make u the coefficients; with ``sum_up``, sums alone the sum of averaged ones."""
-    cdef Py_ssize_t _, k
+cdef inline void materialise(Lazy* lazy, bint sum_up, double owed) noexcept nogil:
+    """Make u the coefficients; with ``sum_up``, sums alone the sum of averaged ones.
+
+    Then take from each coefficient what it has not yet paid of the L1 penalty ``owed``.
+    """
+    cdef Py_ssize_t _, k, n_linear = 0 if lazy.thresholding else lazy.n_strata
     cdef double* c = lazy.records
-    cdef double squared_norm = 0, l1_norm = 0
-    if not lazy.thresholding:
-        for k in range(lazy.n_strata):
-            settle(lazy, k)
+    cdef double squared_norm = 0, l1_norm = 0, change
     sum_up = sum_up and lazy.sums > 0
     for _ in range(lazy.n_features):
+        change = 0
+        for k in range(n_linear):
+            change += settle(lazy, k, c)
+        c[0] += change
         if sum_up:
             c[lazy.sums] += lazy.frame.sum_scale * c[0]
         if lazy.frame.scale != 1:
             c[0] *= lazy.frame.scale
+        if owed > 0 and c[0] != 0:
+            charge_l1(
+                owed, 1, 0, NULL, 0, <double*>NULL, c, &c[lazy.paid], <double*>NULL, 1
+            )
         squared_norm += c[0] * c[0]
         l1_norm += fabs(c[0])
         c += lazy.stride
+    for k in range(n_linear):
+        first_generation(&lazy.strata[k])
     lazy.squared_norm, lazy.l1_norm = squared_norm, l1_norm
     lazy.frame.sum_scale = 0 if sum_up else lazy.frame.sum_scale / lazy.frame.scale

@@ -58,7 +58,7 @@ cdef class Settings(EstimatorSettings):
         readonly double power_t
         readonly double optimal_init
         readonly double average
-        readonly bint exact_average
+        readonly bint plain_sgd
         readonly Py_ssize_t n_gradients
         readonly Py_ssize_t batch_size
 

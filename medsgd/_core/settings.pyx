@@ -109,10 +109,12 @@ cdef class Settings(EstimatorSettings):
         self.average = average
         self.n_gradients = n_gradients
         self.batch_size = batch_size
-        # Where nothing of it is scikit-learn's SGD, the L1 penalty leaves the sum of
-        # earlier iterates alone.
-        self.exact_average = (
-            self.tracks_location or n_gradients > 1 or loss == BISQUARE
+        # Whether the fit is scikit-learn's SGD, which charges the L1 penalty to sparse
+        # rows' coefficients only, and to the sum of earlier iterates as well. Other
+        # fits leave the sum alone and charge all coefficients at the end of a pass.
+        self.plain_sgd = not (
+            self.tracks_location or n_gradients * batch_size > 1 or standardize
+            or loss == BISQUARE
         )
 
     def evaluate(self, y, prediction, double residual_scale):

@@ -10,8 +10,8 @@ import numpy as np
 from medsgd._core.checks cimport check_pass, longest_row, require
 from medsgd._core.estimators cimport Location, complete
 from medsgd._core.lazy cimport (
-    Along, Generation, Lazy, coefficient, first_generation, follow, follow_l1,
-    follow_l2, generation_of, materialise, recall, step_along_locations,
+    Along, Generation, Lazy, along, along_locations, first_generation, follow,
+    follow_l1, follow_l2, materialise, recall, step_along_locations,
 )
 from medsgd._core.medians cimport (
     Gradients, Room, location_of, place_gradients, size_of_gradients,
@@ -80,12 +80,11 @@ cdef inline Entries gather(
     Where the location is linear its coordinates are recalled.
     """
     cdef const double* records = lazy.records
-    cdef const double* c
     cdef Py_ssize_t i, j, n = 0, stride = lazy.stride, scale = lazy.inverse_scale
     cdef size_t n_features = lazy.n_features
     cdef double value, standard, squared_norm = 0, standardised_norm = 0
     cdef bint standardised = cfg.standardize
-    cdef Along along
+    cdef Along recalled
     cdef Entries result
     for i in range(n_entries):
         value = data[i]
@@ -104,21 +103,17 @@ cdef inline Entries gather(
         squared_norm += value * value
         index[n], values[n] = j, value
         n += 1
-    along.own = along.location = 0
+    recalled.own = recalled.location = 0
     if lazy.n_strata == 0 or lazy.thresholding:
         for i in range(n):
-            along.own += values[i] * records[index[i]]
+            recalled.own += values[i] * records[index[i]]
     else:
-        along = recall(lazy, k, values, index, n)
+        recalled = recall(lazy, k, values, index, n)
     if lazy.n_strata == 2 and not lazy.thresholding:
-        k = 1 - k
         for i in range(n):
-            c = records + index[i]
-            along.own += values[i] * (
-                generation_of(lazy, k, c).drift * c[lazy.m + k]
-            )
-    result.n, result.along_coef, result.squared_norm = n, along.own, squared_norm
-    result.along_location = along.location
+            recalled.own += values[i] * along(lazy, 1 - k, records + index[i])
+    result.n, result.along_coef, result.squared_norm = n, recalled.own, squared_norm
+    result.along_location = recalled.location
     result.standardised_norm = standardised_norm
     return result
 
@@ -167,14 +162,14 @@ cdef inline void charge(
 ) noexcept nogil:
     """Take the cumulative L1 penalty from a coordinate."""
     cdef double* c = lazy.records + j
-    cdef double before, after
-    before = after = coefficient(lazy, c)
+    cdef double located = along_locations(lazy, c), before = c[0] + located
+    cdef double after = before
     charge_l1(
-        owed, lazy.frame.scale, 0, <double*>NULL, &after, &c[lazy.paid],
+        owed, lazy.frame.scale, 0, NULL, 0, <double*>NULL, &after, &c[lazy.paid],
         <double*>NULL, 1,
     )
-    c[0] += after - before
-    if cfg.exact_average and lazy.sums:
+    c[0] = after - located
+    if lazy.sums and not cfg.plain_sgd:
         c[lazy.sums] -= lazy.frame.sum_scale * (after - before)
 
 
@@ -290,7 +285,7 @@ def run_pass(
         Entries entries
         Py_ssize_t* index
         const double* direction
-        double p, derivative, weight, total_weight, step, along, factor
+        double p, derivative, weight, total_weight, step, step_u, factor
 
     place_gradients(&g, n_gradients, <double*>room_for_gradients.start)
     clipping.n_residuals = clipping.n_clipped = 0
@@ -463,15 +458,15 @@ def run_pass(
                 decay(cfg, &lazy.frame, eta)
                 step = -(1 if passive_aggressive(cfg) else eta) * estimated.step_weight
                 if must_leave(&lazy.frame):
-                    materialise(&lazy, True)
+                    materialise(&lazy, True, 0)
                     leave(&lazy.frame)
-                along = step / lazy.frame.scale
+                step_u = step / lazy.frame.scale
                 if n_strata == 1 and factor == 1:
                     # The location is the gradient: what moves is the row's support.
-                    if along * estimated.scale != 0:
-                        add_to_u(&lazy, index, n, along * estimated.scale, direction)
+                    if step_u * estimated.scale != 0:
+                        add_to_u(&lazy, index, n, step_u * estimated.scale, direction)
                 else:
-                    step_along_locations(&lazy, along)
+                    step_along_locations(&lazy, step_u)
                     estimated.intercept = 0
                     for i in range(n_strata):
                         estimated.intercept += (
@@ -497,7 +492,10 @@ def run_pass(
                 for i in range(n_gradients):
                     memset(&union_rows[i, 0], 0, n * sizeof(double))
 
-        materialise(&lazy, cfg.exact_average or not l1)
+        materialise(
+            &lazy, not (l1 and cfg.plain_sgd),
+            owed_penalty if l1 and not cfg.plain_sgd else 0,
+        )
 
     for k in range(lazy.n_strata):
         m[k, d] = lazy.strata[k].intercept

@@ -34,8 +34,8 @@ cdef extern from "vector.h" nogil:
             double, double, double, double, double, double, const float*, float*,
             float*, Py_ssize_t, double*, double*) noexcept nogil
         void (*charge_l1)(
-            double, double, double, const float*, float*, float*, float*,
-            Py_ssize_t) noexcept nogil
+            double, double, double, const float* const*, Py_ssize_t, const float*,
+            float*, float*, float*, Py_ssize_t) noexcept nogil
         void (*coordinate_median)(
             const float* const*, const double*, const double*, Py_ssize_t,
             Py_ssize_t, float*, float*) noexcept nogil
@@ -59,8 +59,8 @@ cdef extern from "vector.h" nogil:
             double, double, double, double, double, double, const double*, double*,
             double*, Py_ssize_t, double*, double*) noexcept nogil
         void (*charge_l1)(
-            double, double, double, const double*, double*, double*, double*,
-            Py_ssize_t) noexcept nogil
+            double, double, double, const double* const*, Py_ssize_t, const double*,
+            double*, double*, double*, Py_ssize_t) noexcept nogil
         void (*coordinate_median)(
             const double* const*, const double*, const double*, Py_ssize_t,
             Py_ssize_t, double*, double*) noexcept nogil
@@ -144,13 +144,18 @@ cdef inline void spp_l1(
 
 
 cdef inline void charge_l1(
-    double owed, double scale, double sum_scale, const floating* x, floating* u,
-    floating* paid, floating* sums, Py_ssize_t n
+    double owed, double scale, double sum_scale, const floating* const* x,
+    Py_ssize_t n_rows, const floating* center, floating* u, floating* paid,
+    floating* sums, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
-        f32.charge_l1(owed, scale, sum_scale, x, u, paid, sums, n)
+        f32.charge_l1(
+            owed, scale, sum_scale, x, n_rows, center, u, paid, sums, n
+        )
     else:
-        f64.charge_l1(owed, scale, sum_scale, x, u, paid, sums, n)
+        f64.charge_l1(
+            owed, scale, sum_scale, x, n_rows, center, u, paid, sums, n
+        )
 
 
 cdef inline void coordinate_median(

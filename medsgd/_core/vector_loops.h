@@ -234,24 +234,49 @@ KERNEL void NAME(spp_l1)(double keep, double tau, double c_tau, double up,
                         n_clipped);
 }
 
-KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale, const T *x,
-                            T *u, T *paid, T *sums, ptrdiff_t n) {
-    for (ptrdiff_t j = 0; j < n; j++) {
-        if (x && x[j] == 0)
-            continue;
-        const double before = u[j];
-        double after = before;
-        if (before > 0) {
-            after = before - (owed + paid[j]) / scale;
-            after = after > 0 ? after : 0;
-        } else if (before < 0) {
-            after = before + (owed - paid[j]) / scale;
-            after = after < 0 ? after : 0;
+/* Whether some row is not center, by column. */
+KERNEL inline void NAME(find_present)(const T *const *x, ptrdiff_t n_rows,
+                                      ptrdiff_t start, const T *center, T *present,
+                                      ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n_rows; i++) {
+        const T *row = x[i] + start;
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const T before = i ? present[j] : 0;
+            present[j] = row[j] == (center ? center[start + j] : 0) ? before : 1;
         }
-        u[j] = (T)after;
-        if (sums)
-            sums[j] -= (T)(sum_scale * (after - before));
-        paid[j] += (T)(scale * (after - before));
+    }
+}
+
+/* Conditions choose between values: where they choose whether to store, compilers do
+ * not use vectors. */
+KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale,
+                            const T *const *x, ptrdiff_t n_rows, const T *center,
+                            T *u, T *paid, T *sums, ptrdiff_t n) {
+    T present[MEDSGD_MEDIAN_BLOCK];
+    const ptrdiff_t width = n_rows ? MEDSGD_MEDIAN_BLOCK : n;
+    for (ptrdiff_t start = 0; start < n; start += width) {
+        const ptrdiff_t stop = start + width < n ? start + width : n;
+        if (center)
+            NAME(find_present)(x, n_rows, start, center, present, stop - start);
+        else
+            NAME(find_present)(x, n_rows, start, NULL, present, stop - start);
+        for (ptrdiff_t j = start; j < stop; j++) {
+            const double before = u[j];
+            double after = before;
+            if (before > 0) {
+                after = before - (owed + paid[j]) / scale;
+                after = after > 0 ? after : 0;
+            } else if (before < 0) {
+                after = before + (owed - paid[j]) / scale;
+                after = after < 0 ? after : 0;
+            }
+            if (n_rows)
+                after = present[j - start] != 0 ? after : before;
+            u[j] = (T)after;
+            if (sums)
+                sums[j] -= (T)(sum_scale * (after - before));
+            paid[j] += (T)(scale * (after - before));
+        }
     }
 }
 
