@@ -2,8 +2,8 @@
 
 ``draw(name, seed)`` draws one of ``DESIGNS``: strong rare flags, one-hot levels,
 correlated and polynomial features, outliers against the correlation of the features,
-and other designs that users have. ``distance`` measures a fit of it. The package's tests
-draw the same problems, and compare fits with those of R's lmrob.
+and other designs that users have. ``distance`` measures a fit of it. The tests of the
+package draw the same problems, and compare fits with those of R's lmrob.
 """
 
 from dataclasses import dataclass
