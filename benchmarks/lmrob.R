@@ -10,13 +10,17 @@ folder <- arguments[1]
 limit <- if (length(arguments) > 1) as.numeric(arguments[2]) else Inf
 
 fit <- function(X, y) {
-  control <- lmrob.control()
-  set.seed(1)
-  found <- suppressWarnings(lmrob(y ~ X, control = control))
-  if (!isTRUE(found$converged) && found$scale > 0) {  # What R's own warnings recommend.
-    control <- lmrob.control(k.max = 5000, maxit.scale = 5000, max.it = 1000)
+  attempt <- function(...) {
     set.seed(1)
-    found <- suppressWarnings(lmrob(y ~ X, control = control))
+    suppressWarnings(lmrob(y ~ X, control = lmrob.control(...)))
+  }
+  # Other settings than the defaults only where R's own messages recommend them.
+  found <- tryCatch(attempt(), error = function(failure) {
+    if (!grepl("fast.s.large.n", conditionMessage(failure))) stop(failure)
+    attempt(fast.s.large.n = Inf)
+  })
+  if (!isTRUE(found$converged) && found$scale > 0) {
+    found <- attempt(k.max = 5000, maxit.scale = 5000, max.it = 1000)
   }
   found
 }
