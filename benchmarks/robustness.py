@@ -13,6 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.sparse as sp
 import statsmodels.api as sm
+from designs import DESIGNS, distance, draw
+from lmrob import installed, lmrob
 from problems import EXTENDED, MAIN, error, real_data, regression
 from sklearn.linear_model import (
     HuberRegressor,
@@ -28,6 +30,11 @@ from statsmodels.robust.resistant_linear_model import RLMDetSMM
 from threadpoolctl import threadpool_limits
 
 from medsgd import MedianSGDRegressor
+
+try:
+    import pylmrob
+except ImportError:
+    pylmrob = None
 
 
 def sklearn_fit(make):
@@ -74,6 +81,21 @@ def mm(y, X):
     return RLMDetSMM(y, X, col_indices=np.flatnonzero(mad))
 
 
+def r_fit(X, y, seed):
+    """R's lmrob. The time of its fit includes that of starting R."""
+    (fit,) = lmrob([(X, y)])
+    if isinstance(fit, str):
+        raise RuntimeError(fit)
+    coef = np.nan_to_num(fit.coef)  # Columns that R drops as collinear.
+    return coef[1:], coef[0]
+
+
+def pylmrob_fit(X, y, seed):
+    result = pylmrob.LmRob().fit(X, y, seed=seed).result_
+    coef = np.nan_to_num(np.asarray(result.coefficients_))
+    return coef[1:], coef[0]
+
+
 OLS = sklearn_fit(lambda seed: LinearRegression())
 HUBER = sklearn_fit(lambda seed: HuberRegressor(max_iter=1000))
 HUBER_SGD = sklearn_fit(
@@ -107,6 +129,13 @@ FITS = {
 }
 QUICK = ["LinearRegression", "HuberRegressor", DEFAULT]
 DENSE_ONLY = {"TheilSenRegressor", "statsmodels RLM bisquare", MM}
+DESIGN_FITS = [
+    "HuberRegressor",
+    "QuantileRegressor (LAD)",
+    MM,
+    "medsgd, refine=False",
+    DEFAULT,
+]
 DRAWN = [
     "LinearRegression",
     "HuberRegressor",
@@ -196,6 +225,31 @@ def table(args):
 def extended(args):
     title = "Coefficient error over that of least squares on the clean rows"
     error_table(title, EXTENDED, args, relative=True)
+
+
+def slow_peers():
+    """What else is installed of MM-estimators: too slow for large problems."""
+    peers = {"R lmrob": r_fit} if installed() else {}
+    return peers if pylmrob is None else peers | {"pylmrob": pylmrob_fit}
+
+
+def designs(args):
+    """Distances from least squares without outliers, on designs that users have."""
+    fits = {name: FITS[name] for name in args.names if name in DESIGN_FITS}
+    fits |= {} if args.quick else slow_peers()
+    rows = [["", *fits]]
+    for name in DESIGNS:
+        row = [name]
+        for fit in fits.values():
+            distances = []
+            for seed in range(args.seeds):
+                design = draw(name, seed)
+                coef, intercept, _ = attempt(fit, design.X, design.y, seed)
+                distances.append(distance(design, np.r_[intercept, coef]))
+            row.append(shown(np.median(distances)))
+        rows.append(row)
+    title = "Standard errors from least squares on the good rows"
+    print_table(f"{title}, median of {args.seeds}", rows, args.markdown)
 
 
 def large(args):
@@ -298,7 +352,7 @@ def real(args):
     print_table(title, found_rows, args.markdown)
 
 
-SECTIONS = {f.__name__: f for f in (table, extended, figure, large, real)}
+SECTIONS = {f.__name__: f for f in (table, extended, designs, figure, large, real)}
 
 
 def arguments():
