@@ -1,6 +1,7 @@
 """Where an S step may begin: fits of rows some of which no outlier has touched."""
 
 import numpy as np
+from scipy.linalg import eigh, solve_triangular
 
 from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
@@ -11,9 +12,8 @@ from medsgd._scales import NORMAL_MEDIAN, weighted_median
 MOST_OUTER = 64
 MOST_SENSITIVE = 500
 # Principal sensitivity components looked at, of few and of more parameters; rounds.
-N_COMPONENTS = 6
-FEW_COMPONENTS = 5
-N_ROUNDS = 4
+N_COMPONENTS, N_ROUNDS = 6, 4
+FEW_COMPONENTS, FEW_ROUNDS = 4, 2
 # Rows beyond so many scales of a round's best fit are left out of the next round.
 KEPT = 2.5
 # Iterations of least absolute deviations, the share of a typical residual below which
@@ -114,18 +114,27 @@ def sensitivity(fits, target, floor):
     """
     rows, found, previous = fits.rows, [], np.inf
     Z, active = rows.matrix(), rows.weight
-    few = N_COMPONENTS if fits.precondition is None else FEW_COMPONENTS
-    for _ in range(N_ROUNDS):
+    few, n_rounds = N_COMPONENTS, N_ROUNDS
+    if fits.precondition is not None:
+        few, n_rounds = FEW_COMPONENTS, FEW_ROUNDS
+    for _ in range(n_rounds):
         gram = rows.gram(active)
-        root = 1 / np.sqrt(np.maximum(gram.diagonal(), TINY))
-        values, vectors = np.linalg.eigh(gram * root * root[:, np.newaxis])
-        kept = values > RIDGE * values[-1]
-        Q = Z @ (root[:, np.newaxis] * vectors[:, kept] / np.sqrt(values[kept]))
+        size = np.sqrt(gram.diagonal())
+        root = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
+        scaled = gram * root * root[:, np.newaxis]
+        scaled[np.diag_indices_from(scaled)] += RIDGE
+        factor = np.linalg.cholesky(scaled)
+        Q = solve_triangular(factor, (Z * root).T, lower=True, check_finite=False).T
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
         leverage = np.minimum(active * np.square(Q).sum(axis=1), 1)
         influence = active * np.square(residual / np.maximum(1 - leverage, 1e-3))
-        _, directions = np.linalg.eigh((Q * influence[:, np.newaxis]).T @ Q)
-        components = Q @ directions[:, : -few - 1 : -1]
+        n_last = min(few, rows.n_parameters)
+        _, directions = eigh(
+            (Q * influence[:, np.newaxis]).T @ Q,
+            subset_by_index=(rows.n_parameters - n_last, rows.n_parameters - 1),
+            check_finite=False,
+        )
+        components = Q @ directions
         half = active.sum() / 2 + 1
         keys = np.concatenate([components, -components, np.abs(components)], axis=1)
         weight = _smallest(keys.T, active, half)

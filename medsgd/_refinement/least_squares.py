@@ -88,18 +88,27 @@ class ConjugateGradients:
 
     def __init__(self, penalty, metric):
         self.penalty = penalty
-        if metric.ndim == 1:
+        self.set_metric(metric)
+
+    def set_metric(self, metric):
+        """Take another metric."""
+        self.is_full = metric.ndim == 2
+        if not self.is_full:
             inverse = 1 / np.where(metric > 0, metric, 1.0)
             self.precondition = lambda gradient: (gradient.T * inverse).T
-        else:
-            ridge = RIDGE * metric.diagonal()
-            metric = metric + np.diag(np.where(ridge > 0, ridge, 1.0))
-            factor = cho_factor(
-                metric, lower=True, overwrite_a=True, check_finite=False
-            )
-            self.precondition = lambda gradient: cho_solve(
-                factor, gradient, check_finite=False
-            )
+            return
+        ridge = RIDGE * metric.diagonal()
+        metric = metric + np.diag(np.where(ridge > 0, ridge, 1.0))
+        factor = cho_factor(metric, lower=True, overwrite_a=True, check_finite=False)
+        self.precondition = lambda gradient: cho_solve(
+            factor, gradient, check_finite=False
+        )
+
+    def adapt(self, rows, values, share):
+        """Make the Gram matrix of rows with these values the metric."""
+        if self.is_full:
+            metric = rows.gram(values)
+            self.set_metric(metric + np.diag(share * self.penalty))
 
     def step(self, rows, values, pull, b, *, share, convex):
         """As ``Cholesky.step``."""

@@ -59,7 +59,9 @@ NEAR = 0.3
 # A step that lowers the objective is doubled, at most so often.
 N_DOUBLED = 4
 # A descent ends where a step moves fitted values by less, in standard errors.
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
+# Candidates are compared where a step moves fitted values by less, in scales.
+LOOSE = 0.005
 # Rounds in which the coefficients of lost features are found again.
 MOST_RECOVERIES = 3
 # Parameters up to which a Gram matrix is the metric of conjugate gradients.
@@ -189,8 +191,19 @@ class MObjective(Objective):
         return self.rows.total
 
 
-def descend(objective, solver, b, scale):
-    """Lower an objective pass by pass until steps are small in standard errors.
+def descend(objective, solver, b, scale, *, tolerance=None):
+    """Lower an objective pass by pass until steps are small.
+
+    Parameters
+    ----------
+    objective : Objective
+    solver : object
+        See ``least_squares``.
+    b : ndarray of shape (n_parameters,)
+    scale : float
+    tolerance : float or None
+        How many scales the last step may move fitted values; by default a small part
+        of a standard error.
 
     Yields
     ------
@@ -198,7 +211,8 @@ def descend(objective, solver, b, scale):
     residual : ndarray of shape (n_rows,)
     """
     rows, constant = objective.rows, objective.constant
-    tolerance = TOLERANCE * np.sqrt(rows.n_parameters / rows.total)
+    if tolerance is None:
+        tolerance = TOLERANCE * np.sqrt(rows.n_parameters / rows.total)
     residual = rows.residuals(b)
     value, scale = objective.evaluate(residual, b, scale)
     newton, n_passes = False, 0
@@ -297,7 +311,11 @@ class Refinement:
             return
         if few is not self.rows:
             objective = self._objective(MObjective, few)
-            start = last(descend(objective, self.penalised, b, scale))[0].b
+            progress, residual = last(descend(objective, self.penalised, b, scale))
+            start = progress.b
+            if isinstance(self.penalised, ConjugateGradients):
+                kept, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
+                self.penalised.adapt(few, kept, few.total)
             residual, target = self.rows.residuals(b), self._target(self.rows)
             scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
             b = start
@@ -425,13 +443,17 @@ class Refinement:
         )
         settled, rare = [], (rows.present_share < 0.5).any()
         for b, scale in fits:
-            best, residual = last(descend(objective, self.solver, b, scale))
+            best, residual = last(
+                descend(objective, self.solver, b, scale, tolerance=LOOSE)
+            )
             for _ in range(MOST_RECOVERIES if rare else 0):
                 kept, *_ = bisquare.pull(residual, rows.weight, S_CONSTANT * best.scale)
                 b = candidate.recovered(rows, residual, kept, best.b)
                 if b is None:
                     break
-                other, others = last(descend(objective, self.solver, b, best.scale))
+                other, others = last(
+                    descend(objective, self.solver, b, best.scale, tolerance=LOOSE)
+                )
                 if other.scale >= best.scale:
                     break
                 best, residual = other, others

@@ -11,7 +11,9 @@ from sklearn.utils import gen_batches
 # Elements of a block: a few blocks stay in a processor's cache.
 BLOCK = 2**17
 # Arrays of at most so many elements are standardised once, and not in each pass.
-SMALL = 2**21
+SMALL = 2**22
+# Centres up to so many scales from 0 cost products few digits.
+LARGEST_OFFSET = 1e3
 # Values are clipped here, in units of their spread: squares and their sums stay finite.
 LARGEST = 1e60
 
@@ -75,6 +77,30 @@ class Rows:
         for j in columns:
             yield j, np.flatnonzero(self.X[:, j] != self.center[j])
 
+    @cached_property
+    def _offset(self):
+        return self.center * self.inverse_scale
+
+    def _with_intercept(self, total, features):
+        if not self.fit_intercept:
+            return features
+        return np.concatenate([np.asarray(total)[np.newaxis], features])
+
+    def _scaled_product(self, b):
+        """The products, by coefficients in the units of X."""
+        features = b[self.fit_intercept :]
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = self.X @ (features.T * self.inverse_scale).T
+            product -= self._offset @ features
+        return product + b[0] if self.fit_intercept else product
+
+    def _scaled_moments(self, values):
+        """The moments, from those of X."""
+        total = values.sum(axis=0)
+        features = ((self.X.T @ values).T * self.inverse_scale).T
+        features -= np.multiply.outer(self._offset, total)
+        return self._with_intercept(total, features)
+
     def residuals(self, b):
         """Return the residuals of one fit, or of several side by side."""
         y = self.y if b.ndim == 1 else self.y[:, np.newaxis]
@@ -119,8 +145,17 @@ class DenseRows(Rows):
             return self._all
         return np.concatenate([Z.copy() for _, Z in self.blocks()])
 
+    @cached_property
+    def _is_plain(self):
+        """Whether products may scale the coefficients and not the rows."""
+        if self._all is not None or self.X.dtype != np.float64:
+            return False
+        return np.abs(self._offset).max() < LARGEST_OFFSET
+
     def product(self, b):
         """Return the rows times coefficients of one fit, or of several."""
+        if self._is_plain:
+            return self._scaled_product(b)
         product = np.empty((self.n_rows, *b.shape[1:]))
         for rows, Z in self.blocks():
             np.matmul(Z, b, out=product[rows])
@@ -128,6 +163,8 @@ class DenseRows(Rows):
 
     def moments(self, values):
         """Return the sum of the rows, each times its value, for one or several fits."""
+        if self._is_plain:
+            return self._scaled_moments(values)
         return sum(Z.T @ values[rows] for rows, Z in self.blocks())
 
     def gram(self, values):
@@ -169,29 +206,13 @@ class DenseRows(Rows):
 class SparseRows(Rows):
     """CSR rows that stay sparse: products scale and centre the coefficients instead."""
 
-    def _columns(self, features):
-        """``features`` times the scales, and what the centres contribute."""
-        scaled = (features.T * self.inverse_scale).T
-        return scaled, self.center @ scaled
-
-    def _with_intercept(self, total, features):
-        if not self.fit_intercept:
-            return features
-        return np.concatenate([np.asarray(total)[np.newaxis], features])
-
     def product(self, b):
         """Return the rows times coefficients of one fit, or of several."""
-        scaled, offset = self._columns(b[self.fit_intercept :])
-        with np.errstate(over="ignore", invalid="ignore"):
-            product = self.X @ scaled - offset
-        return product + b[0] if self.fit_intercept else product
+        return self._scaled_product(b)
 
     def moments(self, values):
         """Return the sum of the rows, each times its value, for one or several fits."""
-        total = values.sum(axis=0)
-        features = self.X.T @ values - np.multiply.outer(self.center, total)
-        features = (features.T * self.inverse_scale).T
-        return self._with_intercept(total, features)
+        return self._scaled_moments(values)
 
     def diagonal(self, values):
         """Return the sum of the rows' squares, each times its value."""
