@@ -173,7 +173,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         known = getattr(self, "_checked_parameters", [])
         if len(known) != len(params) or any(map(operator.is_not, params, known)):
             self._validate_params()
-            self._check_parameters()
+            self._check_parameters(for_partial_fit=True)
             self._checked_parameters = params
 
     def _n_gradients(self):
@@ -208,8 +208,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if first:
             self._first_rows = []
         if self._first_rows is not None:
+            if not sample_weight.all():
+                rows = np.flatnonzero(sample_weight)
+                X, sample_weight = X[rows], sample_weight[rows]
             chunks, weights = zip(*self._first_rows, (X, sample_weight), strict=True)
             weight = np.concatenate(weights)
+            # Sums of equal weights are then exact.
+            weight = weight / np.abs(weight).max()
             units = self._feature_units(stacked(chunks), weight)
             if len(weight) >= ENOUGH_ROWS:
                 self._first_rows = None
@@ -432,8 +437,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         given = np.column_stack([coef, intercept])
         return [
             replace(state)
-            if state.sums is not None or np.array_equal(own, known)
-            else replace(state, **_start(self._units, own[:-1], own[-1], state.dtype))
+            if np.array_equal(own, known)
+            else state.moved_to(**_start(self._units, own[:-1], own[-1], state.dtype))
             for state, own, known in zip(self._states, given, fitted, strict=True)
         ]
 

@@ -157,3 +157,45 @@ def test_chunks_may_be_read_into_the_same_arrays(estimator_class, layout):
         streams[0].partial_fit(layout(X), y, sample_weight=w, **first)
         streams[1].partial_fit(buffer, y, sample_weight=weight, **first)
     assert_array_equal(streams[0].coef_, streams[1].coef_)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_of_weight_0_do_not_set_the_units_of_a_stream(layout):
+    X, y, _ = regression(n=60)
+    streams = [MedianSGDRegressor(random_state=0) for _ in range(2)]
+    useful = np.arange(40) < 5
+    streams[0].partial_fit(layout(1e3 * X[:5]), y[:5])
+    streams[1].partial_fit(layout(1e3 * X[:40]), y[:40], sample_weight=useful * 1.0)
+    for est in streams:
+        est.partial_fit(layout(X[40:]), y[40:])
+    assert_array_equal(streams[0].coef_, streams[1].coef_)
+    assert_array_equal(streams[0].tau_, streams[1].tau_)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["mean", *MEDIANS])
+@pytest.mark.parametrize("estimator_class", [MedianSGDRegressor, MedianSGDClassifier])
+def test_an_average_begins_anew_at_coefficients_set_by_hand(
+    estimator_class, name, layout
+):
+    X, y, w = regression(n=400)
+    first = {}
+    if estimator_class is MedianSGDClassifier:
+        y, first = (y > 0).astype(int), {"classes": [0, 1]}
+    streams = [
+        estimator_class(gradient_estimator=name, average=average, random_state=0)
+        for average in (True, True, False)
+    ]
+    for est in streams:
+        est.partial_fit(layout(X[:300]), y[:300], **first)
+    streams[1].coef_ = streams[1].coef_.copy()  # as they are: nothing changes
+    for est in streams:
+        est.partial_fit(layout(X[300:350]), y[300:350])
+    assert_array_equal(streams[0].coef_, streams[1].coef_)
+    n_rows = 5 if "-median" in name else 1  # one iteration
+    for est in streams[1:]:
+        est.coef_, est.intercept_ = np.reshape(-w, est.coef_.shape), np.array([5.0])
+        est.partial_fit(layout(X[350 : 350 + n_rows]), y[350 : 350 + n_rows])
+    # The average of one iterate is that iterate.
+    assert_allclose(streams[1].coef_, streams[2].coef_, rtol=1e-12)
+    assert_allclose(streams[1].intercept_, streams[2].intercept_, rtol=1e-12)
