@@ -425,7 +425,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         y : array-like of shape (n_samples,)
             Subset of the target values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of individual samples.
+            Weights of individual samples, as for :meth:`fit`. With a median they are
+            relative to the mean weight of the stream, so that their unit does not
+            matter; the mean forgets rows over about a thousand more.
 
         Returns
         -------
