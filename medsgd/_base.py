@@ -48,7 +48,10 @@ LONGEST_PATIENCE = 200
 # keep most of their say, and no row can throw the fit away.
 OVERSHOOT = 6.0
 # What partial_fit goes on from, besides the public attributes.
-TRAINING = ("_units", "_states", "_first_rows")
+TRAINING = ("_units", "_states", "_first_rows", "_typical_weight")
+# Rows of a stream over which weights are averaged. One chunk counts for at most so many
+# rows more than it has.
+WEIGHT_MEMORY = 1000
 
 
 class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
@@ -126,6 +129,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         unclipped = self.tau == np.inf or not self._proximal
         return unclipped and self.momentum == 0 and self._n_gradients() == 1
 
+    @property
+    def _repeats_rows(self):
+        """Whether a row comes as often as it weighs; else weights multiply steps."""
+        return self._robust and not self._follows_each
+
     def _check_parameters(self, *, for_partial_fit=False):
         """Check combinations of parameters.
 
@@ -174,7 +182,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         known = getattr(self, "_checked_parameters", [])
         if len(known) != len(params) or any(map(operator.is_not, params, known)):
             self._validate_params()
-            self._check_parameters()
+            self._check_parameters(for_partial_fit=True)
             self._checked_parameters = params
 
     def _alpha(self):
@@ -213,8 +221,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if first:
             self._first_rows = []
         if self._first_rows is not None:
+            if not sample_weight.all():
+                rows = np.flatnonzero(sample_weight)
+                X, sample_weight = X[rows], sample_weight[rows]
             chunks, weights = zip(*self._first_rows, (X, sample_weight), strict=True)
             weight = np.concatenate(weights)
+            # Sums of equal weights are then exact.
+            weight = weight / np.abs(weight).max()
             units = self._feature_units(stacked(chunks), weight)
             if len(weight) >= ENOUGH_ROWS:
                 self._first_rows = None
@@ -230,6 +243,31 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         for state in states:
             state.change_units(self._units, units)
         self._units = units
+
+    def _weight_unit(self, n_rows, mean, *, first):
+        """Return the weight that counts as 1, given ``n_rows`` more of a mean weight.
+
+        It is the mean weight of the stream, so that steps have a typical size in any
+        unit of the weights.
+        """
+        if not self._repeats_rows:
+            self._typical_weight = None
+            return 1.0
+        n_before, unit = (not first and self._typical_weight) or (0, mean)
+        share = n_rows / max(1, min(n_before, WEIGHT_MEMORY) + n_rows)
+        unit += share * (mean - unit)
+        self._typical_weight = n_before + n_rows, unit
+        return unit
+
+    def _in_weight_units(self, sample_weight, *, first):
+        """Divide the weights by the one that counts as 1."""
+        weight, mean = sample_weight[sample_weight != 0], 1.0
+        if len(weight) and self._repeats_rows:
+            # The sum of the weights may overflow.
+            largest = float(weight.max())
+            mean = largest * float((weight / largest).mean(dtype=np.float64))
+        unit = self._weight_unit(len(weight), mean, first=first)
+        return sample_weight if unit == 1 else sample_weight / unit
 
     def _eta0(self):
         if self.eta0 != "auto":
@@ -357,6 +395,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         held_X=None,
         strata=None,
         stratum_factors=(1.0,),
+        typical_factor=1.0,
     ):
         """A problem ready for its first epoch in this call, and the rows held out."""
         rows = np.flatnonzero(sample_weight)
@@ -397,6 +436,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             ),
             validation_mask=validation_mask,
             held_out=held_out,
+            visit_unit=typical_factor if self._repeats_rows else np.inf,
         )
 
     def _first_intercepts(self, X, y, sample_weight, coef):
@@ -437,8 +477,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         given = np.column_stack([coef, intercept])
         return [
             replace(state)
-            if state.sums is not None or np.array_equal(own, known)
-            else replace(state, **_start(self._units, own[:-1], own[-1], state.dtype))
+            if np.array_equal(own, known)
+            else state.moved_to(**_start(self._units, own[:-1], own[-1], state.dtype))
             for state, own, known in zip(self._states, given, fitted, strict=True)
         ]
 
@@ -478,11 +518,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         y = self._check_targets(y, X.dtype, first=True)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
         given_weight = sample_weight
-        if self._robust and not self._follows_each and sample_weight.any():
-            # Steps of a typical size, whatever the unit of the weights, whose sum may
-            # overflow.
-            weight = sample_weight.astype(np.float64) / sample_weight.max()
-            sample_weight = (weight / weight[weight > 0].mean()).astype(X.dtype)
+        sample_weight = self._in_weight_units(sample_weight, first=True)
         self._units, self._first_rows = self._feature_units(X, sample_weight), None
         settings = self._settings(X)
         rows = X, y, sample_weight
@@ -540,6 +576,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         y = self._check_targets(y, X.dtype, first=False)
         states = [] if first else self._current_states()
         self._learn_units(X, sample_weight, states, first=first)
+        sample_weight = self._in_weight_units(sample_weight, first=first)
         if first:
             states = self._initial_states(X, y, sample_weight, resume=True)
         else:

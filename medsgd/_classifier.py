@@ -353,6 +353,10 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         y = np.where(is_positive, 1, -1).astype(X.dtype)
         if self._n_strata() == 1:
             factor = np.where(is_positive, factors[1], factors[0])
+            # Class weights make steps larger, and not a pass longer.
+            typical = (
+                np.average(factor, weights=sample_weight) if self._repeats_rows else 1.0
+            )
             sample_weight = (sample_weight * factor).astype(X.dtype)
             return self._problem(
                 X,
@@ -362,6 +366,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
                 seed,
                 settings,
                 **held_out,
+                typical_factor=typical,
             )
         return self._problem(
             X,
@@ -444,7 +449,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             Classes across all calls to partial_fit. Required for the first call; `y`
             need not contain all of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of individual samples.
+            Weights of individual samples, as for :meth:`fit`. With a median they are
+            relative to the mean weight of the stream, so that their unit does not
+            matter; the mean forgets rows over about a thousand more.
 
         Returns
         -------

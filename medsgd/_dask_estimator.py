@@ -225,8 +225,9 @@ class OnDask(BaseMedianSGD):
             told,
         ):
             context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
-            if self._robust and not self._follows_each:
-                told.weight_unit = told.weight / told.n_rows
+            told.weight_unit = self._weight_unit(
+                told.n_rows, told.weight / told.n_rows, first=True
+            )
             rows = told.X, told.y, told.sample_weight
             self._units = self._feature_units(told.X, told.sample_weight)
             self._first_rows, self._aggregators = None, None
@@ -267,6 +268,9 @@ class OnDask(BaseMedianSGD):
         ):
             states = [] if first else self._current_states()
             self._learn_units(told.X, told.sample_weight, states, first=first)
+            told.weight_unit = self._weight_unit(
+                told.n_rows, told.weight / told.n_rows, first=first
+            )
             if first:
                 states = self._initial_states(
                     told.X, told.y, told.sample_weight, resume=True

@@ -18,7 +18,7 @@ from medsgd._state import State
 VERSION = 1
 
 
-def as_plain(units, states, first_rows):
+def as_plain(units, states, first_rows, typical_weight):
     """The state of training as arrays, numbers and strings."""
     return {
         "version": VERSION,
@@ -27,11 +27,12 @@ def as_plain(units, states, first_rows):
         "states": [s.__getstate__() | {"dtype": str(s.dtype)} for s in states],
         "first_rows": first_rows
         and [(_as_arrays(X), weight) for X, weight in first_rows],
+        "typical_weight": typical_weight,
     }
 
 
 def from_plain(plain):
-    """The units, the states and the first rows of ``as_plain``."""
+    """What ``as_plain`` was given."""
     # In buffers of pickle's protocol 5 and in memory maps arrays may begin anywhere.
     plain = copy.deepcopy(plain)
     return (
@@ -39,6 +40,8 @@ def from_plain(plain):
         [State(**s | {"dtype": np.dtype(s["dtype"])}) for s in plain["states"]],
         plain["first_rows"]
         and [(_as_rows(arrays), weight) for arrays, weight in plain["first_rows"]],
+        # Earlier files of this version lack it: the next chunk sets it.
+        plain.get("typical_weight"),
     )
 
 

@@ -89,6 +89,11 @@ class Problem(Progress):
         Samples not trained on.
     held_out : HeldOut or None
         What sets the stopping statistic if not the training losses.
+    visit_unit : float
+        A pass visits a row as many times as its weight holds this one, to the nearest
+        integer. A single visit would make the location that row's gradient, even that
+        of an outlier, and the step along it would be as large as the weight. Infinite
+        where weights multiply steps, as in SGD.
     scales_set : bool
         Whether all running scales have started.
     """
@@ -103,11 +108,18 @@ class Problem(Progress):
     robust: bool
     validation_mask: np.ndarray | None = None
     held_out: HeldOut | None = None
+    visit_unit: float = np.inf
     scales_set: bool = False
 
     def __post_init__(self):
         self.losses = np.zeros(len(self.y))
-        self.loss_weight = self.sample_weight
+        self.loss_weight = self.visit_weight = self.sample_weight
+        self.visits = self.rows
+        count = np.rint(self.sample_weight / self.visit_unit)
+        if count.max(initial=0) > 1:
+            count = np.maximum(count, 1).astype(np.intp)
+            self.visits = np.repeat(self.rows, count[self.rows])
+            self.visit_weight = (self.sample_weight / count).astype(self.y.dtype)
         rows = self.training_rows()
         n_strata = len(self.stratum_factors)
         if n_strata > 1:
@@ -121,14 +133,18 @@ class Problem(Progress):
             self.loss_weight = None
 
     def training_rows(self):
-        """Samples of the next pass, in order."""
+        """Rows with a weight that are not held out."""
+        return self._trained(self.rows)
+
+    def _trained(self, rows):
         if self.validation_mask is None:
-            return self.rows
-        return self.rows[~self.validation_mask[self.rows]]
+            return rows
+        return rows[~self.validation_mask[rows]]
 
     def release(self):
         """Let go of the samples."""
         self.y = self.sample_weight = self.loss_weight = self.strata = None
+        self.visits = self.visit_weight = None
         self.rows = self.losses = self.held_out = None
 
     def next_stage(self, state, rows):
@@ -142,6 +158,7 @@ class Problem(Progress):
             robust=True,
             averages_stall=True,
             stopped=False,
+            visit_unit=np.inf,
             scales_set=False,
             stage_starts=[*self.stage_starts, len(self.curve)],
         )
@@ -158,8 +175,11 @@ class Problem(Progress):
         if self.averages_stall and self.rule.n_stalled == 0:
             state.restart_average()
         if shuffled:
-            shuffle(self.rows, self.seed)
-        rows = self.training_rows()
+            shuffle(self.visits, self.seed)
+            if self.visits is not self.rows:
+                # A refinement begins with evenly spaced rows of this order.
+                shuffle(self.rows, self.seed)
+        rows = self._trained(self.visits)
         size = settings.n_gradients * settings.batch_size
         if size == 1:
             iterations = rows[:, np.newaxis]
@@ -173,7 +193,7 @@ class Problem(Progress):
                 self.units,
                 X,
                 self.y,
-                self.sample_weight,
+                self.visit_weight,
                 self.strata,
                 iterations,
             )
@@ -188,7 +208,7 @@ class Problem(Progress):
             state,
             *data,
             self.y,
-            self.sample_weight,
+            self.visit_weight,
             self.strata,
             iterations,
             self.losses,
@@ -203,7 +223,8 @@ class Problem(Progress):
             )
 
         if self.robust:
-            objective = self.median_objective(settings, self.losses[rows])
+            losses = self.losses[self.training_rows()]
+            objective = self.median_objective(settings, losses)
         elif settings.tracks_location:
             objective += penalty(settings, state)
         self.objective = objective

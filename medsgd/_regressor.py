@@ -1,5 +1,6 @@
 """Robust linear regression by stochastic gradient descent."""
 
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from typing import Self
@@ -355,8 +356,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         def make():
             # The medians give one of many starts, for which few rows are enough.
             problem = makers[0]()
-            problem.rows = problem.rows[:: -(-len(problem.rows) // UPDATES)].copy()
-            return problem
+            few = problem.rows[:: -(-len(problem.rows) // UPDATES)].copy()
+            return replace(problem, rows=few)
 
         most = int(np.clip(UPDATES // X.shape[0], 1, MOST_EPOCHS))
         return [make], min(max_epochs, most)
@@ -506,7 +507,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         y : array-like of shape (n_samples,)
             Subset of the target values.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of individual samples.
+            Weights of individual samples, as for :meth:`fit`. With a median they are
+            relative to the mean weight of the stream, so that their unit does not
+            matter; the mean forgets rows over about a thousand more.
 
         Returns
         -------

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -170,6 +170,13 @@ class State:
         """Average from the next iteration on."""
         self.sums[:] = 0
         self.sum_scale = self.average_intercept = self.n_averaged = 0.0
+
+    def moved_to(self, coef, intercept):
+        """Copy with other coefficients, from which on it averages anew."""
+        sums = None if self.sums is None else np.zeros_like(self.sums)
+        state = replace(self, coef=coef, intercept=intercept, sums=sums)
+        state.sum_scale = state.average_intercept = state.n_averaged = 0.0
+        return state
 
     def keep_zeros(self):
         """Average to 0 where the coefficients are 0: the L1 penalty is for zeros."""

@@ -379,6 +379,19 @@ def test_partial_fit_does_not_stop_early(ours, theirs, name):
     assert got == expected
 
 
+@pytest.mark.parametrize("method", ["partial_fit", "fit"])
+@pytest.mark.parametrize("cls", [MedianSGDRegressor, MedianSGDClassifier])
+def test_partial_fit_does_not_stop_early_later(cls, method):
+    needs_classes = cls is MedianSGDClassifier and method == "partial_fit"
+    first = {"classes": np.unique(Y)} if needs_classes else {}
+    est = getattr(cls(random_state=0), method)(X, Y, **first)
+    other = getattr(cls(random_state=0), method)(X, Y, **first)
+    with pytest.raises(ValueError, match="early_stopping should be False with partial"):
+        est.set_params(early_stopping=True).partial_fit(X, Y)
+    est.set_params(early_stopping=False).partial_fit(X, Y)
+    assert_array_equal(est.coef_, other.partial_fit(X, Y).coef_)
+
+
 def test_partial_fit_does_not_balance():
     ours = MedianSGDClassifier(class_weight="balanced")
     theirs = SGDClassifier(class_weight="balanced")

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import gamma
 from scipy.stats import norm
+from sklearn.base import clone
 
 from medsgd.gradient_estimators import SPPL1, SPPL2, CoordMedian, GeometricMedian, Mean
 
@@ -113,6 +114,19 @@ def test_the_automatic_radius_follows_the_design(estimator_class, momentum):
             assert_allclose(estimator.update(g, weight), m, rtol=1e-10)
     assert_allclose(estimator.scale_, s, rtol=1e-10)
     assert estimator.n_updates_ == 400
+
+
+@pytest.mark.parametrize("tau", [1e300, np.inf])
+@pytest.mark.parametrize("estimator_class", PROXIMAL)
+def test_a_weight_is_as_many_updates_where_nothing_is_clipped(estimator_class, tau):
+    estimator = estimator_class(tau=tau, momentum=0.5)
+    assert_allclose(estimator.update([4.0, 8.0], weights=2), [3, 6], rtol=1e-15)
+    for g, weight in zip(gradients(8), [1, 2, 3, 5, 1, 4, 2, 7], strict=True):
+        weighted, repeated = clone(estimator), clone(estimator)
+        weighted.estimate_ = repeated.estimate_ = np.arange(float(len(g)))
+        for _ in range(weight):
+            repeated.update(g)
+        assert_allclose(weighted.update(g, weight), repeated.estimate_, rtol=1e-12)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.6])

@@ -58,10 +58,12 @@ cdef inline double follow_l2(
     Clipping* clipping,
 ) noexcept nogil:
     """One SPP step for the l2 norm; the factor applied to g - m is returned."""
-    cdef double factor, running_scale = s[0]
+    cdef double factor, running_scale = s[0], residual = 0
+    if cfg.tau < INFINITY:
+        residual = distance(x, g, i, d, m, memory)
     factor = l2_factor(
-        cfg, distance(x, g, i, d, m, memory), memory.squared_norm, g.sample_weight[i],
-        g.weight[i], &running_scale, &memory.n_updates, rate, clipping,
+        cfg, residual, memory.squared_norm, g.sample_weight[i], g.weight[i],
+        &running_scale, &memory.n_updates, rate, clipping,
     )
     s[0] = <floating>running_scale
     if factor > 0:
@@ -103,8 +105,9 @@ cdef inline const floating* estimate(
 ) noexcept nogil:
     """Bring the location m up to date with the gradients of one iteration.
 
-    A median of all gradients is not scaled by the weight of the last ones: there it
-    multiplies the step. An average is of gradients times their weights.
+    The location of all gradients is not scaled by the weight of the last ones, which
+    multiplies the step. An average of means or medians of iterations is of these times
+    their weights.
 
     The location is returned as a scalar, in ``result``, times a row. Where it is a
     gradient, that is the gradient's own scalar and row: nothing is rounded, and without
@@ -118,9 +121,10 @@ cdef inline const floating* estimate(
     )
     result.step_weight = total_weight
     result.scale, result.intercept = g.scale[last], g.intercept[last]
-    if proximal and cfg.tau < INFINITY:
+    if proximal and cfg.tracks_location:
         for i in range(g.n):
-            if cfg.gradient_estimator == SPP_L2:
+            # Without a radius the norm does not matter.
+            if cfg.gradient_estimator == SPP_L2 or cfg.tau == INFINITY:
                 factor = follow_l2(cfg, x[i], g, i, d, m, s, memory, rate, clipping)
             else:
                 factor = 0
@@ -131,13 +135,6 @@ cdef inline const floating* estimate(
             result.scale, row = 1, out
         if cfg.tracks_location:
             factor = 1 - cfg.momentum
-            if proximal:
-                total_weight = g.sample_weight[last]
-                for i in range(last):
-                    follow(factor, g.sample_weight[i] * g.scale[i], x[i], m, d)
-                    m[d] += <floating>(
-                        factor * (g.sample_weight[i] * g.intercept[i] - m[d])
-                    )
             result.scale *= total_weight
             result.intercept *= total_weight
             result.step_weight = 1

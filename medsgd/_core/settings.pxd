@@ -32,6 +32,7 @@ cdef class EstimatorSettings:
         readonly double tau
         readonly double c_tau
         readonly double momentum
+        readonly bint steps_follow
         readonly bint tracks_location
         readonly bint scale_per_coordinate
 

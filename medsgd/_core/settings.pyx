@@ -45,6 +45,7 @@ cdef class EstimatorSettings:
         self.tau = 0 if tau is None else tau
         self.c_tau = 0 if tau is not None else c_tau
         self.momentum = momentum
+        self.steps_follow = False
         self.scale_per_coordinate = self.gradient_estimator == SPP_L1
         # Without memory the location is the gradient itself and need not be stored.
         self.tracks_location = (
@@ -83,6 +84,7 @@ cdef class Settings(EstimatorSettings):
         average, n_gradients, batch_size, **estimator,
     ):
         super().__init__(**estimator)
+        self.steps_follow = True
         self.loss = loss
         self.epsilon = 0 if epsilon is None else epsilon
         self.c_epsilon = c_epsilon if epsilon is None else 0

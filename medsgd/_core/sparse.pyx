@@ -211,8 +211,7 @@ def run_pass(
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
         bint with_objective = cfg.gradient_estimator == MEAN
         bint spp = cfg.gradient_estimator in (SPP_L1, SPP_L2)
-        bint proximal = spp and cfg.tau < INFINITY
-        bint thresholding = proximal and cfg.gradient_estimator == SPP_L1
+        bint thresholding = cfg.gradient_estimator == SPP_L1 and cfg.tau < INFINITY
         bint grouped = is_grouped(cfg)
         bint skip, is_member
         Lazy lazy
@@ -409,7 +408,7 @@ def run_pass(
                 estimated.step_weight = total_weight / n_gradients
                 direction, estimated.scale = x[last], g.scale[last]
                 estimated.intercept = g.intercept[last]
-                if proximal:
+                if spp and cfg.tracks_location:
                     for i in range(n_gradients):
                         if not grouped:
                             index, n = &row_indices[i * width], row_lengths[i]
@@ -432,18 +431,6 @@ def run_pass(
                         )
                     if cfg.tracks_location:
                         factor = 1 - cfg.momentum
-                        if spp:
-                            estimated.step_weight = g.sample_weight[last]
-                            for i in range(last):
-                                if not grouped:
-                                    index, n = &row_indices[i * width], row_lengths[i]
-                                recall(&lazy, k, x[i], index, n)
-                                follow(
-                                    &lazy, k, factor, g.sample_weight[i] * g.scale[i],
-                                    g.sample_weight[i] * g.intercept[i], x[i], index, n,
-                                )
-                            if not grouped:
-                                index, n = &row_indices[last * width], row_lengths[last]
                         estimated.scale *= estimated.step_weight
                         estimated.intercept *= estimated.step_weight
                         estimated.step_weight = 1

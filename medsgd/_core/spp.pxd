@@ -31,9 +31,17 @@ cdef inline void set_rate(Rate* rate, double value) noexcept nogil:
 cdef inline double step_share(
     EstimatorSettings cfg, double sample_weight
 ) noexcept nogil:
-    """1 - momentum, as often as the sample counts."""
-    if cfg.momentum == 0:
-        return 1
+    """Share of g - m that a gradient of this weight moves m by where it is not clipped.
+
+    A weight of k acts as k updates by the same gradient. Where the parameters follow by
+    k times m, it is the proximal point of k times the Huber function instead: then a
+    gradient adds k times itself to the sum of all steps, whatever the momentum.
+    """
+    cdef double share = 1 - cfg.momentum
+    if sample_weight == 1 or cfg.momentum == 0:
+        return share
+    if cfg.steps_follow:
+        return share * sample_weight / (share * sample_weight + cfg.momentum)
     return 1 - pow(cfg.momentum, sample_weight)
 
 
@@ -41,8 +49,8 @@ cdef inline double clip_factor(
     double residual, double radius, double keep
 ) noexcept nogil:
     """min(keep, radius / residual), the step along g - m; keep is 1 - momentum."""
-    # An infinite radius keeps infinite residuals; a finite one cannot reach them.
-    return keep if keep * residual <= radius else radius / residual
+    # An infinite radius clips nothing; nor does infinity times a weight of 0, a NaN.
+    return radius / residual if keep * residual > radius else keep
 
 
 cdef inline double tracking_rate(double n_updates, double weight) noexcept nogil:

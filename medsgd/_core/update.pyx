@@ -1,7 +1,6 @@
 """The middle box for gradients that are the rows of an array."""
 
 from cython cimport floating
-from libc.math cimport INFINITY
 
 from medsgd._core.checks cimport require
 from medsgd._core.estimators cimport Location, Memory, estimate
@@ -32,9 +31,7 @@ def update(
     """
     cdef:
         Py_ssize_t i, n = gradients.shape[0], d = gradients.shape[1]
-        bint proximal = (
-            cfg.gradient_estimator in (SPP_L1, SPP_L2) and cfg.tau < INFINITY
-        )
+        bint proximal = cfg.gradient_estimator in (SPP_L1, SPP_L2)
     require(n > 0 and d > 0, "gradients")
     require(<double>n * (n + MEDIAN_ROOM + 10) < 2.0 ** 59, "gradients")
     require(weights.shape[0] == n, "weights")
