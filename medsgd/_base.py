@@ -525,7 +525,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         states = self._initial_states(
             *rows, coef_init, intercept_init, resume=self.warm_start
         )
-        training = Training(self, X, y, metadata=metadata, context=context)
+        training = Training(
+            self, X, y, metadata=metadata, context=context, guarded=True
+        )
         makers, max_epochs = self._first_stage(
             X, self._problems(*rows, states, settings)
         )

@@ -15,6 +15,8 @@ from medsgd._stopping import HeldOut, StoppingRule, penalty
 SMALLEST_ADAPTIVE_ETA = 1e-6
 # Where scikit-learn folds the factor of the decay into the coefficients.
 SMALLEST_DECAY = 1e-9
+# A loss so many times that of a constant, and of where the fit began, has diverged.
+DIVERGED = 1e4
 
 
 @dataclass(kw_only=True)
@@ -96,6 +98,8 @@ class Problem(Progress):
         where weights multiply steps, as in SGD.
     scales_set : bool
         Whether all running scales have started.
+    guarded : bool
+        Whether a loss that grows by orders of magnitude is an error.
     """
 
     y: np.ndarray
@@ -110,9 +114,11 @@ class Problem(Progress):
     held_out: HeldOut | None = None
     visit_unit: float = np.inf
     scales_set: bool = False
+    guarded: bool = False
 
     def __post_init__(self):
         self.losses = np.zeros(len(self.y))
+        self.largest_loss = None
         self.loss_weight = self.visit_weight = self.sample_weight
         self.visits = self.rows
         count = np.rint(self.sample_weight / self.visit_unit)
@@ -160,6 +166,7 @@ class Problem(Progress):
             stopped=False,
             visit_unit=np.inf,
             scales_set=False,
+            guarded=False,
             stage_starts=[*self.stage_starts, len(self.curve)],
         )
 
@@ -169,7 +176,7 @@ class Problem(Progress):
         Raises
         ------
         ValueError
-            If the coefficients overflow.
+            If the coefficients overflow, or if the losses of a fit diverge.
         """
         state = self.state
         if self.averages_stall and self.rule.n_stalled == 0:
@@ -198,6 +205,9 @@ class Problem(Progress):
                 iterations,
             )
 
+        if self.guarded and self.largest_loss is None:
+            self.largest_loss = DIVERGED * self._first_loss(settings, X)
+
         if state.records is not None:
             run_pass, data = csr.run_pass, (X.data, X.indices, X.indptr)
         else:
@@ -222,14 +232,46 @@ class Problem(Progress):
                 " MinMaxScaler might help."
             )
 
+        losses = self.losses[self.training_rows()]
+        if self.guarded:
+            self._check_divergence(settings, losses)
         if self.robust:
-            losses = self.losses[self.training_rows()]
             objective = self.median_objective(settings, losses)
         elif settings.tracks_location:
             objective += penalty(settings, state)
         self.objective = objective
         self.curve.append(self.statistic(settings, objective))
         self.clip_curve.append(n_clipped / n_residuals if n_residuals else 0.0)
+
+    def _typical_loss(self, losses):
+        return median(losses, None) if self.robust else losses.mean()
+
+    def _first_loss(self, settings, X):
+        """The larger loss of a constant and of where the fit begins."""
+        rows, state = self.training_rows(), self.state
+        y = self.y[rows].astype(np.float64)
+        constant = np.full(len(y), median(y, None) if settings.tracks_residuals else 0)
+        predictions = [constant]
+        if state.coef.any():
+            coef = state.coef
+            predictions.append(self.units.predict(X, coef, state.intercept)[rows])
+        losses = (
+            settings.evaluate(y, prediction, state.residual_scale)[0]
+            for prediction in predictions
+        )
+        return max(map(self._typical_loss, losses))
+
+    def _check_divergence(self, settings, losses):
+        loss = self._typical_loss(losses)
+        if not loss > self.largest_loss > 0:
+            return
+        raise ValueError(
+            f"The fit diverges: in epoch #{len(self.curve) + 1} the "
+            f"{'median' if self.robust else 'mean'} loss is {loss:.3g}, "
+            f"{loss / self.largest_loss * DIVERGED:.0e} times that of a constant. The "
+            f"steps are too long. Lower eta0={settings.eta0:.3g}, leave it 'auto', or "
+            "choose a learning_rate whose steps shrink, such as 'invscaling'."
+        )
 
     def median_objective(self, settings, losses):
         """Median of the losses of the training rows, plus the penalty."""

@@ -14,7 +14,7 @@ from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
-from medsgd._guards import all_or_nothing
+from medsgd._guards import all_or_nothing, warn_user
 from medsgd._refinement.exact import (
     FEWEST_PER_PARAMETER,
     MOST_EPOCHS,
@@ -23,6 +23,7 @@ from medsgd._refinement.exact import (
     counts_of,
     is_blockwise,
 )
+from medsgd._refinement.regression import LAST_STAGE
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
@@ -405,10 +406,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
                     name = progress.stage
                     problem.stage_starts.append(len(problem.curve))
                 stage.take(problem, progress)
-            if progress.is_last and name == "M step":
+                if self.verbose:
+                    training.report_pass(problem, progress)
+            if progress.is_last and name == LAST_STAGE:
                 training.converged = progress.converged
                 break
         problem.tolerance = stage.y_scale * refinement.tolerance
+        if refinement.is_exact:
+            warn_user(
+                f"{1 - progress.rejected:.0%} of the targets are fitted without an "
+                "error, so that scale_ is 0 and outliers_ marks all other rows. If "
+                "these are not wrong, fit a model of both kinds of rows: whether a "
+                "row is of the larger one, and the others on their own.",
+            )
 
     def _set_residual_attributes(self, X, y, sample_weight, problems):
         prediction = self._units.predict(X, *self._states[0].solution())

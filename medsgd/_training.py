@@ -4,6 +4,7 @@ import copy
 import threading
 import time
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -25,15 +26,18 @@ class Training:
         Whether the stopping rule has ended each stage.
     interrupted : bool
         Whether a callback has asked to stop.
+    guarded : bool
+        Whether losses that diverge are an error.
     abandoned : Event
         Set where nobody waits for the result any more.
     """
 
     unit = "epoch"
 
-    def __init__(self, estimator, X, y, *, metadata=None, context=None):
+    def __init__(self, estimator, X, y, *, metadata=None, context=None, guarded=False):
         self.estimator, self.X, self.y = estimator, X, y
         self.metadata = metadata
+        self.guarded = guarded
         self.context = context if context and has_callbacks(context) else None
         self.start = time.perf_counter()
         self.n_epochs = 0
@@ -48,6 +52,7 @@ class Training:
         jobs, so that the memory for them does not grow with their number. Where
         somebody watches the epochs they run side by side.
         """
+        makers = [partial(self._made, make) for make in makers]
         if len(makers) == 1 or self.context is not None or self.estimator.verbose:
             problems = [make() for make in makers]
             self.run(problems, settings, max_epochs, adaptive=adaptive)
@@ -75,6 +80,11 @@ class Training:
         self.n_epochs = max(training.n_epochs for training in trainings)
         self.converged = all(training.converged for training in trainings)
         return list(problems)
+
+    def _made(self, make):
+        problem = make()
+        problem.guarded = self.guarded
+        return problem
 
     def run(self, problems, settings, max_epochs, *, adaptive):
         """Epochs until every problem has stopped, or ``max_epochs``."""
@@ -150,5 +160,19 @@ class Training:
             f"T: {problem.n_iterations}, Avg. loss: {losses.mean():f}, "
             f"Objective: {problem.objective:f}{held_out}"
         )
+        self._report_time()
+
+    def report_pass(self, problem, progress):
+        """Print where a pass of an exact step has led."""
+        coef = problem.state.coef
+        print(
+            f"{progress.stage}: Norm: {np.linalg.norm(coef):.2f}, "
+            f"NNZs: {np.count_nonzero(coef)}, Bias: {problem.state.intercept:.6f}, "
+            f"Scale: {problem.state.residual_scale:f}, "
+            f"Rejected: {progress.rejected:.1%}, Objective: {problem.objective:f}"
+        )
+        self._report_time()
+
+    def _report_time(self):
         seconds = time.perf_counter() - self.start
         print(f"Total training time: {seconds:.2f} seconds.")

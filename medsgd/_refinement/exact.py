@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from medsgd._refinement.candidates import MOST_OUTER
-from medsgd._refinement.regression import MOST_GRAM, Penalty, Refinement
+from medsgd._refinement.regression import FIRST_STAGE, MOST_GRAM, Penalty, Refinement
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 from medsgd._refinement.stochastic import at_solution
 from medsgd._scales import residuals, starting_scale, weighted_median
@@ -117,7 +117,7 @@ class ExactStage:
         problem.state = replace(
             at_solution(problem.state, solved), residual_scale=scale
         )
-        unit = self.y_scale if progress.stage == "S step" else self.y_scale**2
+        unit = self.y_scale if progress.stage == FIRST_STAGE else self.y_scale**2
         problem.objective = progress.objective * unit
         problem.curve.append(problem.objective)
         problem.clip_curve.append(progress.rejected)

@@ -179,7 +179,7 @@ class CoordinateDescent:
         self.start = None
 
     def _descend(self, A, target, total, share, **fit):
-        """Minimise half the squares plus the penalty; total is what the squares count."""
+        """Minimise half the sum of ``total`` squares plus the penalty."""
         penalty = self.l1 + self.l2
         model = ElasticNet(
             alpha=share * penalty / total,

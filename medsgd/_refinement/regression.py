@@ -1,9 +1,9 @@
 """The exact second stage of a regressor: candidates, S step, M step.
 
-The result is an MM-estimator (V. Yohai, "High Breakdown-Point and High Efficiency Robust
-Estimates for Regression", Annals of Statistics 1987): the S step finds the fit whose
-residuals have the least M-scale, which breaks down at half of the data; the M step
-regains the efficiency of the mean at that scale. Each pass of a step reweights the rows
+The result is an MM-estimator: the S step finds the fit whose residuals have the least
+M-scale, which breaks down at half of the data; the M step regains the efficiency of the
+mean at that scale (V. Yohai, "High Breakdown-Point and High Efficiency Robust Estimates
+for Regression", Annals of Statistics 1987). Each pass of a step reweights the rows
 and solves a least-squares problem, or takes Newton's step where that is possible. The S
 step begins at few good candidates instead of many random ones (M. Salibian-Barrera,
 V. Yohai, "A Fast Algorithm for S-Regression Estimates", JCGS 2006).
@@ -35,6 +35,7 @@ from medsgd._refinement.least_squares import (
 )
 from medsgd._refinement.rows import DenseRows
 
+FIRST_STAGE, LAST_STAGE = "S step", "M step"
 # Rows that the S step sees, and rows that candidates are made of: the larger of a
 # number and of so many a parameter.
 N_S_ROWS = 10_000
@@ -155,7 +156,7 @@ class SObjective(Objective):
     2011.
     """
 
-    stage, constant = "S step", S_CONSTANT
+    stage, constant = FIRST_STAGE, S_CONSTANT
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale, from a first guess of it."""
@@ -174,7 +175,7 @@ class SObjective(Objective):
 class MObjective(Objective):
     """Mean bisquare loss at a fixed scale, plus the penalty."""
 
-    stage, constant = "M step", M_CONSTANT
+    stage, constant = LAST_STAGE, M_CONSTANT
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale."""
@@ -329,7 +330,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def _target(self, rows):
-        """The sum of ``rho`` that defines the scale: half, less the fitted parameters."""
+        """Half of the weight, less that of the fitted parameters: it defines the scale."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _objective(self, kind, rows):
@@ -358,7 +359,7 @@ class Refinement:
         self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
 
     def _set_rank(self, metric):
-        """Set how many parameters the rows determine, and the directions of the rest."""
+        """Set how many parameters the rows determine, and the other directions."""
         self.null = None
         if metric.ndim == 1:
             self.rank = np.count_nonzero(metric)
@@ -472,7 +473,7 @@ class Refinement:
             )
             residual = rows.residuals(b)
         rejected = float(rows.weight @ (np.abs(residual) > self.tolerance)) / rows.total
-        return Pass("M step", self._shortest(b), 0.0, 0.0, rejected, True, True)
+        return Pass(LAST_STAGE, self._shortest(b), 0.0, 0.0, rejected, True, True)
 
 
 def leverage_weights(rows):
@@ -515,7 +516,7 @@ def _rare_rows(rows, few, chosen, factor):
     taken = np.zeros(rows.n_rows, dtype=bool)
     taken[chosen] = True
     added, weight = [], []
-    for j, present in rows.present(rare):
+    for present in rows.present(rare):
         present = present[rows.weight[present] > 0]
         left = present[~taken[present]]
         n_more = min(N_PRESENT - np.count_nonzero(taken[present]), len(left))

@@ -66,16 +66,16 @@ class Rows:
         return replace(self, X=self.X[rows], y=self.y[rows], weight=weight)
 
     def present(self, columns):
-        """Yield columns, and the rows in which each is not its typical value."""
+        """Yield the rows in which each of some columns is not its typical value."""
         if sparse.issparse(self.X):
             X = sparse.csc_array(self.X[:, columns])
             for k, j in enumerate(columns):
                 own = slice(X.indptr[k], X.indptr[k + 1])
                 if self.center[j] == 0:
-                    yield j, np.sort(X.indices[own][X.data[own] != 0])
+                    yield np.sort(X.indices[own][X.data[own] != 0])
             return
         for j in columns:
-            yield j, np.flatnonzero(self.X[:, j] != self.center[j])
+            yield np.flatnonzero(self.X[:, j] != self.center[j])
 
     @cached_property
     def _offset(self):
