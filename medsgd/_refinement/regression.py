@@ -57,7 +57,8 @@ TRUST = 1.25
 ENOUGH = 10.0
 # Newton's steps begin where a step moves fitted values by less, in scales.
 NEAR = 0.3
-# A step that lowers the objective is doubled, at most so often.
+# A step of reweighting that lowers the scale is doubled, at most so often: near the
+# solution of an S step, reweighting approaches it slowly.
 N_DOUBLED = 4
 # A descent ends where a step moves fitted values by less, in standard errors.
 TOLERANCE = 3e-5
@@ -156,7 +157,7 @@ class SObjective(Objective):
     2011.
     """
 
-    stage, constant = FIRST_STAGE, S_CONSTANT
+    stage, constant, n_doubled = FIRST_STAGE, S_CONSTANT, N_DOUBLED
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale, from a first guess of it."""
@@ -175,7 +176,8 @@ class SObjective(Objective):
 class MObjective(Objective):
     """Mean bisquare loss at a fixed scale, plus the penalty."""
 
-    stage, constant = LAST_STAGE, M_CONSTANT
+    # The loss is bounded: a longer step could lead to where most rows are rejected.
+    stage, constant, n_doubled = LAST_STAGE, M_CONSTANT, 0
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale."""
@@ -233,7 +235,7 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         if newton and not new[0] <= value * (1 + 1e-12):
             newton = False
             continue
-        for _ in range(0 if newton else N_DOUBLED):
+        for _ in range(0 if newton else objective.n_doubled):
             farther = objective.evaluate(residual - 2 * change, b + 2 * step, new[1])
             if not farther[0] < new[0]:
                 break
@@ -330,7 +332,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def _target(self, rows):
-        """Half of the weight, less that of the fitted parameters: it defines the scale."""
+        """Half of the weight, less the parameters' share: what defines the scale."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _objective(self, kind, rows):
