@@ -250,7 +250,9 @@ class Problem(Progress):
         """The larger loss of a constant and of where the fit begins."""
         rows, state = self.training_rows(), self.state
         y = self.y[rows].astype(np.float64)
-        constant = np.full(len(y), median(y, None) if settings.tracks_residuals else 0)
+        constant = np.zeros(len(y))
+        if settings.tracks_residuals:
+            constant += median(y, None)
         predictions = [constant]
         if state.coef.any():
             coef = state.coef

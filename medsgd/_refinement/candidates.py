@@ -180,8 +180,7 @@ def subsets(fits):
     """
     rows, Z = fits.rows, fits.rows.matrix()
     p = rows.n_parameters
-    projection = Z @ np.random.default_rng(1).standard_normal(p)
-    order = np.lexsort((projection, rows.y))
+    order = rows.ranks()
     below = np.cumsum(rows.weight[order])
     draws = np.random.default_rng(0).random((N_SUBSETS, DRAWN * p)) * below[-1]
     rank = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)

@@ -297,6 +297,8 @@ class Refinement:
     def passes(self):
         """Run the steps, and yield each ``Pass`` of the S and the M step."""
         few = sample(self.rows, max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER)))
+        if few.n_rows >= np.count_nonzero(self.rows.weight):
+            self.rows = few  # without the rows of weight 0
         self.small = sample(
             few, max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
         )
@@ -490,18 +492,22 @@ def leverage_weights(rows):
     return (limit / np.maximum(rows.squared_norms(factors), limit)) ** 3
 
 
-def sample(rows, size):
-    """Return at most about ``size`` rows, always the same, or the rows themselves.
+def sample(rows, size, *, ranked=False):
+    """Return at most about ``size`` rows with a weight, always the same.
 
-    Rows are drawn by their weight from all parts of the data. Of a feature that is
-    rarely present in them, more rows follow, with the weight that they have together.
+    Rows are drawn by their weight from all parts of the data; with ``ranked``, from all
+    parts of the sorted targets, so that the order of the rows decides nothing. Of a
+    feature that is rarely present in them, more rows follow, with the weight that they
+    have together.
     """
-    if rows.n_rows <= size:
-        return rows
-    below = np.cumsum(rows.weight)
+    used = np.flatnonzero(rows.weight)
+    if len(used) <= size:
+        return rows if len(used) == rows.n_rows else rows.take(used, rows.weight[used])
+    order = rows.ranks() if ranked else np.arange(rows.n_rows)
+    below = np.cumsum(rows.weight[order])
     draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
     drawn = np.minimum(np.searchsorted(below, draws, side="right"), rows.n_rows - 1)
-    chosen, count = np.unique(drawn, return_counts=True)
+    chosen, count = np.unique(order[drawn], return_counts=True)
     weight = count.astype(np.float64)
     few = rows.take(chosen, weight)
     added, own = _rare_rows(rows, few, chosen, size / below[-1])

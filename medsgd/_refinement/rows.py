@@ -11,7 +11,7 @@ from sklearn.utils import gen_batches
 # Elements of a block: a few blocks stay in a processor's cache.
 BLOCK = 2**17
 # Arrays of at most so many elements are standardised once, and not in each pass.
-SMALL = 2**22
+SMALL = 2**19
 # Centres up to so many scales from 0 cost products few digits.
 LARGEST_OFFSET = 1e3
 # Values are clipped here, in units of their spread: squares and their sums stay finite.
@@ -61,9 +61,15 @@ class Rows:
         """Share of the weight of the rows in which a feature is not typical."""
         return self.presence.T @ self.weight / self.total
 
+    def ranks(self):
+        """Return the rows in the order of their targets, then of a fixed product."""
+        direction = np.random.default_rng(1).standard_normal(self.n_parameters)
+        return np.lexsort((self.product(direction), self.y))
+
     def take(self, rows, weight):
         """Return some of the rows, with other weights."""
-        return replace(self, X=self.X[rows], y=self.y[rows], weight=weight)
+        X = self.X[rows].astype(np.float64)
+        return replace(self, X=X, y=self.y[rows], weight=weight)
 
     def present(self, columns):
         """Yield the rows in which each of some columns is not its typical value."""
