@@ -23,7 +23,7 @@ from medsgd._refinement.exact import (
     counts_of,
     is_blockwise,
 )
-from medsgd._refinement.regression import LAST_STAGE
+from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
@@ -233,6 +233,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "refine": ["boolean"],
     }
+    _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
     _losses = REGRESSION_LOSSES
     _c_epsilon = {
         "huber": HUBER,
