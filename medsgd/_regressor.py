@@ -53,9 +53,9 @@ OUTLIER = 2.5
     max_iter_note=". With `refine`\n    the median stage takes at most half of them; "
     "each pass of the S step and of the\n    M step counts as one",
     alpha_type="'auto' or float, default='auto'",
-    alpha_note=" 'auto' is 0.0001, but the\n    exact refinement then has no L2 "
-    "penalty: it would shrink strong effects by more\n    than their standard error. A "
-    "number counts in all stages, see Notes.",
+    alpha_note=" 'auto' is 0.0001, except that\n    the exact refinement then has no "
+    "penalty if `penalty` is 'l2': it would shrink\n    strong effects by more than their "
+    "standard error. A number counts in all stages,\n    see Notes.",
     estimator_note="\n\n    After an exact refinement (see `refine`) all medians give "
     "equal coefficients.",
     exact_note=" The exact\n    steps of `refine` do not use it.",
