@@ -54,8 +54,8 @@ OUTLIER = 2.5
     "each pass of the S step and of the\n    M step counts as one",
     alpha_type="'auto' or float, default='auto'",
     alpha_note=" 'auto' is 0.0001, except that\n    the exact refinement then has no "
-    "penalty if `penalty` is 'l2': it would shrink\n    strong effects by more than their "
-    "standard error. A number counts in all stages,\n    see Notes.",
+    "penalty if `penalty` is 'l2': it would shrink\n    strong effects by more than "
+    "their standard error. A number counts in all stages,\n    see Notes.",
     estimator_note="\n\n    After an exact refinement (see `refine`) all medians give "
     "equal coefficients.",
     exact_note=" The exact\n    steps of `refine` do not use it.",
