@@ -31,7 +31,8 @@ y_train = np.where(is_wrong, 10 * y_train, y_train)
 # --------------------
 # There is no scaler: the estimator standardises by itself. With many features for few
 # rows the penalty matters, so `alpha` is in the grid, and `refine` to see what it does.
-# The few hundred rows need many epochs, hence a larger `max_iter` than the default.
+# Without refinement the few hundred rows need many epochs, hence a larger `max_iter`
+# than the default.
 #
 # Every fold has wrong targets to be predicted, which no good model predicts. The median
 # of the errors ignores them; the mean of the squared errors consists of them. The grid
@@ -97,16 +98,16 @@ by_loss = {
 # Results
 # -------
 # The two scorings disagree on `refine`. The median of the errors takes it, and the test
-# set agrees: without it the outliers, which all lie on one side, bias the fit. The
-# squared errors prefer the biased fit, as it lies nearer to the outliers, and would
+# set agrees: without refinement the outliers, which all lie on one side, bias the fit.
+# The squared errors prefer the biased fit, as it lies nearer to the outliers, and would
 # choose the worse model. As to `alpha`, the median tells what is too much. Below that
 # the candidates differ by less than the folds do, so that the choice is left to chance,
-# which costs 8% on the test set here.
+# which costs 7% on the test set here.
 #
-# With `refine`, all losses and both medians lead to the same fit: the second stage ends
-# where it would from any good start. Neither is worth a grid. Without it the loss
-# matters, and the bisquare is the best one here. The mean is never refined, so that
-# with it the loss is all that protects.
+# With `refine`, all losses and both medians give the same fit, because the refinement
+# is exact. A grid over them compares equals. Without refinement the loss matters, and
+# the bisquare is the best one here. Fits with the mean are never refined, so that the
+# loss is their only protection.
 
 print(f"{'':36s}{'alpha':>10s}" + "".join(f"{alpha:10g}" for alpha in ALPHAS))
 for refine in (True, False):

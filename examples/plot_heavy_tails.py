@@ -78,12 +78,11 @@ errors = {
 # catches up, and the median regression of
 # :class:`~sklearn.linear_model.QuantileRegressor` falls behind.
 #
-# Heavy-tailed features are another matter. Rows far out say much of the coefficients,
-# the more the heavier the tails. The losses of the other two robust models use all of
-# that. :class:`~medsgd.MedianSGDRegressor` cannot know that these rows are good ones
-# and uses a part: at a tail index of 1 its error is nearly three times theirs. That is
-# the price for standing bad leverage points, which these two do not; see the example on
-# leverage points. From 2 on all four are about equal.
+# With heavy-tailed features, rows far out tell much about the coefficients, the more
+# the heavier the tails. All three robust models use that, and their errors at a tail
+# index of 1 are within a quarter of each other. :class:`~medsgd.MedianSGDRegressor`
+# loses little by also tolerating bad leverage points, which the other two do not; see
+# the example on leverage points. From 2 on all four are about equal.
 
 for kind, rows in errors.items():
     print(f"{kind:26s}" + "".join(f"{index:9g}" for index in TAIL_INDICES))

@@ -31,9 +31,9 @@ STYLES = {
 # %%
 # Models
 # ------
-# :class:`~medsgd.MedianSGDRegressor` works in two stages. The first steps along the
-# median of the gradients; with `refine=False` it is the only one. The second goes on
-# from there as an MM-estimator does, and no longer counts samples that are far off.
+# :class:`~medsgd.MedianSGDRegressor` has a median stage, which steps along the median
+# of the gradients; with `refine=False` it is the only stage. The refinement goes on
+# from there to an MM-estimate, in which samples that are far off do not count.
 
 
 def models():
@@ -73,14 +73,16 @@ for kind in KINDS:
 # Results
 # -------
 # The errors are ``|w - w*| / |w*|``. Least squares is lost with the first outliers.
-# Huber's loss bounds what a sample may say: 30% of outliers at most double its error,
-# but with 40% on one side it is lost too. The median stage bears 40% and is lost at
-# 45%. The second stage still finds the majority from there. Its error at 45% is at most
-# twice that on clean data, where it is about that of least squares.
+# Huber's loss bounds the influence of a sample: 30% of outliers at most double its
+# error, but with 40% on one side it is lost too. The median stage tolerates 40% and is
+# lost at 45%. The refinement finds the majority even then, because it compares several
+# starting points by the scale of their residuals. At 45% its error is 1.5 times that on
+# clean data, and twice for wild targets. On clean data it is about that of least
+# squares.
 #
 # `outliers_` has all rows that are shifted, and most of the wild ones: the others are
-# within the noise. Of the right rows it has about 1% on clean data, and fewer on
-# contaminated ones, which widen the scale.
+# within the noise. Of the correct rows it has 1 to 2% on clean data. On contaminated
+# data it has fewer, because outliers inflate the scale.
 
 print(f"{'error with a share of':42s}" + "".join(f"{share:8.0%}" for share in SHARES))
 for (kind, name), row in errors.items():

@@ -124,15 +124,16 @@ for kind, draw in KINDS.items():
 # -------
 # Each of the four has its domain. The Huber and quantile regressions are made for noise
 # in the targets, and are efficient there: without contamination and on Cauchy noise the
-# quantile regression is the best. Outliers on one side carry the former away and move
-# the latter in part, and both follow bad leverage as least squares does. Theil-Sen
-# withstands a part of everything and is nowhere best. RANSAC withstands all of it, and
-# is by far the best on two lines, where rows of the other line lie near to the first as
-# well. It fits few rows, and pays with two to three times the error of others where
-# there is no need of that.
+# quantile regression is the best. Outliers on one side carry Huber's regression away
+# and move the quantile regression in part, and both follow bad leverage as least
+# squares does. Theil-Sen tolerates a part of everything and is nowhere best. RANSAC
+# tolerates all of it, and is by far the best on two lines, where rows of the other line
+# lie near the first line as well. RANSAC fits few rows, so that its error is two to
+# three times that of the others where there are no outliers.
 #
 # :class:`~medsgd.MedianSGDRegressor` is like Huber's regression on noise and better
-# than RANSAC on outliers, except on two lines, where its error is twice RANSAC's.
+# than RANSAC on outliers, except on two lines, where its error is nearly three times
+# RANSAC's.
 
 print("Error of slope and intercept, median of data sets")
 print(f"{'':24s}" + "".join(f"{kind:>21s}" for kind in KINDS))

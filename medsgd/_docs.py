@@ -21,8 +21,8 @@ gradient_estimator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', \
       the `n_gradients` gradients of an iteration.
     - 'spp-l1' and 'spp-l2': the componentwise and the geometric median over all
       iterations, tracked by the stochastic proximal point method [1]_. Each gradient
-      moves the location by at most `tau`, so that no sample has more say than
-      any other. The default, as it costs little more than the mean.""",
+      moves the location by at most `tau`, so that no sample has more influence than
+      any other. They cost little more than the mean.{estimator_note}""",
     "n_gradients": """
 n_gradients : 'auto' or int, default='auto'
     Number of stochastic gradients per iteration. 'auto' is 5 for the two sample
@@ -33,7 +33,8 @@ n_gradients : 'auto' or int, default='auto'
 batch_size : int, default=1
     Number of samples over which each stochastic gradient is averaged. Averaging makes
     skewed gradients more symmetric, which brings their median nearer to their mean,
-    but spreads each outlier over a batch: of 10% outliers, 8 samples make 57%.""",
+    but spreads each outlier over a batch: with 10% outliers, 57% of the batches of 8
+    samples contain one.""",
     "momentum": """
 momentum : float, default=0.0
     Memory of the estimator, in [0, 1). For the mean this is the heavy ball
@@ -45,10 +46,10 @@ penalty : {'l2', 'l1', 'elasticnet', None}, default='l2'
     The regularization term. It acts on the coefficients directly and is not part of
     the gradients whose location is estimated.""",
     "alpha": """
-alpha : float, default=0.0001
+alpha : {alpha_type}
     Factor of the regularization term, which is of the coefficients of standardised
     features if `standardize` is on. Also used to compute the learning rate when
-    `learning_rate` is 'optimal'.""",
+    `learning_rate` is 'optimal'.{alpha_note}""",
     "l1_ratio": """
 l1_ratio : float or None, default=0.15
     The Elastic Net mixing parameter, in [0, 1]: 0 is the L2 penalty, 1 is L1. Only
@@ -59,8 +60,8 @@ fit_intercept : bool, default=True
     the data is assumed to be centered.""",
     "max_iter": """
 max_iter : int, default=1000
-    The maximum number of passes over the training data (epochs){max_iter_note}. It
-    only concerns :meth:`fit`, not :meth:`partial_fit`.""",
+    The maximum number of passes over the training data (epochs){max_iter_note}.
+    It only concerns :meth:`fit`, not :meth:`partial_fit`.""",
     "shuffle": """
 shuffle : bool, default=True
     Whether the training data is shuffled before each epoch.""",
@@ -78,13 +79,13 @@ eta0 : 'auto' or float, default='auto'
     standardised features about their number): scikit-learn's 0.01 is too long a step
     for some hundred features and too short for one. It is 0.01 for
     `gradient_estimator='mean'` without standardisation. For 'pa1' it is the largest
-    step; for 'pa2' the smaller it is, the smaller the steps.""",
+    step; for 'pa2' the smaller it is, the smaller the steps.{exact_note}""",
     "n_iter_no_change": """
 n_iter_no_change : 'auto' or int, default={patience_default}
     Number of epochs without progress before stopping. 'auto' counts the work in
     updates, {patience_updates}. For few samples that is up to 200
-    epochs; for a million it is one, of which more progress than `tol` is asked in
-    proportion. For `gradient_estimator='mean'` 'auto' is 5.""",
+    epochs; for a million it is one, and such an epoch must improve by proportionally
+    more than `tol`. For `gradient_estimator='mean'` 'auto' is 5.{exact_note}""",
     "standardize": """
 standardize : 'auto' or bool, default='auto'
     Whether the fit works on features from which their median is taken, then divided
@@ -98,8 +99,8 @@ standardize : 'auto' or bool, default='auto'
     for `gradient_estimator='mean'`.""",
     "leverage_weights": """
 leverage_weights : bool, default=True
-    Whether a sample far out in the features has less say in the median: its radius,
-    or weight in a sample median, is multiplied by {leverage_formula}, z
+    Whether a sample far out in the features has less influence on the median: its
+    radius, or weight in a sample median, is multiplied by {leverage_formula}, z
     its standardised row and chi2 the 97.5% quantile for the number of features.
     With `batch_size` above 1 it also weights the sample within its batch. Ignored for
     `gradient_estimator='mean'`{leverage_note}.""",
@@ -110,21 +111,21 @@ warm_start : bool, default=False
     "average": """
 average : bool or int, default=False
     When set to True, the fitted coefficients are the averages over all iterations.
-    An int greater than 1 begins the average at that iteration.""",
+    An int greater than 1 begins the average at that iteration.{exact_note}""",
     "tol": """
 tol : float or None, default=1e-3
-    The stopping criterion; None always runs `max_iter` epochs. For
+    The stopping criterion; None always runs as many epochs as `max_iter` allows. For
     the medians, training stops when the median of the losses of an epoch's samples
     plus the penalty is above ``best * (1 - tol)`` for `n_iter_no_change`
     epochs in a row: outliers do not keep it from settling, and it does not depend
     on the scale of the data. For `gradient_estimator='mean'` it is scikit-learn's:
     the mean loss plus the penalty above ``best - tol``, but for `loss='bisquare'`,
-    which stops like the medians.""",
+    which stops like the medians.{exact_note}""",
     "early_stopping": """
 early_stopping : bool, default=False
     Whether to set aside part of the training data and to apply the stopping criterion
     to it. For the medians the statistic is then the median of its losses; for the
-    mean it is 1 - :meth:`score`.""",
+    mean it is 1 - :meth:`score`.{early_note}""",
     "validation_fraction": """
 validation_fraction : float, default=0.1
     The proportion of training data to set aside for early stopping, in (0, 1).
@@ -134,8 +135,8 @@ validation_fraction : float, default=0.1
 ATTRIBUTES = {
     "n_iter_": """
 n_iter_ : int
-    Number of epochs before the stopping criterion was reached{n_iter_note}. It is 1
-    after :meth:`partial_fit`.""",
+    Number of epochs before the stopping criterion was reached{n_iter_note}.
+    It is 1 after :meth:`partial_fit`.""",
     "t_": """
 t_ : float
     Number of iterations (parameter updates) so far plus 1; for `n_gradients` and
@@ -159,7 +160,7 @@ def fill(
 ) -> Callable[[type[C]], type[C]]:
     """Decorate a class: replace each ``{{name}}`` line of its docstring.
 
-    Put there is the entry of that name, with ``notes`` filled in.
+    The entry of that name takes the place of the line, with ``notes`` filled in.
     """
 
     def decorate(cls: type[C]) -> type[C]:

@@ -1,4 +1,4 @@
-"""The plot of a fit's statistic over its epochs."""
+"""The plot of a fit's objective over its epochs."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# Above this ratio of largest to smallest value the axis of the statistic is
+# Above this ratio of largest to smallest value the axis of the objective is
 # logarithmic.
 WIDE = 10.0
 # Lines of fewer epochs have markers: a line of one would not be seen.
@@ -26,15 +26,17 @@ LONGEST_LEGEND, LEGEND_ROWS = 20, 5
 # Colours of matplotlib's default cycle, and what tells lines of one colour apart.
 N_COLORS = 10
 LINESTYLES = ("-", "--", "-.", ":")
+# Names of stages where nobody has given others; the last one is of all that follow.
+STAGE_NAMES = ("median stage", "refinement")
 
 
 class FitCurveDisplay:
     """Visualization of a fit, epoch by epoch.
 
-    Above is the statistic that the stopping criterion watches; below, for SPP, the
-    share of the gradients that were clipped. Stages are told apart by vertical lines
-    and, for one curve, by colour: what they minimise differs, so that the statistic is
-    to be compared within a stage only.
+    The upper plot shows what each stage lowers. The lower plot shows, for SPP, the
+    share of the gradients that were clipped. Vertical lines separate the stages; a
+    single curve also has a colour for each stage and their names in the legend. Compare
+    values within a stage only: stages lower different objectives, in different units.
 
     It is recommended to use :meth:`from_estimator` to create a
     :class:`FitCurveDisplay`. All parameters are stored as attributes.
@@ -42,25 +44,29 @@ class FitCurveDisplay:
     Parameters
     ----------
     loss_curve : array-like of shape (n_epochs,) or (n_epochs, n_classes)
-        The statistic after each epoch.
+        The objective after each epoch.
     clip_fraction_curve : array-like of the shape of `loss_curve` or None, default=None
-        Share of clipped gradients in each epoch, in [0, 1]. None: only the statistic
+        Share of clipped gradients in each epoch, in [0, 1]. None: only the objective
         is drawn.
     stage_starts : array-like of int of shape (n_stages - 1,), default=()
         Where in the curves a new stage begins.
+    stage_names : sequence of str or None, default=None
+        Names of the stages for the legend of a single curve. Names beyond the last
+        stage are ignored, because a fit may end early. Stages of one name share a
+        colour. None: 'median stage', then 'refinement' for all others.
     classes : array-like of shape (n_classes,) or None, default=None
         Names of the columns for the legend. None: their numbers.
 
     Attributes
     ----------
     loss_lines_ : ndarray of shape (n_stages, n_curves) of matplotlib Artists
-        Lines of the statistic.
+        Lines of the objective.
     clip_lines_ : ndarray of shape (n_stages, n_curves) of matplotlib Artists, or None
         Lines of the clipped share.
     stage_lines_ : list of matplotlib Artists
         Vertical lines where a new stage begins, in each axes.
     ax_ : matplotlib Axes
-        Axes of the statistic.
+        Axes of the objective.
     clip_ax_ : matplotlib Axes or None
         Axes of the clipped share.
     bounding_ax_ : matplotlib Axes or None
@@ -108,11 +114,13 @@ class FitCurveDisplay:
         loss_curve: npt.ArrayLike,
         clip_fraction_curve: npt.ArrayLike | None = None,
         stage_starts: npt.ArrayLike = (),
+        stage_names: Sequence[str] | None = None,
         classes: Sequence[Any] | npt.NDArray[Any] | None = None,
     ) -> None:
         self.loss_curve = loss_curve
         self.clip_fraction_curve = clip_fraction_curve
         self.stage_starts = stage_starts
+        self.stage_names = stage_names
         self.classes = classes
 
     def plot(
@@ -128,7 +136,7 @@ class FitCurveDisplay:
         ----------
         ax : matplotlib Axes or array-like of two Axes, default=None
             Where to plot. One axes are divided into two if there is a share of
-            clipped gradients to draw; two are those of statistic and share. If
+            clipped gradients to draw; two are those of objective and share. If
             `None`, a new figure is created.
         line_kwargs : dict, default=None
             Keywords passed to matplotlib's ``plot`` for all curves.
@@ -150,17 +158,20 @@ class FitCurveDisplay:
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         loss, clipped, starts, classes = self._checked()
+        names = self._names(1 + len(starts))
         self._set_axes(ax, both=clipped is not None)
 
-        self.loss_lines_ = _plot_stages(self.ax_, loss, starts, classes, line_kwargs)
+        self.loss_lines_ = _plot_stages(
+            self.ax_, loss, starts, names, classes, line_kwargs
+        )
         if loss.min() > 0 and loss.max() > WIDE * loss.min():
             self.ax_.set_yscale("log")
-        self.ax_.set_ylabel("Stopping statistic")
+        self.ax_.set_ylabel("Objective")
         self.clip_lines_ = None
         axes = [self.ax_]
         if self.clip_ax_ is not None:
             self.clip_lines_ = _plot_stages(
-                self.clip_ax_, clipped, starts, classes, line_kwargs
+                self.clip_ax_, clipped, starts, names, classes, line_kwargs
             )
             self.clip_ax_.set_ylabel("Clipped share")
             self.clip_ax_.set_ylim(-0.05, 1.05)
@@ -179,7 +190,7 @@ class FitCurveDisplay:
         ]
         if self.loss_lines_.size > 1 and loss.shape[1] <= LONGEST_LEGEND:
             n_columns = -(-loss.shape[1] // LEGEND_ROWS)
-            self.ax_.legend(loc="upper right", ncols=n_columns)
+            self.ax_.legend(loc="best", ncols=n_columns)
         return self
 
     def _checked(self):
@@ -215,12 +226,25 @@ class FitCurveDisplay:
             )
         return loss, clipped, starts, classes
 
+    def _names(self, n_stages):
+        """Return the name of each stage."""
+        names = self.stage_names
+        if names is None:
+            first, later = STAGE_NAMES
+            return [first, *[later] * (n_stages - 1)]
+        if isinstance(names, str) or len(names) < n_stages:
+            raise ValueError(
+                f"stage_names must name the {n_stages} stages of the curves; got "
+                f"{names!r}."
+            )
+        return list(names[:n_stages])
+
     def _set_axes(self, ax, *, both):
         """Set ``ax_``, ``clip_ax_``, ``bounding_ax_`` and ``figure_``."""
         import matplotlib.pyplot as plt
 
         if ax is None:
-            # One above the other, the statistic larger.
+            # One above the other, the objective larger.
             ratios = {"height_ratios": (2, 1)} if both else None
             _, ax = plt.subplots(1 + both, 1, sharex=True, gridspec_kw=ratios)
         bounding_ax = None
@@ -239,7 +263,7 @@ class FitCurveDisplay:
         if len(axes) != 1 + both:
             raise ValueError(
                 f"Expected ax to have {1 + both} axes, got {len(axes)}: one for the "
-                "stopping statistic and, for SPP, one for the clipped share."
+                "objective and, for SPP, one for the clipped share."
             )
         self.ax_, self.clip_ax_ = axes[0], axes[1] if both else None
         self.bounding_ax_ = bounding_ax
@@ -256,9 +280,9 @@ class FitCurveDisplay:
     ) -> Self:
         """Plot the curves of a fitted estimator.
 
-        Drawn are `loss_curve_` and, for SPP, `clip_fraction_curve_`: the median stage,
-        then, for a regressor with `refine`, the two steps of the refinement. Several
-        classes have a line each; one that has stopped keeps its last value.
+        The plot shows `loss_curve_` and, for SPP, `clip_fraction_curve_`. A regressor
+        with `refine` has three stages: the median stage, the S step and the M step.
+        Several classes have a line each; a class that has stopped keeps its last value.
 
         Parameters
         ----------
@@ -268,7 +292,7 @@ class FitCurveDisplay:
             :class:`~sklearn.pipeline.Pipeline` in which the last step is one.
         ax : matplotlib Axes or array-like of two Axes, default=None
             Where to plot. One axes are divided into two if there is a share of
-            clipped gradients to draw; two are those of statistic and share. If
+            clipped gradients to draw; two are those of objective and share. If
             `None`, a new figure is created.
         line_kwargs : dict, default=None
             Keywords passed to matplotlib's ``plot`` for all curves.
@@ -327,6 +351,7 @@ class FitCurveDisplay:
             loss_curve=loss_curve,
             clip_fraction_curve=getattr(estimator, "clip_fraction_curve_", None),
             stage_starts=getattr(estimator, "stage_starts_", ()),
+            stage_names=getattr(estimator, "_stage_names", None),
             classes=getattr(estimator, "classes_", None),
         )
         return display.plot(ax=ax, line_kwargs=line_kwargs, stage_kwargs=stage_kwargs)
@@ -336,8 +361,9 @@ def last_step(estimator):
     return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 
 
-def _plot_stages(ax, curves, starts, classes, line_kwargs):
+def _plot_stages(ax, curves, starts, names, classes, line_kwargs):
     """Draw each stage of each column; the lines, of shape (n_stages, n_curves)."""
+    colors = {name: f"C{i % N_COLORS}" for i, name in enumerate(dict.fromkeys(names))}
     n_curves = curves.shape[1]
     stages = np.split(np.arange(len(curves)), starts)
     lines = np.empty((len(stages), n_curves), dtype=object)
@@ -347,9 +373,7 @@ def _plot_stages(ax, curves, starts, classes, line_kwargs):
             if n_curves > 1:
                 color, label = f"C{k % N_COLORS}", f"{classes[k]}"
             else:
-                color, label = (
-                    ("C0", "median stage") if i == 0 else ("C1", "refinement")
-                )
+                color, label = colors[names[i]], names[i]
             known = label in labels
             labels.add(label)
             default = {

@@ -23,7 +23,7 @@ from medsgd._refinement.exact import (
     counts_of,
     is_blockwise,
 )
-from medsgd._refinement.regression import LAST_STAGE
+from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
@@ -48,14 +48,24 @@ OUTLIER = 2.5
 
 @fill(
     curve_shape="ndarray of shape (`n_iter_`,)",
-    n_iter_note=", of both stages",
+    n_iter_note=", and of\n    passes of the S step and the M step",
     clip_note=" In the refinement, part of the samples\n    that the bisquare rejects.",
-    max_iter_note=". With `refine`\n    the median stage takes at most half of them",
+    max_iter_note=". With `refine`\n    the median stage takes at most half of them; "
+    "each pass of the S step and of the\n    M step counts as one",
+    alpha_type="'auto' or float, default='auto'",
+    alpha_note=" 'auto' is 0.0001, except that\n    the exact refinement then has no "
+    "penalty if `penalty` is 'l2': it would shrink\n    strong effects by more than "
+    "their standard error. A number counts in all stages,\n    see Notes.",
+    estimator_note="\n\n    After an exact refinement (see `refine`) all medians give "
+    "equal coefficients.",
+    exact_note=" The exact\n    steps of `refine` do not use it.",
+    early_note=" No stage is\n    fitted to this part.",
     patience_default="'auto'",
-    patience_updates="20,000 of the medians and 100,000 of the\n    refinement",
+    patience_updates="20,000 of the medians and 100,000 of a stochastic\n    "
+    "refinement",
     scale_note="",
     leverage_formula="``min(1, chi2 / |z|^2)^3``",
-    leverage_note=" and in the refinement, where\n    good leverage counts in full",
+    leverage_note=" and in\n    the refinement, where good leverage counts in full",
 )
 class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     """Linear regression by stochastic gradient descent on the median of gradients.
@@ -121,13 +131,16 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     {{standardize}}
     {{leverage_weights}}
     refine : bool, default=True
-        Whether :meth:`fit`, once the median stage has stopped, goes on with plain SGD
-        on the bisquare loss from the coefficients and the scale found, first a tight
-        one, then that of 4.685 scales, as an MM-estimator does [5]_. It gives back the
-        efficiency that a median costs on clean data, and takes away the bias that
-        outliers on one side leave. The refinement begins with steps of size `eta0`,
-        averages its iterates, and stops by the same rule. Ignored for
-        `gradient_estimator='mean'`; :meth:`partial_fit` never refines.
+        Whether :meth:`fit` goes on from the median stage to an MM-estimate [5]_, as R's
+        ``lmrob`` computes it. The S step finds the coefficients whose residuals have
+        the smallest M-scale, which nearly half of the rows cannot spoil. The M step
+        minimises the bisquare loss, with a threshold of 4.685 of these scales: it
+        regains the efficiency that a median costs on clean data, and removes the bias
+        that outliers on one side leave. Both steps are exact: they solve least-squares
+        problems until they have converged, so that neither the seed nor
+        `gradient_estimator` decides the result. See Notes for small and for sparse
+        data. Ignored for `gradient_estimator='mean'`; :meth:`partial_fit` never
+        refines.
 
     Attributes
     ----------
@@ -141,29 +154,34 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         The radius last used; by coordinate, the intercept's last, for 'spp-l1' with
         `tau='auto'`. Only for SPP.
     loss_curve_ : ndarray of shape (`n_iter_`,)
-        The statistic that the stopping criterion watches, after each epoch of both
-        stages. It is of the losses of its stage: from stage to stage its unit changes.
+        What each stage lowers, after each epoch or pass: in the median stage the
+        statistic that the stopping criterion watches, in the S step the scale of the
+        residuals, in the M step the objective (see Notes). The unit changes from stage
+        to stage.
     {{clip_fraction_curve_}}
     stage_starts_ : ndarray of shape (n_later_stages,) of int
-        Where in the curves the steps of the refinement begin, the tight one and the
-        efficient one: ``np.split(loss_curve_, stage_starts_)`` is the curve of each
-        stage. Empty without refinement.
+        Where in the curves the S step and the M step begin:
+        ``np.split(loss_curve_, stage_starts_)`` is the curve of each stage. Empty
+        without refinement.
     scale_ : float
-        Robust scale of the residuals, in the unit of `y`: their normalised median
-        absolute value, times ``sqrt(n / (n - p))`` for p fitted parameters. It
-        estimates the standard deviation of normal noise; outliers raise it a little.
-        After :meth:`partial_fit` it is the running one.
+        Robust scale of the residuals, in the unit of `y`, which estimates the standard
+        deviation of normal noise; outliers inflate it. After an exact refinement it is
+        the M-scale of the S step, with a breakdown point of 1/2 and the divisor
+        ``n - rank``: ``scale`` of R's ``lmrob``. It is 0 after an exact fit. Otherwise
+        it is the normalised median absolute residual times ``sqrt(n / (n - p))`` for p
+        fitted parameters; after :meth:`partial_fit` it is the running one.
     outliers_ : ndarray of shape (n_samples,) of bool
         The rows given to :meth:`fit` whose residuals are beyond ``2.5 * scale_`` [7]_.
-        With many more samples than features, about 1% of clean normal rows are. Not
-        after :meth:`partial_fit`.
+        With many more samples than features, about 1% of clean normal rows are. After
+        an exact fit it marks the rows that are not fitted exactly. Not after
+        :meth:`partial_fit`.
     {{n_features_in_}}
     {{feature_names_in_}}
 
     See Also
     --------
     MedianSGDClassifier : The same for classification.
-    FitCurveDisplay : Plot of `loss_curve_` and `clip_fraction_curve_`.
+    FitCurveDisplay : Plot of the stages of a fit.
     ResidualsDisplay : Plot of residuals and outliers.
     sklearn.linear_model.SGDRegressor : Steps along the mean.
     sklearn.linear_model.HuberRegressor : Robust against outliers in `y`; in memory.
@@ -172,19 +190,56 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     -----
     The median of the gradients is near their mean where the noise is symmetric;
     outliers on one side move it in proportion to their share, never to their size. The
-    refinement removes that bias: it starts near enough to the majority to tell
-    outliers by their residuals. With more than half of the data contaminated no
-    estimate is possible, for then the outliers are the majority; coherent leverage
-    points that agree with each other are survived up to about a third of the data.
-    `n_gradients` sample medians break at lower shares than SPP, as most of 5 random
-    samples may be outliers.
+    refinement removes that bias. No method can recover the model if over half of the
+    rows are contaminated, for then the outliers are the majority. A fit tolerates
+    coherent bad leverage points, which all tell the same wrong story, up to 40% of the
+    rows. Without refinement, `n_gradients` sample medians break down at lower shares
+    than SPP, as most of 5 random samples may be outliers.
 
-    Where not outliers but all of the noise is skewed, the fit is of the middle of the
-    targets, as that of every robust loss: the intercept differs from the mean's, and
-    so do the coefficients of features with which the noise grows. The refinement,
-    which rejects the long tail, does not change that; `batch_size` does in part.
+    *The exact refinement* has several starting points, the solution of the median stage
+    and that of a warm start among them. The scale of the residuals chooses between
+    them, guarded by a scale in which samples of high leverage count less. The M step
+    minimises, for residuals r and the scale s of the S step,
 
-    If more than half of `y` is one value, the fit is that value where it is exact.
+    ``mean((c * s)**2 / 6 * rho(r / (c * s))) + alpha / 2 * |w|**2``
+
+    with c = 4.685, ``rho(u) = 1 - (1 - min(u**2, 1))**3`` and w the coefficients of the
+    standardised features (those of `X` if `standardize` is False). Near 0 the loss is
+    ``r**2 / 2``. The penalties 'l1' and 'elasticnet' have the term of
+    :class:`~sklearn.linear_model.SGDRegressor`. Samples count by their weights, as that
+    many copies of an integer weight do. Collinear features get the coefficients of
+    least norm.
+
+    - The refinement is exact if there are at least two samples a parameter. With fewer
+      samples it is stochastic: plain SGD on the bisquare loss, first with a tight and
+      then with the efficient threshold, in place of the S step and the M step.
+      `eta0`, `tol` and `n_iter_no_change` then concern it as well, and the result
+      depends on the seed.
+    - The median stage only has to give one of the starting points. Before an exact
+      refinement it takes one epoch of at most 2,000 of the samples, or up to ten of
+      fewer samples. It runs until its stopping criterion is met where `X` is sparse
+      with 2,000 features or more, or with 64 or more of which at most a tenth is
+      stored.
+    - Up to 64 parameters the steps solve for the coefficients; beyond that, and on such
+      sparse `X`, they take conjugate gradients, and sparse `X` stays sparse. With an L1
+      penalty they take coordinate descent, and zeros are exact.
+    - The result does not depend on `random_state`, `shuffle`, the order of the samples,
+      the number of threads or a robust `gradient_estimator`: coefficients in float64
+      agree to some 1e-4 of their standard errors, not to the last bit. Of more than
+      10,000 samples (or ten a parameter) the S step sees a sample, always the same;
+      another order of the samples then moves coefficients by up to .02 standard errors.
+    - `max_iter` may end the steps early. A
+      :class:`~sklearn.exceptions.ConvergenceWarning` says so.
+
+    *Exact fits.* If more than half of the targets are fitted without an error, such as
+    where most of `y` is one value, the fit is the least-squares fit of these samples,
+    `scale_` is 0 and a warning says so.
+
+    *Skewed noise.* Where not outliers but all of the noise is skewed, the fit estimates
+    the centre of the targets, not their mean, as every robust loss does. The intercept
+    then differs from the mean's, and so do the coefficients of features with which the
+    noise grows. The refinement rejects the long tail and does not change that;
+    `batch_size` does in part, without refinement.
 
     On sparse data the mean takes 0.01 times the steps for the intercept, as in
     scikit-learn; the medians do not. Their fits of dense and of sparse data differ by
@@ -233,6 +288,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "refine": ["boolean"],
     }
+    _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
     _losses = REGRESSION_LOSSES
     _c_epsilon = {
         "huber": HUBER,
@@ -246,8 +302,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     # Measured: small enough to be stable with any number of features, large enough for
     # correlated ones to converge.
     _c_eta = 0.2
-    # Measured: the cube stands 10% more of bad leverage than the ratio itself, and what
-    # it takes from good leverage the refinement gives back.
+    # Measured: the cube tolerates 10% more of bad leverage than the ratio itself, and
+    # the refinement counts good leverage in full.
     _leverage_power = 3.0
     _scale_clip = None
 
@@ -339,7 +395,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         return self.refine and self._robust
 
     def _alpha(self):
-        """The strength of the penalty but in the exact refinement."""
+        """Strength of the penalty, except in the exact refinement."""
         return SGD_ALPHA if self.alpha == "auto" else self.alpha
 
     def _is_exact(self, X, n_rows):
@@ -490,7 +546,16 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         ------
         ValueError
             If the data or the parameters are not valid, or if the coefficients
-            overflow. The estimator then stays as it was before the call.
+            overflow. Also if the fit diverges, because `eta0` is too large or the steps
+            of `learning_rate` do not shrink; the message names both. The estimator then
+            stays as it was before the call.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If `max_iter` ends a stage before it has converged.
+        UserWarning
+            If more than half of the targets are fitted without an error.
         """
         return self._fit(X, y, coef_init, intercept_init, sample_weight)
 

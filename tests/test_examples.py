@@ -43,7 +43,7 @@ def test_outliers_in_y():
         assert min(squares[1:]) > 5 * squares[0]
         assert huber[2] < 2 * huber[0]
         assert median[3] < 2 * median[0]
-        assert max(refined) <= 2 * refined[0]
+        assert max(refined) < (2.2 if kind == "wild" else 1.6) * refined[0]
         assert refined[0] < 1.1 * squares[0]
         if kind != "wild":
             assert huber[3] > 5 * huber[0]
@@ -69,10 +69,10 @@ def test_leverage_points():
     assert min(ransac[2:]) > 5 * median[2]
     assert ransac[0] > 3 * errors["LinearRegression"][0]
     assert max(median) < 1.5 * median[0]
-    unweighted = errors["leverage_weights=False"]
-    assert unweighted[3] < 1.5 * unweighted[0]
-    assert unweighted[4] > 5 * unweighted[0]
-    assert good["MedianSGDRegressor"] < 1.1 * good["leverage_weights=False"]
+    weighted, unweighted = errors["median stage"], errors["median stage, unweighted"]
+    assert max(weighted) < 1.2 * weighted[0]
+    assert min(unweighted[2:]) > 5 * unweighted[0]
+    assert good["median stage"] > 1.3 * good["MedianSGDRegressor"]
     assert good["MedianSGDRegressor"] < 1.1 * good["LinearRegression"]
     assert good["RANSACRegressor"] > 3 * good["LinearRegression"]
 
@@ -90,8 +90,9 @@ def test_heavy_tails():
     assert lightest["QuantileRegressor"] == max(lightest.values())
 
     heaviest, *_, at_2, lightest = results["errors"]["features as heavy-tailed"]
-    for name in robust[:2]:
-        assert 2.5 < heaviest["MedianSGDRegressor"] / heaviest[name] < 3.2
+    values = [heaviest[name] for name in robust]
+    assert max(values) < 1.25 * min(values)
+    assert heaviest["LinearRegression"] > 5 * max(values)
     for row in (at_2, lightest):
         assert max(row.values()) < 1.4 * min(row.values())
 
@@ -255,7 +256,7 @@ def test_robust_regressors():
         assert row["RANSACRegressor"] < 2 * row["MedianSGDRegressor"]
     two_lines = of_kind("40% on another line")
     assert min(two_lines, key=two_lines.get) == "RANSACRegressor"
-    assert 1.7 < two_lines["MedianSGDRegressor"] / two_lines["RANSACRegressor"] < 2.5
+    assert 2.3 < two_lines["MedianSGDRegressor"] / two_lines["RANSACRegressor"] < 3
     for kind in results["KINDS"]:
         row = of_kind(kind)
         assert row["TheilSenRegressor"] > min(row.values())

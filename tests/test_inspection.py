@@ -65,15 +65,17 @@ def legend(ax):
 
 def test_stage_starts_split_the_curves():
     X, y = make_contaminated_regression(300, 3, random_state=0)
-    params = {"random_state": 0, "max_iter": 40, "tol": None}
-    reg = MedianSGDRegressor(**params).fit(X, y)
-    # Without a tolerance a stage takes what it may: half, half of the rest, the rest.
-    assert_array_equal(reg.stage_starts_, [20, 30])
-    plain = MedianSGDRegressor(**params | {"max_iter": 20}, refine=False).fit(X, y)
-    assert_array_equal(
-        np.split(reg.loss_curve_, reg.stage_starts_)[0], plain.loss_curve_
-    )
+    reg = MedianSGDRegressor(random_state=0).fit(X, y)
+    median_stage, s_step, m_step = np.split(reg.loss_curve_, reg.stage_starts_)
+    plain = MedianSGDRegressor(
+        random_state=0, max_iter=len(median_stage), tol=None, refine=False
+    ).fit(X, y)
+    assert_array_equal(median_stage, plain.loss_curve_)
     assert plain.stage_starts_.shape == (0,)
+    # The S step lowers the scale; the M step lowers its loss at the scale found.
+    assert s_step[-1] == reg.scale_
+    assert np.all(np.diff(s_step) <= 1e-12 * s_step[0])
+    assert np.all(np.diff(m_step) <= 1e-12 * m_step[0])
     reg.partial_fit(X, y)
     assert reg.stage_starts_.shape == (0,)
     assert len(reg.loss_curve_) == 1
@@ -94,7 +96,7 @@ def test_curves_of_both_stages(reg):
         display.ax_,
         display.clip_ax_,
     ]
-    assert legend(display.ax_) == ["median stage", "refinement"]
+    assert legend(display.ax_) == ["median stage", "S step", "M step"]
     assert display.figure_ is display.ax_.figure
     assert display.bounding_ax_ is None
     assert display.clip_ax_.get_xlabel() == "Epoch"
@@ -109,6 +111,27 @@ def test_curve_of_one_stage(params, data):
     assert display.loss_lines_.shape == (1, 1)
     assert display.stage_lines_ == []
     assert display.ax_.get_legend() is None
+
+
+def test_stages_have_names():
+    curve, starts = np.arange(6.0, 0.0, -1.0), [2, 4]
+
+    def draw(**params):
+        display = FitCurveDisplay(loss_curve=curve, stage_starts=starts, **params)
+        display.plot()
+        colors = [line.get_color() for line in display.loss_lines_[:, 0]]
+        return legend(display.ax_), len(set(colors))
+
+    assert draw() == (["median stage", "refinement"], 2)
+    names = ["a", "b", "c", "not reached"]
+    assert draw(stage_names=names) == (names[:3], 3)
+    assert draw(stage_names=("a", "b", "a")) == (["a", "b"], 2)
+
+
+def test_a_refinement_that_max_iter_ends(data):
+    reg = MedianSGDRegressor(max_iter=2, tol=None, random_state=0).fit(*data)
+    display = FitCurveDisplay.from_estimator(reg)
+    assert legend(display.ax_) == ["median stage", "S step"]
 
 
 def test_curves_without_clipping(data):
@@ -220,6 +243,14 @@ def test_keywords_of_curves(reg):
         ({"loss_curve": [1.0, 2.0], "stage_starts": [0]}, "stage_starts must increase"),
         ({"loss_curve": [1.0, 2.0], "stage_starts": 1}, "stage_starts must increase"),
         ({"loss_curve": np.ones((2, 2)), "classes": ["a"]}, "classes must name the 2"),
+        (
+            {"loss_curve": [1.0, 2.0], "stage_starts": [1], "stage_names": ["a"]},
+            "stage_names must name the 2",
+        ),
+        (
+            {"loss_curve": [1.0, 2.0], "stage_starts": [1], "stage_names": "ab"},
+            "stage_names must name the 2",
+        ),
     ],
 )
 def test_curves_that_do_not_fit_each_other(params, message):

@@ -1,7 +1,9 @@
-"""The efficiency of the mean back: an MM-estimator's steps, by stochastic gradients.
+"""Second stage by stochastic gradients: regain the efficiency of the mean.
 
-V. Yohai, "High Breakdown-Point and High Efficiency Robust Estimates for Regression",
-Annals of Statistics 1987. The median stage takes the place of the initial estimate.
+The steps take the place of those of an MM-estimator (V. Yohai, "High Breakdown-Point
+and High Efficiency Robust Estimates for Regression", Annals of Statistics 1987) where
+rows are too few for exact steps, and on Dask. The median stage takes the place of the
+initial estimate.
 """
 
 from dataclasses import dataclass, replace
