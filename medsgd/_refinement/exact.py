@@ -21,7 +21,8 @@ UPDATES, MOST_EPOCHS = 2_000, 10
 DENSE = 0.1
 # Residuals of this many roundings of the targets count as rounding.
 ROUNDINGS = 32
-LARGEST_COUNT = 2**53
+# Weights up to which sums of counts are exact.
+LARGEST_COUNT = 2**31
 
 
 def counts_of(weight):
@@ -30,11 +31,12 @@ def counts_of(weight):
     Whole numbers count copies of a row; other weights only compare the rows.
     """
     weight = weight.astype(np.float64)
-    total = weight.sum()
-    if total < LARGEST_COUNT and np.all(weight == np.floor(weight)):
+    if weight.max() < LARGEST_COUNT and np.all(weight == np.floor(weight)):
         return weight
     weight = weight / weight.max()
-    return weight * (np.count_nonzero(weight) / weight.sum())
+    # Without zeros, so that rounding does not depend on rows that do not count.
+    used = weight[weight > 0]
+    return weight * (len(used) / used.sum())
 
 
 def is_blockwise(X):

@@ -240,6 +240,8 @@ class RowDescent(CoordinateDescent):
         X = rows.X[used]
         if sparse.issparse(X):
             X = X @ sparse.diags_array(scale, format="csr")
+            # scikit-learn's coordinate descent takes no others.
+            X.indices, X.indptr = (a.astype(np.int32) for a in (X.indices, X.indptr))
         else:
             X = X * scale
         weight = values[used]
