@@ -205,7 +205,9 @@ class Problem(Progress):
                 iterations,
             )
 
-        if self.guarded and self.largest_loss is None:
+        # Estimator checks of scikit-learn fit plain SGD where it diverges.
+        guarded = self.guarded and not settings.plain_sgd
+        if guarded and self.largest_loss is None:
             self.largest_loss = DIVERGED * self._first_loss(settings, X)
 
         if state.records is not None:
@@ -233,7 +235,7 @@ class Problem(Progress):
             )
 
         losses = self.losses[self.training_rows()]
-        if self.guarded:
+        if guarded:
             self._check_divergence(settings, losses)
         if self.robust:
             objective = self.median_objective(settings, losses)

@@ -18,6 +18,7 @@ from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
 from medsgd._problem import Problem
+from medsgd._refinement.exact import ExactStage
 
 X = np.random.default_rng(0).standard_t(3, size=(300, 8))
 Y = X @ np.arange(8) + np.random.default_rng(1).standard_cauchy(300)
@@ -95,9 +96,11 @@ def assert_same_state(estimator, before):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
-@pytest.mark.parametrize("epoch", [1, 15])  # 15 of a regressor: in the refinement
+@pytest.mark.parametrize("epoch", [1, 15])
 def test_an_interrupt_leaves_the_estimator_as_it_was(monkeypatch, estimator, epoch):
     estimator = clone(estimator).set_params(max_iter=20, tol=None)
+    if isinstance(estimator, MedianSGDRegressor):
+        estimator.set_params(refine=False)
     estimator.fit(X, target_of(estimator))
     before = pickle.dumps(estimator)
     epochs, run_epoch = [], Problem.run_epoch
@@ -112,6 +115,24 @@ def test_an_interrupt_leaves_the_estimator_as_it_was(monkeypatch, estimator, epo
         patch.setattr(Problem, "run_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             estimator.fit(X[:100, :3], target_of(estimator)[:100])
+    assert_same_state(estimator, before)
+
+
+def test_an_interrupted_refinement_leaves_the_estimator_as_it_was(monkeypatch):
+    estimator = MedianSGDRegressor(random_state=0).fit(X, Y)
+    before = pickle.dumps(estimator)
+    passes, take = [], ExactStage.take
+
+    def interrupted(*args):
+        take(*args)
+        passes.append(1)
+        if len(passes) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExactStage, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(X[:100, :3], Y[:100])
     assert_same_state(estimator, before)
 
 
@@ -155,7 +176,9 @@ def interrupted_fits():
         target = target_of(estimator)
         estimator = clone(estimator).fit(X, target)
         before = pickle.dumps(estimator)
-        estimator.set_params(max_iter=10**9)
+        estimator.set_params(max_iter=10**9, tol=None)
+        if isinstance(estimator, MedianSGDRegressor):
+            estimator.set_params(refine=False)
         press_ctrl_c(lambda e=estimator, y=target: e.fit(X[:, :3], y), 10)
         assert_same_state(estimator, before)
         press_ctrl_c(lambda e=estimator, y=target: forever(e.partial_fit, X, y), 10)
@@ -164,7 +187,11 @@ def interrupted_fits():
     # One long epoch.
     rows, y = np.tile(X, (500, 1)), np.tile(Y, 500)
     estimator = MedianSGDRegressor(
-        gradient_estimator="geometric-median", n_gradients=50, max_iter=1, tol=None
+        gradient_estimator="geometric-median",
+        n_gradients=50,
+        max_iter=1,
+        tol=None,
+        refine=False,
     )
     start = time.monotonic()
     estimator.fit(rows, y)

@@ -215,8 +215,13 @@ def test_rows_of_weight_zero_are_absent(kind, problem, params, seed):
     junk = np.where(kept[:, None], X, X.dtype.type(1e5))
     est = make(y, params).fit(kind(junk), y, sample_weight=weight)
     less = make(y, params).fit(kind(X[kept]), y[kept], sample_weight=weight[kept])
-    assert_array_equal(coefficients(est), coefficients(less))
-    assert_array_equal(est.loss_curve_, less.loss_curve_)
+    if y.dtype.kind == "f":
+        # BLAS adds up other numbers of rows in another order.
+        assert_allclose(coefficients(est), coefficients(less), rtol=1e-9, atol=1e-12)
+        assert_allclose(est.loss_curve_, less.loss_curve_, rtol=1e-9)
+    else:
+        assert_array_equal(coefficients(est), coefficients(less))
+        assert_array_equal(est.loss_curve_, less.loss_curve_)
     assert est.t_ == less.t_
 
 

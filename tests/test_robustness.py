@@ -115,8 +115,9 @@ def test_samples_of_weight_0_are_as_if_absent(name, layout):
     other = MedianSGDRegressor(**params).fit(
         layout(X[kept]), y[kept], sample_weight=weight[kept]
     )
-    assert_array_equal(one.coef_, other.coef_)
-    assert_array_equal(one.intercept_, other.intercept_)
+    # BLAS adds up other numbers of rows in another order.
+    assert_allclose(one.coef_, other.coef_, rtol=1e-12)
+    assert_allclose(one.intercept_, other.intercept_, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -175,16 +176,13 @@ def test_curves_and_radius():
     assert 0.5 < est.clip_fraction_curve_[-1] < 1
     # The last statistic is near the median loss at the fitted coefficients.
     losses = 0.5 * (est.predict(X) - y) ** 2
-    penalty = 0.5 * est.alpha * est.coef_ @ est.coef_
+    penalty = 0.5 * 1e-4 * est.coef_ @ est.coef_
     assert_allclose(est.loss_curve_[-1], np.median(losses) + penalty, rtol=0.05)
-    medians = est.clip_fraction_curve_[:4], est.loss_curve_[:4]
-    est.set_params(refine=True).fit(X, y)
-    assert len(est.clip_fraction_curve_) == len(est.loss_curve_) == 7
-    assert_array_equal(est.clip_fraction_curve_[:4], medians[0])
-    assert_array_equal(est.loss_curve_[:4], medians[1])
-    # The tight bisquare rejects some more than the tenth of the targets that are far
-    # off, the last one only those.
-    assert np.all(est.clip_fraction_curve_[4:] >= 0.1)
+    est.set_params(refine=True, max_iter=100).fit(X, y)
+    assert len(est.clip_fraction_curve_) == len(est.loss_curve_) == est.n_iter_
+    # The S step rejects some more than the tenth of the targets that are far off, the
+    # M step only those.
+    assert np.all(est.clip_fraction_curve_[est.stage_starts_[0] :] >= 0.1)
     assert_allclose(est.clip_fraction_curve_[-1], 0.1, rtol=0.02)
     est.set_params(gradient_estimator="coord-median").fit(X, y)
     assert not hasattr(est, "tau_")
@@ -212,18 +210,13 @@ def test_stopping_watches_the_median_loss(n, patience, tol):
 
 
 # Each of the two steps of the refinement waits: 20,000 and 100,000 updates, or as told.
-@pytest.mark.parametrize("given, patience", [("auto", 7 + 34), (5, 5 + 5)])
-def test_the_refinement_stops_once_it_makes_no_progress(given, patience):
+def test_each_step_of_the_refinement_lowers_its_statistic_to_convergence():
     X, y, _ = regression("y + 100")
-    est = MedianSGDRegressor(random_state=0, n_iter_no_change=given, refine=False)
-    medians = est.fit(X, y).loss_curve_
-    est.set_params(refine=True).fit(X, y)
-    assert est.n_iter_ == len(est.loss_curve_) < est.max_iter
-    assert_array_equal(est.loss_curve_[: len(medians)], medians)
-    refined = est.loss_curve_[len(medians) :]
-    assert patience <= len(refined) < 5 * patience
-    # What it settles on is where the medians were, without their noise.
-    assert refined[-1] < medians[-1]
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert est.n_iter_ == len(est.loss_curve_) < 50
+    for steps in np.split(est.loss_curve_, est.stage_starts_)[1:]:
+        assert np.all(np.diff(steps) <= 1e-12 * steps[0])
+        assert steps[-1] >= (1 - 1e-6) * steps[max(0, len(steps) - 2)]
 
 
 def test_held_out_median_loss_is_not_moved_by_outliers():

@@ -70,7 +70,7 @@ def test_parameters_are_those_of_sgd_and_more(estimator_class):
             "power_t": 0.25,
         }
     else:
-        documented["n_iter_no_change"] = "auto"
+        documented |= {"n_iter_no_change": "auto", "alpha": "auto"}
         added["refine"] = True
     for name, parameter in theirs.items():
         assert ours[name].kind == parameter.kind, name
@@ -171,9 +171,10 @@ def test_grid_search_crosses_estimators_and_tau():
     y[::10] += 1e3
     taus = ["auto", 0.1, np.inf]
     params = {"max_iter": 20, "tol": None, "random_state": 0}
+    alpha = {"alpha": 0.0001}
     scoring = "neg_median_absolute_error"
     search = GridSearchCV(
-        MedianSGDRegressor(**params),
+        MedianSGDRegressor(**params | alpha, refine=False),
         {"gradient_estimator": ESTIMATORS, "tau": taus},
         scoring=scoring,
         cv=3,

@@ -51,6 +51,8 @@ def test_verbose_prints_what_sgd_prints(task, params, capsys):
 def test_verbose_prints_every_epoch(name, task, capsys):
     X, y = make_data(task)
     est = make_estimator(task, gradient_estimator=name, verbose=1)
+    if task == "regression":
+        est.set_params(refine=False)
     lines = printed(est, X, y, capsys).splitlines()
     times = 3 if task == "multiclass" else 1
     for epoch in range(1, 7):
@@ -60,3 +62,16 @@ def test_verbose_prints_every_epoch(name, task, capsys):
     assert all("NNZs: 4, Bias: " in line for line in norms)
     make_estimator(task, gradient_estimator=name).fit(X, y)
     assert capsys.readouterr().out == ""
+
+
+def test_verbose_names_the_exact_steps(capsys):
+    X, y = make_data("regression")
+    est = make_estimator("regression", verbose=1).set_params(max_iter=100)
+    lines = printed(est, X, y, capsys).splitlines()
+    first, last = est.stage_starts_
+    passes = [line for line in lines if line.startswith(("S step", "M step"))]
+    assert [line[0] for line in passes] == (
+        ["S"] * (last - first) + ["M"] * (est.n_iter_ - last)
+    )
+    assert f"Scale: {est.scale_:f}" in passes[-1]
+    assert lines.count(f"-- Epoch {est.n_iter_}") == 1

@@ -308,7 +308,11 @@ class Refinement:
         b, scale = self._best_candidate(few)
 
         objective = self._objective(SObjective, few)
-        for progress, _ in descend(objective, self.penalised, b, scale):
+        # Reweighting approaches a penalised scale slowly; the M step does not need more.
+        tolerance = LOOSE if self.penalty.l1 or self.penalty.l2 else None
+        for progress, _ in descend(
+            objective, self.penalised, b, scale, tolerance=tolerance
+        ):
             yield progress
         b, scale = progress.b, progress.scale
         if scale <= EXACT * self.floor:
