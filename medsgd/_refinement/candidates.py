@@ -68,11 +68,11 @@ class Fits:
         rows = self.rows
         if self.precondition is not None:
             weight = weight.T
-            step, _ = conjugate_gradients(
+            step = conjugate_gradients(
                 lambda direction: rows.moments(weight * rows.product(direction)),
                 rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
-                n_iter=N_ITER,
+                N_ITER,
             )
             return b + step.T
         moments = (weight * rows.y) @ rows.matrix()

@@ -29,8 +29,8 @@ from medsgd._refinement.bisquare import (
 from medsgd._refinement.least_squares import (
     COLLINEAR,
     Cholesky,
-    ConjugateGradients,
     GramDescent,
+    QuasiNewton,
     RowDescent,
 )
 from medsgd._refinement.rows import DenseRows
@@ -58,6 +58,8 @@ ENOUGH = 10.0
 NEAR = 0.3
 # A step that lowers the objective is doubled, at most so often.
 N_DOUBLED = 4
+# An inexact step that raises the objective is quartered, at most so often.
+N_QUARTERED = 20
 # A descent ends where a step moves fitted values by less, in standard errors.
 TOLERANCE = 3e-5
 # Candidates are compared where a step moves fitted values by less, in scales.
@@ -67,7 +69,7 @@ MOST_RECOVERIES = 3
 # Parameters up to which a Gram matrix is the metric of conjugate gradients.
 MOST_GRAM = 2000
 # Passes after which a descent has not converged.
-MOST_PASSES = 200
+MOST_PASSES = 500
 # Scales at the rounding of the data are those of an exact fit; residuals below so many
 # of them are 0.
 EXACT = 10.0
@@ -216,6 +218,7 @@ def descend(objective, solver, b, scale, *, tolerance=None):
     residual = rows.residuals(b)
     value, scale = objective.evaluate(residual, b, scale)
     newton, n_passes = False, 0
+    solver.begin()
     while True:
         kept, curvature, pull, squares, rejected = bisquare.pull(
             residual, rows.weight, constant * scale
@@ -232,6 +235,12 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         if newton and not new[0] <= value * (1 + 1e-12):
             newton = False
             continue
+        if not new[0] <= value * (1 + 1e-12):
+            for _ in range(N_QUARTERED):
+                step, change = step / 4, change / 4
+                new = objective.evaluate(residual - change, b + step, scale)
+                if new[0] <= value * (1 + 1e-12):
+                    break
         for _ in range(0 if newton else N_DOUBLED):
             farther = objective.evaluate(residual - 2 * change, b + 2 * step, new[1])
             if not farther[0] < new[0]:
@@ -313,7 +322,7 @@ class Refinement:
             objective = self._objective(MObjective, few)
             progress, residual = last(descend(objective, self.penalised, b, scale))
             start = progress.b
-            if isinstance(self.penalised, ConjugateGradients):
+            if isinstance(self.penalised, QuasiNewton):
                 kept, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
                 self.penalised.adapt(few, kept, few.total)
             residual, target = self.rows.residuals(b), self._target(self.rows)
@@ -350,8 +359,9 @@ class Refinement:
         if direct:
             self.solver, self.penalised = Cholesky(0 * l2), Cholesky(l2)
         else:
-            self.solver = ConjugateGradients(0 * l2, metric)
-            self.penalised = ConjugateGradients(l2, metric)
+            total = weight.sum()
+            self.solver = QuasiNewton(0 * l2, metric, total)
+            self.penalised = QuasiNewton(l2, metric, total)
         if penalty.l1 > 0:
             kind = GramDescent if full else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)

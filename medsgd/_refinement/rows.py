@@ -170,8 +170,12 @@ class DenseRows(Rows):
     def gram(self, values):
         """Return the sum of the rows' outer products, each times its value."""
         total = np.zeros((self.n_parameters, self.n_parameters))
+        # NumPy computes half of the product of a matrix with itself.
+        is_convex = values.min() >= 0
+        values = np.sqrt(values) if is_convex else values
         for rows, Z in self.blocks():
-            total += (Z * values[rows, np.newaxis]).T @ Z
+            weighted = Z * values[rows, np.newaxis]
+            total += weighted.T @ (weighted if is_convex else Z)
         return total
 
     def diagonal(self, values):
