@@ -1,8 +1,9 @@
 """Where an S step may begin: fits of rows some of which no outlier has touched."""
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import lapack
 
+from medsgd._core import fits as compiled
 from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
 from medsgd._scales import NORMAL_MEDIAN, weighted_median
@@ -11,9 +12,9 @@ from medsgd._scales import NORMAL_MEDIAN, weighted_median
 # sensitivity components are looked at.
 MOST_OUTER = 64
 MOST_SENSITIVE = 500
-# Principal sensitivity components looked at, of few and of more parameters; rounds.
-N_COMPONENTS, N_ROUNDS = 6, 4
-FEW_COMPONENTS, FEW_ROUNDS = 4, 2
+# Principal sensitivity components looked at; rounds, of few and of more parameters.
+N_COMPONENTS = 4
+N_ROUNDS, FEW_ROUNDS = 4, 2
 # Rows beyond so many scales of a round's best fit are left out of the next round.
 KEPT = 2.5
 # Iterations of least absolute deviations, the share of a typical residual below which
@@ -55,12 +56,12 @@ class Fits:
     def __init__(self, rows, precondition):
         self.rows, self.precondition = rows, precondition
         if precondition is None:
-            Z = rows.matrix()
-            self.upper = np.triu_indices(Z.shape[1])
-            self.outer = Z[:, self.upper[0]] * Z[:, self.upper[1]]
+            self.products = _products(rows.matrix(), rows.y)
 
     def residuals(self, b):
         """Return residuals, of shape (n_fits, n_rows)."""
+        if self.precondition is None:
+            return self.rows.y - b @ self.rows.matrix().T
         return np.ascontiguousarray(self.rows.residuals(b.T).T)
 
     def solve(self, weight, b):
@@ -75,22 +76,23 @@ class Fits:
                 N_ITER,
             )
             return b + step.T
-        moments = (weight * rows.y) @ rows.matrix()
-        gram = np.empty((*moments.shape, moments.shape[1]))
-        gram[:, self.upper[0], self.upper[1]] = weight @ self.outer
-        gram[:, self.upper[1], self.upper[0]] = gram[:, self.upper[0], self.upper[1]]
-        return solve_raised(gram, moments)
+        return solved(weight @ self.products.T, rows.n_parameters)
 
 
-def solve_raised(gram, moments):
-    """Solutions of several linear systems, their diagonals a little raised."""
-    diagonal = np.einsum("kii->ki", gram)
-    diagonal += RIDGE * diagonal + TINY
-    root = 1 / np.sqrt(diagonal)
-    # An eigenvalue that rounding has left below 0 must not make a matrix singular.
-    gram = gram * root[:, :, np.newaxis] * root[:, np.newaxis]
-    np.einsum("kii->ki", gram)[:] += RIDGE
-    return np.linalg.solve(gram, (moments * root)[:, :, np.newaxis])[:, :, 0] * root
+def _products(Z, y):
+    """Products of the rows' values with one another and with y, of a row a column.
+
+    They are in the order of the rows of a lower triangle.
+    """
+    Z = np.ascontiguousarray(Z.T)
+    return np.concatenate([*(Z[: j + 1] * Z[j] for j in range(len(Z))), Z * y])
+
+
+def solved(sums, p):
+    """Solutions of linear systems, from sums of ``_products``."""
+    gram, b = np.ascontiguousarray(sums[:, :-p]), np.ascontiguousarray(sums[:, -p:])
+    compiled.solve(gram, b, RIDGE)
+    return b
 
 
 def least_absolute(fits, b, weight, floor):
@@ -113,32 +115,28 @@ def sensitivity(fits, target, floor):
     Problems", JASA 1999.
     """
     rows, found, previous = fits.rows, [], np.inf
-    Z, active = rows.matrix(), rows.weight
-    few, n_rounds = N_COMPONENTS, N_ROUNDS
-    if fits.precondition is not None:
-        few, n_rounds = FEW_COMPONENTS, FEW_ROUNDS
+    Z, active, p = rows.matrix(), rows.weight, rows.n_parameters
+    n_rounds = N_ROUNDS if fits.precondition is None else FEW_ROUNDS
+    n_last = min(N_COMPONENTS, p)
     for _ in range(n_rounds):
         gram = rows.gram(active)
         size = np.sqrt(gram.diagonal())
         root = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
         scaled = gram * root * root[:, np.newaxis]
-        scaled[np.diag_indices_from(scaled)] += RIDGE
-        factor = np.linalg.cholesky(scaled)
-        Q = solve_triangular(factor, (Z * root).T, lower=True, check_finite=False).T
+        scaled.flat[:: p + 1] += RIDGE
+        inverse, _ = lapack.dtrtri(np.linalg.cholesky(scaled), lower=True)
+        Q = Z @ (inverse * root).T
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
-        leverage = np.minimum(active * np.square(Q).sum(axis=1), 1)
+        leverage = np.minimum(active * np.einsum("ij,ij->i", Q, Q), 1)
         influence = active * np.square(residual / np.maximum(1 - leverage, 1e-3))
-        n_last = min(few, rows.n_parameters)
-        _, directions = eigh(
-            (Q * influence[:, np.newaxis]).T @ Q,
-            subset_by_index=(rows.n_parameters - n_last, rows.n_parameters - 1),
-            check_finite=False,
+        _, directions, _, _, _ = lapack.dsyevr(
+            (Q * influence[:, np.newaxis]).T @ Q, range="I", il=p - n_last + 1, iu=p
         )
-        components = Q @ directions
+        components = directions.T @ Q.T
         half = active.sum() / 2 + 1
-        keys = np.concatenate([components, -components, np.abs(components)], axis=1)
-        weight = _smallest(keys.T, active, half)
-        b = fits.solve(weight, np.zeros((len(weight), rows.n_parameters)))
+        keys = np.concatenate([components, -components, np.abs(components)])
+        weight = compiled.smallest(keys, active, half)
+        b = fits.solve(weight, np.zeros((len(weight), p)))
         found.append(b)
         residual = fits.residuals(b)
         start = np.full(len(b), previous if np.isfinite(previous) else 1.0)
@@ -146,30 +144,11 @@ def sensitivity(fits, target, floor):
         best = int(np.argmin(scales))
         scale = scales[best]
         active = rows.weight * (np.abs(residual[best]) < KEPT * scale)
-        few_left = np.count_nonzero(active) < rows.n_parameters + 2
+        few_left = np.count_nonzero(active) < p + 2
         if few_left or scale > 0.999 * previous:
             break
         previous = scale
     return np.concatenate(found)
-
-
-def _smallest(keys, weight, total):
-    """Weights of the rows with the smallest keys, up to a total, for each fit.
-
-    Of rows with one key, each counts in part: their order decides nothing.
-    """
-    if np.all(weight == weight[0]):
-        last = min(int(np.ceil(total / weight[0])), len(weight)) - 1
-        largest = np.partition(keys, last, axis=1)[:, last, np.newaxis]
-    else:
-        order = np.argsort(keys, axis=1)
-        below = np.cumsum(weight[order], axis=1)
-        last = np.minimum(np.sum(below < total, axis=1), len(weight) - 1)
-        place = np.take_along_axis(order, last[:, np.newaxis], axis=1)
-        largest = np.take_along_axis(keys, place, axis=1)
-    below, level = keys < largest, keys == largest
-    share = (total - below @ weight) / (level @ weight)
-    return weight * (below + level * np.clip(share, 0, 1)[:, np.newaxis])
 
 
 def subsets(fits):
@@ -185,37 +164,7 @@ def subsets(fits):
     below = np.cumsum(rows.weight[order])
     draws = np.random.default_rng(0).random((N_SUBSETS, DRAWN * p)) * below[-1]
     rank = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)
-    drawn = order[rank]
-    drawn = np.take_along_axis(drawn, _independent(Z[drawn]), axis=1)
-    A, t = Z[drawn], rows.y[drawn]
-    norms = np.linalg.norm(A, axis=2) + TINY
-    A, t = A / norms[:, :, np.newaxis], t / norms
-    transposed = A.transpose(0, 2, 1)
-    return solve_raised(transposed @ A, (transposed @ t[:, :, np.newaxis])[:, :, 0])
-
-
-def _independent(A):
-    """Places of the first independent rows of each matrix, as many as columns.
-
-    Where there are fewer, other rows follow.
-    """
-    n_matrices, n_rows, p = A.shape
-    basis, count = np.zeros((n_matrices, p, p)), np.zeros(n_matrices, dtype=np.intp)
-    place = np.full((n_matrices, n_rows), n_rows)
-    for i in range(n_rows):
-        rest = A[:, i]
-        norm = np.linalg.norm(rest, axis=1)
-        for _ in range(2):  # Gram and Schmidt, twice for the rounding
-            along = np.matmul(basis, rest[:, :, np.newaxis])
-            rest = rest - np.matmul(basis.transpose(0, 2, 1), along)[:, :, 0]
-        size = np.linalg.norm(rest, axis=1)
-        new = np.flatnonzero((size > INDEPENDENT * norm) & (count < p))
-        basis[new, count[new]] = rest[new] / size[new, np.newaxis]
-        place[new, i] = i
-        count[new] += 1
-        if (count == p).all():
-            break
-    return np.argsort(place, axis=1, kind="stable")[:, :p]
+    return compiled.through_rows(Z, rows.y, order[rank], INDEPENDENT)
 
 
 def concentrate(fits, b, target, floor, n_steps):

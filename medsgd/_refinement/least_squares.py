@@ -67,7 +67,7 @@ class Cholesky:
         penalty = share * self.penalty
         gradient = rows.moments(pull) - penalty * b
         gram = rows.gram(values)
-        gram[np.diag_indices_from(gram)] += penalty
+        gram.flat[:: len(gram) + 1] += penalty
         diagonal = gram.diagonal()
         if diagonal.min() > 0:
             root = 1 / np.sqrt(diagonal)

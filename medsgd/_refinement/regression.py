@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from medsgd._core import bisquare
 from medsgd._refinement import candidates as candidate
@@ -493,7 +493,7 @@ def leverage_weights(rows):
     """
     share = rows.present_share
     factors = np.where(share < 0.5, np.maximum(share, SMALLEST_SHARE), 1.0)
-    limit = chi2.ppf(0.975, len(factors))
+    limit = chdtri(len(factors), 0.025)
     return (limit / np.maximum(rows.squared_norms(factors), limit)) ** 3
 
 
