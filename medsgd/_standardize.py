@@ -12,9 +12,8 @@ from sklearn.utils.sparsefuncs import inplace_column_scale
 from medsgd._blocks import column_blocks, fewer_rows, row_blocks
 from medsgd._scales import NORMAL_MEDIAN, column_medians, weighted_median
 
-# Rows whose medians are good enough for a preconditioner; sparse ones have few values.
+# Rows whose medians are good enough for a preconditioner.
 N_ROWS = 10_000
-N_DENSE_ROWS = 2_500
 # So many rows of a stream set the units; fewer say too little of a spread.
 ENOUGH_ROWS = 30
 # A feature that is present less often than this is taken to be so often: a column with
@@ -89,7 +88,7 @@ class FeatureUnits:
 
 
 def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None):
-    """Units from at most ``N_ROWS`` or ``N_DENSE_ROWS`` rows with a weight.
+    """Units from at most ``N_ROWS`` rows with a weight.
 
     Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
     rows, scales are those of deviations from 0. With ``clip`` the scales become
@@ -97,10 +96,9 @@ def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None)
     of outliers above a fifth, but nearer to the spread of skewed features.
     """
     rows = np.flatnonzero(sample_weight)
-    most = N_ROWS if sparse.issparse(X) else N_DENSE_ROWS
-    if len(rows) > most:
+    if len(rows) > N_ROWS:
         # Always the same rows: they are part of the data, not of the shuffling.
-        rows = np.sort(check_random_state(0).choice(rows, most, replace=False))
+        rows = np.sort(check_random_state(0).choice(rows, N_ROWS, replace=False))
     weight = np.abs(sample_weight[rows]).astype(np.float64)
     center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if needed and len(rows):

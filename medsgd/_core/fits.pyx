@@ -40,32 +40,36 @@ cdef inline void factorise(
         moments[i] *= root[i]
 
 
-def solve(double[:, ::1] gram, double[:, ::1] moments, double ridge):
-    """Solve symmetric systems, in place, their diagonals a little raised.
+def solve(double[:, ::1] sums, Py_ssize_t p, double ridge):
+    """Return the solutions of symmetric systems, their diagonals a little raised.
 
     Parameters
     ----------
-    gram : ndarray of shape (n_systems, p * (p + 1) / 2)
-        Positive semidefinite matrices, each the rows of its lower triangle. They are
-        overwritten.
-    moments : ndarray of shape (n_systems, p)
-        Right-hand sides, in whose place the solutions come.
+    sums : ndarray of shape (n_systems, p * (p + 1) / 2 + p)
+        The rows of the lower triangle of each positive semidefinite matrix, and after
+        them the right-hand side. They are overwritten.
+    p : int
+        Number of unknowns.
     ridge : float
         The matrices, scaled to a diagonal of 1, have this added to it.
+
+    Returns
+    -------
+    ndarray of shape (n_systems, p)
 
     Raises
     ------
     ValueError
-        If the arrays do not fit each other.
+        If the arguments do not fit each other.
     """
-    cdef Py_ssize_t n = gram.shape[0], p = moments.shape[1], k
+    cdef Py_ssize_t n = sums.shape[0], size = p * (p + 1) // 2, k
     cdef double least = np.finfo(np.float64).tiny
+    require(0 < p <= sums.shape[1] and sums.shape[1] == size + p, "sums")
     cdef double[::1] root = np.empty(p)
-    require(p > 0 and gram.shape[1] == p * (p + 1) // 2, "gram")
-    require(moments.shape[0] == n, "moments")
     with nogil:
         for k in range(n):
-            factorise(&gram[k, 0], &moments[k, 0], &root[0], ridge, least, p)
+            factorise(&sums[k, 0], &sums[k, size], &root[0], ridge, least, p)
+    return np.asarray(sums)[:, size:]
 
 
 def through_rows(

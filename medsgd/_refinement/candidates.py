@@ -6,7 +6,7 @@ from scipy.linalg import lapack
 from medsgd._core import fits as compiled
 from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
-from medsgd._scales import NORMAL_MEDIAN, weighted_median
+from medsgd._scales import weighted_median
 
 # Parameters up to which the outer products of all rows are kept, and up to which
 # sensitivity components are looked at.
@@ -76,7 +76,8 @@ class Fits:
                 N_ITER,
             )
             return b + step.T
-        return solved(weight @ self.products.T, rows.n_parameters)
+        sums = weight @ self.products.T
+        return compiled.solve(sums, rows.n_parameters, RIDGE)
 
 
 def _products(Z, y):
@@ -85,14 +86,13 @@ def _products(Z, y):
     They are in the order of the rows of a lower triangle.
     """
     Z = np.ascontiguousarray(Z.T)
-    return np.concatenate([*(Z[: j + 1] * Z[j] for j in range(len(Z))), Z * y])
-
-
-def solved(sums, p):
-    """Solutions of linear systems, from sums of ``_products``."""
-    gram, b = np.ascontiguousarray(sums[:, :-p]), np.ascontiguousarray(sums[:, -p:])
-    compiled.solve(gram, b, RIDGE)
-    return b
+    p, first = len(Z), 0
+    products = np.empty((p * (p + 3) // 2, len(y)))
+    for j in range(p):
+        np.multiply(Z[: j + 1], Z[j], out=products[first : first + j + 1])
+        first += j + 1
+    np.multiply(Z, y, out=products[first:])
+    return products
 
 
 def least_absolute(fits, b, weight, floor):
@@ -129,8 +129,9 @@ def sensitivity(fits, target, floor):
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
         leverage = np.minimum(active * np.einsum("ij,ij->i", Q, Q), 1)
         influence = active * np.square(residual / np.maximum(1 - leverage, 1e-3))
+        root = Q * np.sqrt(influence)[:, np.newaxis]
         _, directions, _, _, _ = lapack.dsyevr(
-            (Q * influence[:, np.newaxis]).T @ Q, range="I", il=p - n_last + 1, iu=p
+            root.T @ root, range="I", il=p - n_last + 1, iu=p
         )
         components = directions.T @ Q.T
         half = active.sum() / 2 + 1
@@ -167,8 +168,15 @@ def subsets(fits):
     return compiled.through_rows(Z, rows.y, order[rank], INDEPENDENT)
 
 
-def concentrate(fits, b, target, floor, n_steps):
+def concentrate(fits, b, residual, scale, target, floor, n_steps):
     """Iterations of the S step for each candidate.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_fits, n_rows)
+        Residuals of ``b``.
+    scale : ndarray of shape (n_fits,)
+        First guesses.
 
     Returns
     -------
@@ -177,9 +185,6 @@ def concentrate(fits, b, target, floor, n_steps):
     scale : ndarray of shape (n_fits,)
     """
     weight = fits.rows.weight
-    residual = fits.residuals(b)
-    some = np.abs(residual[:, :: max(1, residual.shape[1] // 200)])
-    scale = np.median(some, axis=1) / NORMAL_MEDIAN
     for _ in range(n_steps):
         scale = m_scales(residual, weight, target, scale, floor, n_iter=3)
         b = fits.solve(s_weights(residual, weight, scale), b)

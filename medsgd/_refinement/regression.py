@@ -34,6 +34,7 @@ from medsgd._refinement.least_squares import (
     RowDescent,
 )
 from medsgd._refinement.rows import DenseRows
+from medsgd._scales import NORMAL_MEDIAN, weighted_median
 
 # Rows that the S step sees, and rows that candidates are made of: the larger of a
 # number and of so many a parameter.
@@ -45,9 +46,9 @@ N_PRESENT = 20
 # A feature that is present less often than this counts for leverage as if present so
 # often.
 SMALLEST_SHARE = 0.1
-# Iterations of all candidates, and how many then go on: the best by their scale, and
-# the best by the scale in which rows count by their leverage.
-STEPS = ((2, (12, 6)), (6, (3, 2)))
+# Iterations of the candidates in each round, and how many then go on: the best by their
+# scale, and the best by the scale in which rows count by their leverage.
+STEPS = ((0, (30, 15)), (2, (12, 6)), (6, (3, 2)))
 # Fitted values of two candidates in one basin differ by less, in scales.
 SAME = 0.05
 # A candidate whose leverage-weighted scale is so much larger than the least one has
@@ -96,6 +97,8 @@ class Penalty:
 
     def value(self, features):
         """Return the penalty of the features' coefficients."""
+        if not (self.l2 or self.l1):
+            return 0.0
         scaled = features * self.unit
         return self.l2 / 2 * scaled @ scaled + self.l1 * np.abs(scaled).sum()
 
@@ -217,7 +220,7 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         tolerance = TOLERANCE * np.sqrt(rows.n_parameters / rows.total)
     residual = rows.residuals(b)
     value, scale = objective.evaluate(residual, b, scale)
-    newton, n_passes = False, 0
+    newton, n_passes, size = True, 0, TINY
     solver.begin()
     while True:
         kept, curvature, pull, squares, rejected = bisquare.pull(
@@ -248,9 +251,12 @@ def descend(objective, solver, b, scale, *, tolerance=None):
             step, change, new = 2 * step, 2 * change, farther
         b, residual, (value, scale) = b + step, residual - change, new
         n_passes += 1
-        size = np.sqrt(rows.weight @ np.square(change) / rows.total) / scale
+        before, size = size, np.sqrt(rows.weight @ np.square(change) / rows.total)
+        size = size / scale
+        # Steps of Newton shrink ever faster: the next one is less than this.
+        rest = size * min(size, before) / before if newton else size
         newton = size < NEAR
-        converged = bool(size <= tolerance)
+        converged = bool(rest <= tolerance)
         is_last = converged or n_passes == MOST_PASSES
         yield (
             Pass(
@@ -402,9 +408,12 @@ class Refinement:
         if self.is_dense and n_values <= candidate.FEW:
             b.append(candidate.subsets(fits))
         b = np.concatenate(b)
+        residual = fits.residuals(b)
+        typical = weighted_median(np.abs(residual[0]), small.weight) / NORMAL_MEDIAN
+        scale = np.full(len(b), typical)
         for n_steps, (n_by_scale, n_by_leverage) in STEPS:
             b, residual, scale = candidate.concentrate(
-                fits, b, target, self.floor, n_steps
+                fits, b, residual, scale, target, self.floor, n_steps
             )
             by_leverage = m_scales(
                 residual,
