@@ -21,8 +21,9 @@ from sklearn.linear_model import ElasticNet
 COLLINEAR = 1e-12
 # A preconditioner of collinear columns must be invertible.
 RIDGE = 1e-9
-# Relative accuracy of conjugate gradients.
+# Relative accuracy of conjugate gradients, and their most iterations.
 ACCURACY = 0.05
+N_ITER = 100
 # Steps that limited-memory BFGS remembers.
 N_MEMORY = 10
 # Coordinate descent: as exact as doubles allow.
@@ -82,6 +83,10 @@ class Cholesky:
         kept = values > COLLINEAR * values[-1]
         vectors = vectors[:, kept]
         return vectors @ ((vectors.T @ gradient) / values[kept])
+
+    def least_squares(self, rows, values, pull):
+        """Return the step that minimises the model without a penalty."""
+        return self.step(rows, values, pull, 0.0, share=0.0, convex=True)
 
 
 class QuasiNewton:
@@ -153,6 +158,15 @@ class QuasiNewton:
         for change, bend, along in self.memory:
             step += (lengths.pop() - bend @ step / along) * change
         return step
+
+    def least_squares(self, rows, values, pull):
+        """As ``Cholesky.least_squares``, but inexact."""
+        return conjugate_gradients(
+            lambda direction: rows.moments(values * rows.product(direction)),
+            rows.moments(pull),
+            self.precondition,
+            N_ITER,
+        )
 
 
 def conjugate_gradients(multiply, right, precondition, n_iter):

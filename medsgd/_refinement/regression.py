@@ -486,9 +486,7 @@ class Refinement:
         for _ in range(2):
             is_fitted = np.abs(residual) <= self.tolerance
             kept = rows.weight * is_fitted
-            b = b + self.solver.step(
-                rows, kept, kept * residual, b, share=0.0, convex=True
-            )
+            b = b + self.solver.least_squares(rows, kept, kept * residual)
             residual = rows.residuals(b)
         rejected = float(rows.weight @ (np.abs(residual) > self.tolerance)) / rows.total
         return Pass("M step", self._shortest(b), 0.0, 0.0, rejected, True, True)
