@@ -33,7 +33,7 @@ INDEPENDENT = 1e-6
 # solution: candidates need not be exact.
 RIDGE = 1e-10
 # Conjugate gradients for candidates, which an S step refines anyway.
-N_ITER = 4
+N_ITER = 2
 # A feature is lost where so small a share of the rows that it is present in is kept.
 LOST = 0.25
 # Relative accuracy of scales that only rank candidates.
