@@ -6,7 +6,7 @@ from scipy.linalg import lapack
 from medsgd._core import fits as compiled
 from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
-from medsgd._scales import weighted_median
+from medsgd._scales import median, weighted_median
 
 # Parameters up to which the outer products of all rows are kept, and up to which
 # sensitivity components are looked at.
@@ -96,11 +96,14 @@ def _products(Z, y):
 
 
 def least_absolute(fits, b, weight, floor):
-    """Least absolute deviations: the fixed point that the median stage approaches."""
+    """Least absolute deviations: the fixed point that the median stage approaches.
+
+    Of one fit.
+    """
     residual = fits.residuals(b)
     for _ in range(N_ABSOLUTE):
         size = np.abs(residual)
-        scale = max(np.median(size), floor)
+        scale = max(median(size[0]), floor)
         b = fits.solve(weight / np.maximum(size, SMALLEST * scale), b)
         before, residual = residual, fits.residuals(b)
         if np.abs(residual - before).max() <= LAST_STEP * scale:

@@ -11,7 +11,7 @@ from sklearn.utils import gen_batches
 # Elements of a block: a few blocks stay in a processor's cache.
 BLOCK = 2**17
 # Arrays of at most so many elements are standardised once, and not in each pass.
-SMALL = 2**22
+SMALL = 2**21
 # Centres up to so many scales from 0 cost products few digits.
 LARGEST_OFFSET = 1e3
 # Values are clipped here, in units of their spread: squares and their sums stay finite.
