@@ -107,10 +107,9 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
         if len(own) == 0:
             continue
         with np.errstate(over="ignore", invalid="ignore"):
-            average, intercept = _averages(
-                settings, state, units, X, y, sample_weight, own
-            )
-            features = partial(_gradients, average, units, X, own.ravel())
+            factors = _factors(settings, state, units, X, y, sample_weight, own)
+            intercept = factors.sum(axis=1) * settings.fit_intercept
+            features = partial(_gradients, factors, units, X, own.ravel())
             if state.scale.shape[1] == 1:
                 squared = sum(row_norms(g, squared=True) for _, g in features())
                 size = np.sqrt(squared + intercept**2)
@@ -133,30 +132,33 @@ def _predict(state, units, X, rows):
     return prediction
 
 
-def _averages(settings, state, units, X, y, sample_weight, batches):
-    """Return the matrix that makes gradients of rows, and the gradients' intercepts."""
+def _factors(settings, state, units, X, y, sample_weight, batches):
+    """Return the factor of each row of a batch in the batch's gradient."""
     rows = batches.ravel()
-    n_batches, size = batches.shape
     _, derivative = settings.evaluate(
         y[rows], _predict(state, units, X, rows), state.residual_scale
     )
     bound = settings.largest_derivative
     derivative = np.nan_to_num(np.clip(derivative, -bound, bound), nan=0.0)
     weight = sample_weight[rows].reshape(batches.shape).astype(np.float64)
-    share = (weight / weight.sum(axis=1, keepdims=True)).ravel()
-    average = sparse.csr_array(
-        (share * derivative, np.arange(rows.size), np.arange(n_batches + 1) * size)
-    )
-    return average, average.sum(axis=1) * settings.fit_intercept
+    share = weight / weight.sum(axis=1, keepdims=True)
+    return share * derivative.reshape(batches.shape)
 
 
-def _gradients(average, units, X, rows):
+def _gradients(factors, units, X, rows):
     """Yield slices of columns, and the gradients' block with these columns."""
-    if sparse.issparse(X):
-        X, rows = fewer_rows(X, rows)
-        average = sparse.csr_array(
-            (average.data, rows, average.indptr), (average.shape[0], X.shape[0])
-        )
+    n_batches, size = factors.shape
+    if not sparse.issparse(X):
+        for columns, block in column_blocks(X, rows):
+            features = units.of(columns).transform(block)
+            features = factors.reshape(-1, 1) * features
+            yield columns, features.reshape(n_batches, size, -1).sum(axis=1)
+        return
+    X, rows = fewer_rows(X, rows)
+    average = sparse.csr_array(
+        (factors.ravel(), rows, np.arange(n_batches + 1) * size),
+        (n_batches, X.shape[0]),
+    )
     for columns, block in column_blocks(X, rows):
         features = units.of(columns).transform(block)
         yield columns, average @ sparse.csr_array(features)

@@ -115,8 +115,8 @@ def test_a_quarter_of_the_partitions_may_be_wrong(client, clean, aggregator, kin
     y, good = corrupted(y, 16, kind)
     with pytest.warns(UserWarning, match=re.escape("artitions [1, 5, 9, 13]")):
         reg = fit(chunked(X, y, 16), aggregator=aggregator)
-    assert error(reg, truth) < 1.5 * of_one_machine
-    # Fewer rows make the larger part of that.
+    # The refinement on Dask is stochastic, and has three quarters of the rows.
+    assert error(reg, truth) < 1.6 * of_one_machine
     assert error(reg, truth) < 1.25 * least_squares_error(X[good], y[good], truth)
     assert (reg.n_rejected_[1::4] > reg.n_iter_ / 3).all()
 

@@ -1,19 +1,20 @@
 """Where an S step may begin: fits of rows some of which no outlier has touched."""
 
 import numpy as np
-from scipy.linalg import eigh, solve_triangular
+from scipy.linalg import lapack
 
+from medsgd._core import fits as compiled
 from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
-from medsgd._scales import NORMAL_MEDIAN, weighted_median
+from medsgd._scales import median, weighted_median
 
 # Parameters up to which the outer products of all rows are kept, and up to which
 # sensitivity components are looked at.
 MOST_OUTER = 64
 MOST_SENSITIVE = 500
-# Principal sensitivity components looked at, of few and of more parameters; rounds.
-N_COMPONENTS, N_ROUNDS = 6, 4
-FEW_COMPONENTS, FEW_ROUNDS = 4, 2
+# Principal sensitivity components looked at; rounds, of few and of more parameters.
+N_COMPONENTS = 4
+N_ROUNDS, FEW_ROUNDS = 4, 2
 # Rows beyond so many scales of a round's best fit are left out of the next round.
 KEPT = 2.5
 # Iterations of least absolute deviations, the share of a typical residual below which
@@ -32,7 +33,7 @@ INDEPENDENT = 1e-6
 # solution: candidates need not be exact.
 RIDGE = 1e-10
 # Conjugate gradients for candidates, which an S step refines anyway.
-N_ITER = 4
+N_ITER = 2
 # A feature is lost where so small a share of the rows that it is present in is kept.
 LOST = 0.25
 # Relative accuracy of scales that only rank candidates.
@@ -55,12 +56,12 @@ class Fits:
     def __init__(self, rows, precondition):
         self.rows, self.precondition = rows, precondition
         if precondition is None:
-            Z = rows.matrix()
-            self.upper = np.triu_indices(Z.shape[1])
-            self.outer = Z[:, self.upper[0]] * Z[:, self.upper[1]]
+            self.products = _products(rows.matrix(), rows.y)
 
     def residuals(self, b):
         """Return residuals, of shape (n_fits, n_rows)."""
+        if self.precondition is None:
+            return self.rows.y - b @ self.rows.matrix().T
         return np.ascontiguousarray(self.rows.residuals(b.T).T)
 
     def solve(self, weight, b):
@@ -68,37 +69,41 @@ class Fits:
         rows = self.rows
         if self.precondition is not None:
             weight = weight.T
-            step, _ = conjugate_gradients(
+            step = conjugate_gradients(
                 lambda direction: rows.moments(weight * rows.product(direction)),
                 rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
-                n_iter=N_ITER,
+                N_ITER,
             )
             return b + step.T
-        moments = (weight * rows.y) @ rows.matrix()
-        gram = np.empty((*moments.shape, moments.shape[1]))
-        gram[:, self.upper[0], self.upper[1]] = weight @ self.outer
-        gram[:, self.upper[1], self.upper[0]] = gram[:, self.upper[0], self.upper[1]]
-        return solve_raised(gram, moments)
+        sums = weight @ self.products.T
+        return compiled.solve(sums, rows.n_parameters, RIDGE)
 
 
-def solve_raised(gram, moments):
-    """Solutions of several linear systems, their diagonals a little raised."""
-    diagonal = np.einsum("kii->ki", gram)
-    diagonal += RIDGE * diagonal + TINY
-    root = 1 / np.sqrt(diagonal)
-    # An eigenvalue that rounding has left below 0 must not make a matrix singular.
-    gram = gram * root[:, :, np.newaxis] * root[:, np.newaxis]
-    np.einsum("kii->ki", gram)[:] += RIDGE
-    return np.linalg.solve(gram, (moments * root)[:, :, np.newaxis])[:, :, 0] * root
+def _products(Z, y):
+    """Products of the rows' values with one another and with y, of a row a column.
+
+    They are in the order of the rows of a lower triangle.
+    """
+    Z = np.ascontiguousarray(Z.T)
+    p, first = len(Z), 0
+    products = np.empty((p * (p + 3) // 2, len(y)))
+    for j in range(p):
+        np.multiply(Z[: j + 1], Z[j], out=products[first : first + j + 1])
+        first += j + 1
+    np.multiply(Z, y, out=products[first:])
+    return products
 
 
 def least_absolute(fits, b, weight, floor):
-    """Least absolute deviations: the fixed point that the median stage approaches."""
+    """Least absolute deviations: the fixed point that the median stage approaches.
+
+    Of one fit.
+    """
     residual = fits.residuals(b)
     for _ in range(N_ABSOLUTE):
         size = np.abs(residual)
-        scale = max(np.median(size), floor)
+        scale = max(median(size[0]), floor)
         b = fits.solve(weight / np.maximum(size, SMALLEST * scale), b)
         before, residual = residual, fits.residuals(b)
         if np.abs(residual - before).max() <= LAST_STEP * scale:
@@ -113,32 +118,29 @@ def sensitivity(fits, target, floor):
     Problems", JASA 1999.
     """
     rows, found, previous = fits.rows, [], np.inf
-    Z, active = rows.matrix(), rows.weight
-    few, n_rounds = N_COMPONENTS, N_ROUNDS
-    if fits.precondition is not None:
-        few, n_rounds = FEW_COMPONENTS, FEW_ROUNDS
+    Z, active, p = rows.matrix(), rows.weight, rows.n_parameters
+    n_rounds = N_ROUNDS if fits.precondition is None else FEW_ROUNDS
+    n_last = min(N_COMPONENTS, p)
     for _ in range(n_rounds):
         gram = rows.gram(active)
         size = np.sqrt(gram.diagonal())
         root = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
         scaled = gram * root * root[:, np.newaxis]
-        scaled[np.diag_indices_from(scaled)] += RIDGE
-        factor = np.linalg.cholesky(scaled)
-        Q = solve_triangular(factor, (Z * root).T, lower=True, check_finite=False).T
+        scaled.flat[:: p + 1] += RIDGE
+        inverse, _ = lapack.dtrtri(np.linalg.cholesky(scaled), lower=True)
+        Q = Z @ (inverse * root).T
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
-        leverage = np.minimum(active * np.square(Q).sum(axis=1), 1)
+        leverage = np.minimum(active * np.einsum("ij,ij->i", Q, Q), 1)
         influence = active * np.square(residual / np.maximum(1 - leverage, 1e-3))
-        n_last = min(few, rows.n_parameters)
-        _, directions = eigh(
-            (Q * influence[:, np.newaxis]).T @ Q,
-            subset_by_index=(rows.n_parameters - n_last, rows.n_parameters - 1),
-            check_finite=False,
+        root = Q * np.sqrt(influence)[:, np.newaxis]
+        _, directions, _, _, _ = lapack.dsyevr(
+            root.T @ root, range="I", il=p - n_last + 1, iu=p
         )
-        components = Q @ directions
+        components = directions.T @ Q.T
         half = active.sum() / 2 + 1
-        keys = np.concatenate([components, -components, np.abs(components)], axis=1)
-        weight = _smallest(keys.T, active, half)
-        b = fits.solve(weight, np.zeros((len(weight), rows.n_parameters)))
+        keys = np.concatenate([components, -components, np.abs(components)])
+        weight = compiled.smallest(keys, active, half)
+        b = fits.solve(weight, np.zeros((len(weight), p)))
         found.append(b)
         residual = fits.residuals(b)
         start = np.full(len(b), previous if np.isfinite(previous) else 1.0)
@@ -146,30 +148,11 @@ def sensitivity(fits, target, floor):
         best = int(np.argmin(scales))
         scale = scales[best]
         active = rows.weight * (np.abs(residual[best]) < KEPT * scale)
-        few_left = np.count_nonzero(active) < rows.n_parameters + 2
+        few_left = np.count_nonzero(active) < p + 2
         if few_left or scale > 0.999 * previous:
             break
         previous = scale
     return np.concatenate(found)
-
-
-def _smallest(keys, weight, total):
-    """Weights of the rows with the smallest keys, up to a total, for each fit.
-
-    Of rows with one key, each counts in part: their order decides nothing.
-    """
-    if np.all(weight == weight[0]):
-        last = min(int(np.ceil(total / weight[0])), len(weight)) - 1
-        largest = np.partition(keys, last, axis=1)[:, last, np.newaxis]
-    else:
-        order = np.argsort(keys, axis=1)
-        below = np.cumsum(weight[order], axis=1)
-        last = np.minimum(np.sum(below < total, axis=1), len(weight) - 1)
-        place = np.take_along_axis(order, last[:, np.newaxis], axis=1)
-        largest = np.take_along_axis(keys, place, axis=1)
-    below, level = keys < largest, keys == largest
-    share = (total - below @ weight) / (level @ weight)
-    return weight * (below + level * np.clip(share, 0, 1)[:, np.newaxis])
 
 
 def subsets(fits):
@@ -184,41 +167,18 @@ def subsets(fits):
     below = np.cumsum(rows.weight[order])
     draws = np.random.default_rng(0).random((N_SUBSETS, DRAWN * p)) * below[-1]
     rank = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)
-    drawn = order[rank]
-    drawn = np.take_along_axis(drawn, _independent(Z[drawn]), axis=1)
-    A, t = Z[drawn], rows.y[drawn]
-    norms = np.linalg.norm(A, axis=2) + TINY
-    A, t = A / norms[:, :, np.newaxis], t / norms
-    transposed = A.transpose(0, 2, 1)
-    return solve_raised(transposed @ A, (transposed @ t[:, :, np.newaxis])[:, :, 0])
+    return compiled.through_rows(Z, rows.y, order[rank], INDEPENDENT)
 
 
-def _independent(A):
-    """Places of the first independent rows of each matrix, as many as columns.
-
-    Where there are fewer, other rows follow.
-    """
-    n_matrices, n_rows, p = A.shape
-    basis, count = np.zeros((n_matrices, p, p)), np.zeros(n_matrices, dtype=np.intp)
-    place = np.full((n_matrices, n_rows), n_rows)
-    for i in range(n_rows):
-        rest = A[:, i]
-        norm = np.linalg.norm(rest, axis=1)
-        for _ in range(2):  # Gram and Schmidt, twice for the rounding
-            along = np.matmul(basis, rest[:, :, np.newaxis])
-            rest = rest - np.matmul(basis.transpose(0, 2, 1), along)[:, :, 0]
-        size = np.linalg.norm(rest, axis=1)
-        new = np.flatnonzero((size > INDEPENDENT * norm) & (count < p))
-        basis[new, count[new]] = rest[new] / size[new, np.newaxis]
-        place[new, i] = i
-        count[new] += 1
-        if (count == p).all():
-            break
-    return np.argsort(place, axis=1, kind="stable")[:, :p]
-
-
-def concentrate(fits, b, target, floor, n_steps):
+def concentrate(fits, b, residual, scale, target, floor, n_steps):
     """Iterations of the S step for each candidate.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_fits, n_rows)
+        Residuals of ``b``.
+    scale : ndarray of shape (n_fits,)
+        First guesses.
 
     Returns
     -------
@@ -227,9 +187,6 @@ def concentrate(fits, b, target, floor, n_steps):
     scale : ndarray of shape (n_fits,)
     """
     weight = fits.rows.weight
-    residual = fits.residuals(b)
-    some = np.abs(residual[:, :: max(1, residual.shape[1] // 200)])
-    scale = np.median(some, axis=1) / NORMAL_MEDIAN
     for _ in range(n_steps):
         scale = m_scales(residual, weight, target, scale, floor, n_iter=3)
         b = fits.solve(s_weights(residual, weight, scale), b)

@@ -1,14 +1,12 @@
 """The exact second stage of one fit: from data and units to rows, and back."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy import sparse
 
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.regression import FIRST_STAGE, MOST_GRAM, Penalty, Refinement
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
-from medsgd._refinement.stochastic import at_solution
+from medsgd._refinement.stochastic import moved
 from medsgd._scales import residuals, starting_scale, weighted_median
 from medsgd._standardize import N_ROWS, feature_units
 
@@ -16,7 +14,7 @@ from medsgd._standardize import N_ROWS, feature_units
 FEWEST_PER_PARAMETER = 2
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
-UPDATES, MOST_EPOCHS = 2_000, 10
+UPDATES, MOST_EPOCHS = 1_000, 4
 # A sparse X with more values than this becomes dense in blocks.
 DENSE = 0.1
 # Residuals of this many roundings of the targets count as rounding.
@@ -112,12 +110,11 @@ class ExactStage:
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""
         coef, intercept = self.units.from_user(*self.to_user(progress.b))
-        solved = replace(
-            problem.state, coef=coef, intercept=float(intercept), sums=None
-        )
-        scale = progress.scale * self.y_scale
-        problem.state = replace(
-            at_solution(problem.state, solved), residual_scale=scale
+        problem.state = moved(
+            problem.state,
+            coef,
+            float(intercept),
+            residual_scale=progress.scale * self.y_scale,
         )
         unit = self.y_scale if progress.stage == FIRST_STAGE else self.y_scale**2
         problem.objective = progress.objective * unit

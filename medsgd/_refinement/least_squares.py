@@ -4,10 +4,12 @@ A solver has ``step``, which minimises the quadratic model of an objective,
 
     1/2 sum_i k_i (z_i . step)^2 - sum_i pull_i z_i . step + penalty(b + step),
 
-for ``k`` the curvatures or weights of the rows. Which solver, ``choose`` decides.
+for ``k`` the curvatures or weights of the rows, and ``begin``, which a descent calls
+before its first step.
 """
 
 import warnings
+from collections import deque
 
 import numpy as np
 from scipy import sparse
@@ -19,12 +21,15 @@ from sklearn.linear_model import ElasticNet
 COLLINEAR = 1e-12
 # A preconditioner of collinear columns must be invertible.
 RIDGE = 1e-9
-# Conjugate gradients: an inexact step is made up for by the next one.
+# Relative accuracy of conjugate gradients, and their most iterations.
 ACCURACY = 0.05
 N_ITER = 100
+# Steps that limited-memory BFGS remembers.
+N_MEMORY = 10
 # Coordinate descent: as exact as doubles allow.
 N_SWEEPS = 10_000
 GAP = 1e-12
+TINY = np.finfo(np.float64).tiny
 
 
 class Cholesky:
@@ -38,6 +43,9 @@ class Cholesky:
 
     def __init__(self, penalty):
         self.penalty = penalty
+
+    def begin(self):
+        """Each step depends on its arguments only."""
 
     def step(self, rows, values, pull, b, *, share, convex):
         """Minimise the quadratic model.
@@ -60,7 +68,7 @@ class Cholesky:
         penalty = share * self.penalty
         gradient = rows.moments(pull) - penalty * b
         gram = rows.gram(values)
-        gram[np.diag_indices_from(gram)] += penalty
+        gram.flat[:: len(gram) + 1] += penalty
         diagonal = gram.diagonal()
         if diagonal.min() > 0:
             root = 1 / np.sqrt(diagonal)
@@ -76,22 +84,35 @@ class Cholesky:
         vectors = vectors[:, kept]
         return vectors @ ((vectors.T @ gradient) / values[kept])
 
+    def least_squares(self, rows, values, pull):
+        """Return the step that minimises the model without a penalty."""
+        return self.step(rows, values, pull, 0.0, share=0.0, convex=True)
 
-class ConjugateGradients:
-    """Steps by products with the rows, in the metric of a Gram matrix or a diagonal.
+
+class QuasiNewton:
+    """Steps of limited-memory BFGS in the metric of a Gram matrix or a diagonal.
+
+    A step costs two products with the rows. The memory learns how the objective's
+    curvature differs from the metric; it is of one descent, which ``begin`` starts.
+
+    J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics of
+    Computation 1980.
 
     Parameters
     ----------
     penalty : ndarray of shape (n_parameters,)
     metric : ndarray of shape (n_parameters,) or (n_parameters, n_parameters)
+    total : float
+        Total weight of the rows whose Gram matrix, or its diagonal, ``metric`` is.
     """
 
-    def __init__(self, penalty, metric):
+    def __init__(self, penalty, metric, total):
         self.penalty = penalty
-        self.set_metric(metric)
+        self._set_metric(metric, total)
+        self.begin()
 
-    def set_metric(self, metric):
-        """Take another metric."""
+    def _set_metric(self, metric, total):
+        self.total = total
         self.is_full = metric.ndim == 2
         if not self.is_full:
             inverse = 1 / np.where(metric > 0, metric, 1.0)
@@ -107,59 +128,69 @@ class ConjugateGradients:
     def adapt(self, rows, values, share):
         """Make the Gram matrix of rows with these values the metric."""
         if self.is_full:
-            metric = rows.gram(values)
-            self.set_metric(metric + np.diag(share * self.penalty))
+            metric = rows.gram(values) + np.diag(share * self.penalty)
+            self._set_metric(metric, values.sum())
+
+    def begin(self):
+        """Forget an earlier descent."""
+        self.last, self.memory = None, deque(maxlen=N_MEMORY)
 
     def step(self, rows, values, pull, b, *, share, convex):
-        """As ``Cholesky.step``."""
-        penalty = share * self.penalty
-        gradient = rows.moments(pull) - penalty * b
+        """As ``Cholesky.step``, but inexact, and only with ``convex``."""
+        if not convex:
+            return None
+        gradient = self.penalty * b - rows.moments(pull) / max(share, TINY)
+        if self.last is not None:
+            change, bend = b - self.last[0], gradient - self.last[1]
+            along = change @ bend
+            if along > 0:
+                self.memory.append((change, bend, along))
+        self.last = b, gradient
+        rest, lengths = -gradient, []
+        for change, bend, along in reversed(self.memory):
+            lengths.append(change @ rest / along)
+            rest = rest - lengths[-1] * bend
+        step = self.precondition(rest)
+        if not self.memory:
+            return step * share * self.total / values.sum()
+        change, bend, along = self.memory[-1]
+        step *= along / (bend @ self.precondition(bend))
+        for change, bend, along in self.memory:
+            step += (lengths.pop() - bend @ step / along) * change
+        return step
 
-        def multiply(direction):
-            product = rows.moments(values * rows.product(direction))
-            return product + penalty * direction
+    def least_squares(self, rows, values, pull):
+        """As ``Cholesky.least_squares``, but inexact."""
+        return conjugate_gradients(
+            lambda direction: rows.moments(values * rows.product(direction)),
+            rows.moments(pull),
+            self.precondition,
+            N_ITER,
+        )
 
-        step, is_convex = conjugate_gradients(multiply, gradient, self.precondition)
-        return step if convex or is_convex else None
 
+def conjugate_gradients(multiply, right, precondition, n_iter):
+    """Solve linear systems side by side, inexactly, by conjugate gradients.
 
-def conjugate_gradients(
-    multiply, right, precondition, *, accuracy=ACCURACY, n_iter=N_ITER
-):
-    """Solve a linear system, or several side by side, by conjugate gradients.
-
-    SciPy's ``cg`` solves one system and does not tell where a direction has no positive
-    curvature.
-
-    Returns
-    -------
-    solution : ndarray of the shape of ``right``
-    is_convex : bool
-        Whether all directions had positive curvature.
+    SciPy's ``cg`` solves one system, with a product a system.
     """
     solution = np.zeros_like(right)
     rest = right
     direction = conjugate = precondition(rest)
     size = first = np.sum(rest * conjugate, axis=0)
-    is_convex = True
     for _ in range(n_iter):
-        active = size > accuracy**2 * first
+        active = size > ACCURACY**2 * first
         if not np.any(active):
             break
         product = multiply(direction)
         bend = np.sum(direction * product, axis=0)
-        is_convex = is_convex and bool(
-            np.all(bend[active] > 0) if bend.ndim else bend > 0
-        )
         length = np.where(active & (bend > 0), size, 0) / np.where(bend > 0, bend, 1)
         solution = solution + length * direction
         rest = rest - length * product
         conjugate = precondition(rest)
         size, before = np.sum(rest * conjugate, axis=0), size
         direction = conjugate + size / np.where(before > 0, before, 1) * direction
-        if not is_convex:
-            break
-    return solution, is_convex
+    return solution
 
 
 class CoordinateDescent:
@@ -177,6 +208,9 @@ class CoordinateDescent:
     def __init__(self, l2, l1, unit):
         self.l2, self.l1, self.unit = l2, l1, unit
         self.start = None
+
+    def begin(self):
+        """A new descent may begin where another has ended."""
 
     def _descend(self, A, target, total, share, **fit):
         """Minimise half the sum of ``total`` squares plus the penalty."""

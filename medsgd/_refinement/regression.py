@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from medsgd._core import bisquare
 from medsgd._refinement import candidates as candidate
@@ -29,11 +29,12 @@ from medsgd._refinement.bisquare import (
 from medsgd._refinement.least_squares import (
     COLLINEAR,
     Cholesky,
-    ConjugateGradients,
     GramDescent,
+    QuasiNewton,
     RowDescent,
 )
 from medsgd._refinement.rows import DenseRows
+from medsgd._scales import NORMAL_MEDIAN, weighted_median
 
 FIRST_STAGE, LAST_STAGE = "S step", "M step"
 # Rows that the S step sees, and rows that candidates are made of: the larger of a
@@ -46,9 +47,9 @@ N_PRESENT = 20
 # A feature that is present less often than this counts for leverage as if present so
 # often.
 SMALLEST_SHARE = 0.1
-# Iterations of all candidates, and how many then go on: the best by their scale, and
-# the best by the scale in which rows count by their leverage.
-STEPS = ((2, (12, 6)), (6, (3, 2)))
+# Iterations of the candidates in each round, and how many then go on: the best by their
+# scale, and the best by the scale in which rows count by their leverage.
+STEPS = ((0, (30, 15)), (2, (12, 6)), (6, (3, 2)))
 # Fitted values of two candidates in one basin differ by less, in scales.
 SAME = 0.05
 # A candidate whose leverage-weighted scale is so much larger than the least one has
@@ -60,6 +61,8 @@ NEAR = 0.3
 # A step of reweighting that lowers the scale is doubled, at most so often: near the
 # solution of an S step, reweighting approaches it slowly.
 N_DOUBLED = 4
+# An inexact step that raises the objective is quartered, at most so often.
+N_QUARTERED = 20
 # A descent ends where a step moves fitted values by less, in standard errors.
 TOLERANCE = 3e-5
 # Candidates are compared where a step moves fitted values by less, in scales.
@@ -69,7 +72,7 @@ MOST_RECOVERIES = 3
 # Parameters up to which a Gram matrix is the metric of conjugate gradients.
 MOST_GRAM = 2000
 # Passes after which a descent has not converged.
-MOST_PASSES = 200
+MOST_PASSES = 500
 # Scales at the rounding of the data are those of an exact fit; residuals below so many
 # of them are 0.
 EXACT = 10.0
@@ -96,6 +99,8 @@ class Penalty:
 
     def value(self, features):
         """Return the penalty of the features' coefficients."""
+        if not (self.l2 or self.l1):
+            return 0.0
         scaled = features * self.unit
         return self.l2 / 2 * scaled @ scaled + self.l1 * np.abs(scaled).sum()
 
@@ -218,7 +223,8 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         tolerance = TOLERANCE * np.sqrt(rows.n_parameters / rows.total)
     residual = rows.residuals(b)
     value, scale = objective.evaluate(residual, b, scale)
-    newton, n_passes = False, 0
+    newton, n_passes, size = True, 0, TINY
+    solver.begin()
     while True:
         kept, curvature, pull, squares, rejected = bisquare.pull(
             residual, rows.weight, constant * scale
@@ -235,6 +241,12 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         if newton and not new[0] <= value * (1 + 1e-12):
             newton = False
             continue
+        if not new[0] <= value * (1 + 1e-12):
+            for _ in range(N_QUARTERED):
+                step, change = step / 4, change / 4
+                new = objective.evaluate(residual - change, b + step, scale)
+                if new[0] <= value * (1 + 1e-12):
+                    break
         for _ in range(0 if newton else objective.n_doubled):
             farther = objective.evaluate(residual - 2 * change, b + 2 * step, new[1])
             if not farther[0] < new[0]:
@@ -242,9 +254,12 @@ def descend(objective, solver, b, scale, *, tolerance=None):
             step, change, new = 2 * step, 2 * change, farther
         b, residual, (value, scale) = b + step, residual - change, new
         n_passes += 1
-        size = np.sqrt(rows.weight @ np.square(change) / rows.total) / scale
+        before, size = size, np.sqrt(rows.weight @ np.square(change) / rows.total)
+        size = size / scale
+        # Steps of Newton shrink ever faster: the next one is less than this.
+        rest = size * min(size, before) / before if newton else size
         newton = size < NEAR
-        converged = bool(size <= tolerance)
+        converged = bool(rest <= tolerance)
         is_last = converged or n_passes == MOST_PASSES
         yield (
             Pass(
@@ -322,7 +337,7 @@ class Refinement:
             objective = self._objective(MObjective, few)
             progress, residual = last(descend(objective, self.penalised, b, scale))
             start = progress.b
-            if isinstance(self.penalised, ConjugateGradients):
+            if isinstance(self.penalised, QuasiNewton):
                 kept, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
                 self.penalised.adapt(few, kept, few.total)
             residual, target = self.rows.residuals(b), self._target(self.rows)
@@ -359,8 +374,9 @@ class Refinement:
         if direct:
             self.solver, self.penalised = Cholesky(0 * l2), Cholesky(l2)
         else:
-            self.solver = ConjugateGradients(0 * l2, metric)
-            self.penalised = ConjugateGradients(l2, metric)
+            total = weight.sum()
+            self.solver = QuasiNewton(0 * l2, metric, total)
+            self.penalised = QuasiNewton(l2, metric, total)
         if penalty.l1 > 0:
             kind = GramDescent if full else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
@@ -401,9 +417,12 @@ class Refinement:
         if self.is_dense and n_values <= candidate.FEW:
             b.append(candidate.subsets(fits))
         b = np.concatenate(b)
+        residual = fits.residuals(b)
+        typical = weighted_median(np.abs(residual[0]), small.weight) / NORMAL_MEDIAN
+        scale = np.full(len(b), typical)
         for n_steps, (n_by_scale, n_by_leverage) in STEPS:
             b, residual, scale = candidate.concentrate(
-                fits, b, target, self.floor, n_steps
+                fits, b, residual, scale, target, self.floor, n_steps
             )
             by_leverage = m_scales(
                 residual,
@@ -476,9 +495,7 @@ class Refinement:
         for _ in range(2):
             is_fitted = np.abs(residual) <= self.tolerance
             kept = rows.weight * is_fitted
-            b = b + self.solver.step(
-                rows, kept, kept * residual, b, share=0.0, convex=True
-            )
+            b = b + self.solver.least_squares(rows, kept, kept * residual)
             residual = rows.residuals(b)
         rejected = float(rows.weight @ (np.abs(residual) > self.tolerance)) / rows.total
         return Pass(LAST_STAGE, self._shortest(b), 0.0, 0.0, rejected, True, True)
@@ -492,7 +509,7 @@ def leverage_weights(rows):
     """
     share = rows.present_share
     factors = np.where(share < 0.5, np.maximum(share, SMALLEST_SHARE), 1.0)
-    limit = chi2.ppf(0.975, len(factors))
+    limit = chdtri(len(factors), 0.025)
     return (limit / np.maximum(rows.squared_norms(factors), limit)) ** 3
 
 

@@ -11,7 +11,7 @@ from sklearn.utils import gen_batches
 # Elements of a block: a few blocks stay in a processor's cache.
 BLOCK = 2**17
 # Arrays of at most so many elements are standardised once, and not in each pass.
-SMALL = 2**19
+SMALL = 2**20
 # Centres up to so many scales from 0 cost products few digits.
 LARGEST_OFFSET = 1e3
 # Values are clipped here, in units of their spread: squares and their sums stay finite.
@@ -176,8 +176,12 @@ class DenseRows(Rows):
     def gram(self, values):
         """Return the sum of the rows' outer products, each times its value."""
         total = np.zeros((self.n_parameters, self.n_parameters))
+        # NumPy computes half of the product of a matrix with itself.
+        is_convex = values.min() >= 0
+        values = np.sqrt(values) if is_convex else values
         for rows, Z in self.blocks():
-            total += (Z * values[rows, np.newaxis]).T @ Z
+            weighted = Z * values[rows, np.newaxis]
+            total += weighted.T @ (weighted if is_convex else Z)
         return total
 
     def diagonal(self, values):

@@ -100,7 +100,11 @@ def finished(problem, found):
 
 def at_solution(state, solved):
     """A state at the solution of another, averaging nothing."""
-    coef, intercept = solved.solution()
+    return moved(state, *solved.solution())
+
+
+def moved(state, coef, intercept, **changes):
+    """A state with other coefficients, averaging nothing."""
     return replace(
         state,
         coef=coef.astype(state.dtype),
@@ -108,6 +112,7 @@ def at_solution(state, solved):
         sums=None,
         sum_scale=0.0,
         n_averaged=0.0,
+        **changes,
     )
 
 
