@@ -323,7 +323,7 @@ class Refinement:
         b, scale = self._best_candidate(few)
 
         objective = self._objective(SObjective, few)
-        # Reweighting approaches a penalised scale slowly; the M step does not need more.
+        # A penalised scale is approached slowly, and need not be exact.
         tolerance = LOOSE if self.penalty.l1 or self.penalty.l2 else None
         for progress, _ in descend(
             objective, self.penalised, b, scale, tolerance=tolerance
