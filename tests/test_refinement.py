@@ -285,7 +285,7 @@ def test_a_stream_goes_on_from_the_refined_solution(name):
 
 @pytest.mark.parametrize("name", MEDIANS)
 def test_early_stopping_watches_both_stages(name):
-    X, y, truth, clean = problem("y20asym", n=2000, d=4)
+    X, y, _, clean = problem("y20asym", n=2000, d=4)
     est = MedianSGDRegressor(
         gradient_estimator=name, early_stopping=True, random_state=0
     ).fit(X, y)

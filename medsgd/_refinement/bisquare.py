@@ -6,7 +6,7 @@ efficient where the noise is normal.
 
 import numpy as np
 
-from medsgd._core import bisquare
+import medsgd._core.bisquare as bisquare
 
 S_CONSTANT = 1.547645
 M_CONSTANT = 4.685061

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.linalg import lapack
 
-from medsgd._core import fits as compiled
+import medsgd._core.fits as compiled
 from medsgd._refinement.bisquare import m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
 from medsgd._scales import median, weighted_median

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.special import chdtri
 
-from medsgd._core import bisquare
+import medsgd._core.bisquare as bisquare
 from medsgd._refinement import candidates as candidate
 from medsgd._refinement.bisquare import (
     BREAKDOWN,
@@ -64,7 +64,7 @@ N_DOUBLED = 4
 # An inexact step that raises the objective is quartered, at most so often.
 N_QUARTERED = 20
 # A descent ends where a step moves fitted values by less, in standard errors.
-TOLERANCE = 3e-5
+TOLERANCE = 1e-5
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
 # Rounds in which the coefficients of lost features are found again.

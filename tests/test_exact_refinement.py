@@ -1,0 +1,250 @@
+"""What the exact steps promise: minimisers, copies, determinism, and hard designs."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_diabetes
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+
+MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
+LAYOUTS = [np.asarray, sp.csr_array]
+M_CONSTANT = 4.685061
+
+
+def problem(n=500, d=6, *, share=0.2, seed=0):
+    """Correlated features, a share of wrong targets; X, y and the wrong rows."""
+    rng = np.random.default_rng(seed)
+    lags = np.abs(np.subtract.outer(np.arange(d), np.arange(d)))
+    X = rng.standard_normal((n, d)) @ np.linalg.cholesky(0.5**lags).T
+    y = X @ rng.standard_normal(d) + 3 + rng.standard_normal(n)
+    bad = np.arange(n) < share * n
+    y[bad] += rng.choice([20, 50, -300], bad.sum())
+    return X, y, bad
+
+
+def distance(est, other, X):
+    """Between two fits, in standard errors: root mean square over parameters."""
+    gap = est.predict(X) - other.predict(X)
+    return np.sqrt(gap @ gap / (X.shape[1] + 1)) / est.scale_
+
+
+def scores(est, X, y):
+    """Mean gradient of the bisquare loss at the reported scale; intercept first."""
+    residual = y - X @ est.coef_ - est.intercept_
+    kept = np.maximum(1 - (residual / (M_CONSTANT * est.scale_)) ** 2, 0) ** 2
+    return np.r_[np.mean(kept * residual), (kept * residual) @ X / len(y)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("d", [6, 80])
+@pytest.mark.parametrize(
+    "penalty, alpha, l1_ratio",
+    [("l2", 0.1, 0), ("l2", 1.0, 0), ("l1", 0.1, 1), ("elasticnet", 0.1, 0.3)],
+)
+def test_a_penalised_fit_is_a_minimiser(penalty, alpha, l1_ratio, d, layout):
+    X, y, _ = problem(1000, d)
+    est = MedianSGDRegressor(
+        penalty=penalty,
+        alpha=alpha,
+        l1_ratio=0.3,
+        standardize=False,
+        random_state=0,
+    ).fit(layout(X), y)
+    intercept, *gradient = scores(est, X, y)
+    tolerance = 1e-5 * est.scale_
+    assert abs(intercept) < tolerance
+    rest = gradient - alpha * (1 - l1_ratio) * est.coef_
+    kept = est.coef_ != 0
+    assert_allclose(
+        rest[kept], alpha * l1_ratio * np.sign(est.coef_[kept]), atol=tolerance
+    )
+    assert np.all(np.abs(rest[~kept]) <= alpha * l1_ratio + tolerance)
+    assert kept.all() or l1_ratio > 0
+
+
+def test_alpha_is_of_standardised_features():
+    X, y, _ = problem()
+    X = X * [1, 10, 100, 1, 1, 1e-3]
+    center = np.median(X, axis=0)
+    unit = np.median(np.abs(X - center), axis=0) / 0.674489750196
+    est = MedianSGDRegressor(alpha=0.1, random_state=0).fit(X, y)
+    _, *gradient = scores(est, X - center, y + est.coef_ @ center * 0)
+    residual = y - est.predict(X)
+    kept = np.maximum(1 - (residual / (M_CONSTANT * est.scale_)) ** 2, 0) ** 2
+    gradient = (kept * residual) @ ((X - center) / unit) / len(y)
+    assert_allclose(gradient, 0.1 * est.coef_ * unit, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n, d", [(100, 3), (1000, 20), (3000, 80)])
+def test_the_default_has_no_penalty(n, d):
+    X, y, bad = problem(n, d)
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert_allclose(scores(est, X, y), 0, atol=1e-5 * est.scale_)
+    right = LinearRegression().fit(X[~bad], y[~bad])
+    assert distance(est, right, X[~bad]) < 0.3
+
+
+@pytest.mark.parametrize("n, d", [(60, 3), (2000, 20), (1000, 80)])
+def test_a_whole_weight_is_so_many_copies(n, d):
+    X, y, _ = problem(n, d)
+    weight = np.random.default_rng(1).integers(0, 4, n)
+    one = MedianSGDRegressor(random_state=0).fit(X, y, sample_weight=weight)
+    rows = np.repeat(np.arange(n), weight)
+    other = MedianSGDRegressor(random_state=0).fit(X[rows], y[rows])
+    assert_allclose(one.coef_, other.coef_, rtol=1e-6, atol=1e-6 * one.scale_)
+    assert one.scale_ == pytest.approx(other.scale_, rel=1e-6)
+    assert_array_equal(one.outliers_[rows], other.outliers_)
+
+
+def test_other_weights_only_compare_rows():
+    X, y, _ = problem(300)
+    weight = np.random.default_rng(1).uniform(0.1, 3, 300)
+    fits = [
+        MedianSGDRegressor(random_state=0).fit(X, y, sample_weight=factor * weight)
+        for factor in (1, 1e-300, 1e300, np.pi)
+    ]
+    for est in fits[1:]:
+        assert_allclose(est.coef_, fits[0].coef_, rtol=1e-9)
+        assert est.scale_ == pytest.approx(fits[0].scale_, rel=1e-9)
+
+
+@pytest.mark.parametrize("n, d", [(60, 3), (2000, 20), (1500, 80), (15_000, 5)])
+def test_what_a_user_does_not_see(n, d):
+    X, y, _ = problem(n, d)
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    for seed in (1, 2):
+        other = MedianSGDRegressor(random_state=seed).fit(X, y)
+        assert distance(est, other, X) < 1e-4
+    for name in MEDIANS:
+        other = MedianSGDRegressor(gradient_estimator=name, random_state=0).fit(X, y)
+        assert distance(est, other, X) < 1e-4
+    with threadpool_limits(2, "blas"):
+        other = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert distance(est, other, X) < 1e-4
+    rows = np.random.default_rng(2).permutation(n)
+    other = MedianSGDRegressor(random_state=0).fit(X[rows], y[rows])
+    # Of more than 10,000 rows, which ones the S step sees depends on their order.
+    assert distance(est, other, X) < (1e-4 if n <= 10_000 else 0.02)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_collinear_and_constant_columns_share_the_effect(layout):
+    X, y, _ = problem()
+    plain = MedianSGDRegressor(random_state=0).fit(X, y)
+    wide = np.column_stack([X, X[:, 0], np.full(len(X), 7.0), np.zeros(len(X))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = MedianSGDRegressor(random_state=0).fit(layout(wide), y)
+    assert_allclose(est.predict(wide), plain.predict(X), rtol=1e-6, atol=1e-6)
+    assert_allclose(est.coef_[0], plain.coef_[0] / 2, rtol=1e-5)
+    assert_allclose(est.coef_[6], plain.coef_[0] / 2, rtol=1e-5)
+    assert_array_equal(est.coef_[7:], 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("intercept", [0.0, 1000.0])
+def test_an_exact_fit_of_most_rows_is_found_and_told(intercept, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 3)).astype(dtype)
+    y = (X.astype(float) @ [1, -2, 3] + intercept).astype(dtype)
+    y[:120] += rng.choice([-20, 5, 10], 120).astype(dtype)
+    with pytest.warns(UserWarning, match="without an error"):
+        est = MedianSGDRegressor(random_state=0).fit(X, y)
+    eps = np.finfo(dtype).eps
+    assert_allclose(est.coef_, [1, -2, 3], atol=200 * eps * max(1, intercept))
+    assert est.scale_ == 0
+    assert_array_equal(est.outliers_, np.arange(300) < 120)
+
+
+def test_rare_levels_of_many_rows_are_not_lost():
+    rng = np.random.default_rng(0)
+    n = 30_000
+    level = np.where(np.arange(n) < 30, np.arange(n) % 2, 2)
+    X = np.column_stack([rng.standard_normal((n, 3)), level == 0, level == 1])
+    effects = np.array([1, -1, 0.5, 80, -40])
+    y = X @ effects + rng.standard_normal(n)
+    order = rng.permutation(n)
+    est = MedianSGDRegressor(random_state=0).fit(X[order], y[order])
+    exact = LinearRegression().fit(X, y)
+    # 15 rows have each level: a standard error of 1 / sqrt(15).
+    assert_allclose(est.coef_[3:], exact.coef_[3:], atol=0.3)
+    assert_allclose(est.coef_[:3], exact.coef_[:3], atol=0.01)
+
+
+def test_sparse_features_of_few_rows():
+    rng = np.random.default_rng(0)
+    n, d, per_row = 4000, 300, 10
+    share = 1 / np.arange(1, d + 1)
+    column = rng.choice(d, n * per_row, p=share / share.sum())
+    values = rng.exponential(1, n * per_row)
+    pointers = np.arange(0, n * per_row + 1, per_row)
+    X = sp.csr_array((values, column, pointers), shape=(n, d))
+    X.sum_duplicates()
+    truth = rng.standard_normal(d)
+    y = X @ truth + 5 + rng.standard_normal(n)
+    bad = rng.random(n) < 0.1
+    est = MedianSGDRegressor(random_state=0).fit(X, y + 100 * bad)
+    right = Ridge(alpha=1e-3, solver="lsqr").fit(X[~bad], y[~bad])
+    errors = [np.mean((m.predict(X) - X @ truth - 5) ** 2) for m in (est, right)]
+    assert errors[0] < 1.2 * errors[1]
+
+
+def test_a_model_through_an_origin_far_away():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1000, 3)) + 50
+    y = X @ [1, 2, 3] + rng.standard_normal(1000)
+    y[:100] += 100
+    est = MedianSGDRegressor(fit_intercept=False, random_state=0).fit(X, y)
+    right = LinearRegression(fit_intercept=False).fit(X[100:], y[100:])
+    assert_allclose(est.coef_, right.coef_, atol=0.02)
+    assert_array_equal(est.intercept_, 0)
+
+
+@pytest.mark.parametrize("n, d", [(20, 3), (20, 8), (50, 8), (80, 3)])
+def test_small_clean_data_do_not_warn(n, d):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((n, d))
+        y = X @ rng.standard_normal(d) + rng.standard_normal(n)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            MedianSGDRegressor(random_state=seed).fit(X, y)
+
+
+def test_passes_that_max_iter_cuts_short_warn():
+    X, y, _ = problem()
+    with pytest.warns(ConvergenceWarning):
+        est = MedianSGDRegressor(max_iter=3, random_state=0).fit(X, y)
+    assert est.n_iter_ == 3
+    assert np.isfinite(est.coef_).all()
+
+
+@pytest.mark.parametrize("name", MEDIANS)
+@pytest.mark.parametrize("refine", [False, True])
+def test_divergence_names_the_parameters(name, refine):
+    X, y = load_diabetes(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    est = MedianSGDRegressor(
+        gradient_estimator=name, learning_rate="constant", eta0=5.0, refine=refine
+    )
+    with pytest.raises(ValueError, match=r"diverges.*eta0=5.*learning_rate"):
+        est.fit(X, y)
+    assert not hasattr(est, "coef_")
+
+
+def test_classifiers_diverge_with_an_error_too():
+    X, y = load_diabetes(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    clf = MedianSGDClassifier(
+        "squared_error", learning_rate="constant", eta0=5.0, random_state=0
+    )
+    with pytest.raises(ValueError, match="eta0=5.*learning_rate"):
+        clf.fit(X, y > 140)
