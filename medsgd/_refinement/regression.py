@@ -1,8 +1,8 @@
 """The exact second stage of a regressor: candidates, S step, M step.
 
-The result is an MM-estimator (V. Yohai, "High Breakdown-Point and High Efficiency Robust
-Estimates for Regression", Annals of Statistics 1987): the S step finds the fit whose
-residuals have the least M-scale, which breaks down at half of the data; the M step
+The result is an MM-estimator (V. Yohai, "High Breakdown-Point and High Efficiency
+Robust Estimates for Regression", Annals of Statistics 1987): the S step finds the fit
+whose residuals have the least M-scale, which breaks down at half of the data; the M step
 regains the efficiency of the mean at that scale. Each pass of a step reweights the rows
 and solves a least-squares problem, or takes Newton's step where that is possible. The S
 step begins at few good candidates instead of many random ones (M. Salibian-Barrera,
@@ -48,7 +48,7 @@ N_PRESENT = 20
 SMALLEST_SHARE = 0.1
 # Iterations of the candidates in each round, and how many then go on: the best by their
 # scale, and the best by the scale in which rows count by their leverage.
-STEPS = ((0, (30, 15)), (2, (12, 6)), (6, (3, 2)))
+STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
 # Fitted values of two candidates in one basin differ by less, in scales.
 SAME = 0.05
 # A candidate whose leverage-weighted scale is so much larger than the least one has
@@ -344,7 +344,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def _target(self, rows):
-        """The sum of ``rho`` that defines the scale: half, less the fitted parameters."""
+        """The sum of ``rho`` that defines the scale: half of the degrees of freedom."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _objective(self, kind, rows):
@@ -374,7 +374,7 @@ class Refinement:
         self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
 
     def _set_rank(self, metric):
-        """Set how many parameters the rows determine, and the directions of the rest."""
+        """Set how many parameters the rows determine, and the other directions."""
         self.null = None
         if metric.ndim == 1:
             self.rank = np.count_nonzero(metric)
@@ -532,7 +532,7 @@ def _rare_rows(rows, few, chosen, factor):
     taken = np.zeros(rows.n_rows, dtype=bool)
     taken[chosen] = True
     added, weight = [], []
-    for j, present in rows.present(rare):
+    for _, present in rows.present(rare):
         present = present[rows.weight[present] > 0]
         left = present[~taken[present]]
         n_more = min(N_PRESENT - np.count_nonzero(taken[present]), len(left))
