@@ -86,14 +86,14 @@ def m_scale(
         Py_ssize_t n_fits = residual.shape[0], n = residual.shape[1], k
         double[::1] scales = np.empty(n_fits)
         double scale, step
-        int i
+        int _
         Bisquare total
     require(weight.shape[0] == n and n > 0, "weight")
     require(start.shape[0] == n_fits, "start")
     with nogil:
         for k in range(n_fits):
             scale = max(start[k], floor)
-            for i in range(n_iter):
+            for _ in range(n_iter):
                 total = f64.bisquare(
                     1 / (constant * scale), &residual[k, 0], &weight[0], n
                 )

@@ -97,7 +97,7 @@ def through_rows(
     """
     cdef:
         Py_ssize_t n_rows = Z.shape[0], p = Z.shape[1], n_fits = drawn.shape[0]
-        Py_ssize_t n_drawn = drawn.shape[1], i, j, k, count, again
+        Py_ssize_t n_drawn = drawn.shape[1], i, j, k, count, _
         double[:, ::1] b = np.zeros((n_fits, p)), basis = np.empty((p, p))
         double[::1] rest = np.empty(p), value = np.empty(p)
         const double* row
@@ -120,7 +120,7 @@ def through_rows(
                     rest[j] = row[j] / norm
                 target = y[drawn[k, i]] / norm
                 # Gram and Schmidt, twice for the rounding.
-                for again in range(2):
+                for _ in range(2):
                     for j in range(count):
                         along = f64.dot(&basis[j, 0], &rest[0], p)
                         f64.axpy(-along, &basis[j, 0], &rest[0], p)

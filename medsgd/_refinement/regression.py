@@ -49,7 +49,7 @@ N_PRESENT = 20
 SMALLEST_SHARE = 0.1
 # Iterations of the candidates in each round, and how many then go on: the best by their
 # scale, and the best by the scale in which rows count by their leverage.
-STEPS = ((0, (30, 15)), (2, (12, 6)), (6, (3, 2)))
+STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
 # Fitted values of two candidates in one basin differ by less, in scales.
 SAME = 0.05
 # A candidate whose leverage-weighted scale is so much larger than the least one has
@@ -353,7 +353,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def _target(self, rows):
-        """Half of the weight, less the parameters' share: what defines the scale."""
+        """The sum of ``rho`` that defines the scale: half of the degrees of freedom."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _objective(self, kind, rows):
