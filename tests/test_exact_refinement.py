@@ -246,5 +246,5 @@ def test_classifiers_diverge_with_an_error_too():
     clf = MedianSGDClassifier(
         "squared_error", learning_rate="constant", eta0=5.0, random_state=0
     )
-    with pytest.raises(ValueError, match="eta0=5.*learning_rate"):
+    with pytest.raises(ValueError, match=r"eta0=5.*learning_rate"):
         clf.fit(X, y > 140)
