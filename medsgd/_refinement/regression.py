@@ -2,11 +2,11 @@
 
 The result is an MM-estimator (V. Yohai, "High Breakdown-Point and High Efficiency
 Robust Estimates for Regression", Annals of Statistics 1987): the S step finds the fit
-whose residuals have the least M-scale, which breaks down at half of the data; the M step
-regains the efficiency of the mean at that scale. Each pass of a step reweights the rows
-and solves a least-squares problem, or takes Newton's step where that is possible. The S
-step begins at few good candidates instead of many random ones (M. Salibian-Barrera,
-V. Yohai, "A Fast Algorithm for S-Regression Estimates", JCGS 2006).
+whose residuals have the least M-scale, which breaks down at half of the data; the M
+step regains the efficiency of the mean at that scale. Each pass of a step reweights the
+rows and solves a least-squares problem, or takes Newton's step where that is possible.
+The S step begins at few good candidates instead of many random ones (M.
+Salibian-Barrera, V. Yohai, "A Fast Algorithm for S-Regression Estimates", JCGS 2006).
 
 Nothing here knows an estimator: a refinement is of ``Rows`` and a ``Penalty``.
 """
