@@ -453,7 +453,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         coef, intercept = _solutions(states, units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
-    def _first_stage_epochs(self):
+    def _first_stage_epochs(self, n_samples):
         """The epochs that the stage of the chosen gradient estimator may take."""
         return self.max_iter
 
@@ -487,7 +487,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         problems = training.run_new(
             self._problems(*rows, states, settings),
             settings,
-            self._first_stage_epochs(),
+            self._first_stage_epochs(len(y)),
             adaptive=self.learning_rate == "adaptive",
         )
         problems = self._later_stages(training, problems, sample_weight)

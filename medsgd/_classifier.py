@@ -1,11 +1,13 @@
 """Robust linear classification by stochastic gradient descent."""
 
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -21,6 +23,15 @@ from medsgd._compat import (
 from medsgd._core.losses import CLASSIFICATION_LOSSES
 from medsgd._docs import fill
 from medsgd._guards import all_or_nothing
+from medsgd._refinement.classification import (
+    Model,
+    Rows,
+    Shrinkage,
+    lead_epochs,
+    probabilities,
+    refine,
+)
+from medsgd._stopping import StoppingRule, exact_share
 from medsgd._typing import (
     Auto,
     ClassificationLoss,
@@ -197,6 +208,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         "loss": [StrOptions(set(CLASSIFICATION_LOSSES))],
         "n_jobs": [Integral, None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "refine": ["boolean"],
     }
     _losses = CLASSIFICATION_LOSSES
     _passive_aggressive_loss = "hinge"
@@ -242,6 +254,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         average: bool | int = False,
         standardize: bool | Auto = "auto",
         leverage_weights: bool = True,
+        refine: bool = True,
     ) -> None:
         self.loss = loss
         self.gradient_estimator = gradient_estimator
@@ -271,6 +284,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         self.average = average
         self.standardize = standardize
         self.leverage_weights = leverage_weights
+        self.refine = refine
 
     def _check_targets(self, y, dtype, *, first):
         if first:
@@ -294,11 +308,12 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     def _coef_attributes(self, coef):
         return {"coef_": coef}
 
+    def _class_factors(self, y):
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+
     def _problems(self, X, y, sample_weight, states, settings):
         """What makes the problem of each class against the rest."""
-        class_weight = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=y
-        )
+        class_weight = self._class_factors(y)
         rows = np.flatnonzero(sample_weight)
         random_state = check_random_state(self.random_state)
         # Seeds and splits are drawn in scikit-learn's order.
@@ -373,6 +388,103 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             strata=is_positive.view(np.uint8),
             stratum_factors=factors,
         )
+
+    def _refines(self):
+        return self.refine and self._robust and self.loss == "log_loss"
+
+    def _first_stage_epochs(self, n_samples):
+        if not self._refines():
+            return self.max_iter
+        return min(lead_epochs(n_samples), -(-self.max_iter // 2))
+
+    def _forget_refinement(self):
+        """Drop what a refinement has told of the rows it was fitted to."""
+        for name in ("_is_multinomial", "weights_", "outliers_", "stage_starts_"):
+            vars(self).pop(name, None)
+
+    def _partial_fit(self, X, y, sample_weight, first):
+        super()._partial_fit(X, y, sample_weight, first)
+        self._forget_refinement()
+        return self
+
+    def _later_stages(self, training, problems, sample_weight):
+        self._forget_refinement()
+        n_lead = max(len(problem.curve) for problem in problems)
+        max_iter = self.max_iter - training.n_epochs
+        if not self._refines() or training.interrupted or max_iter == 0:
+            self.stage_starts_ = np.empty(0, dtype=np.intp)
+            return problems
+        for problem in problems:
+            for curve in (problem.curve, problem.clip_curve):
+                curve += curve[-1:] * (n_lead - len(curve))
+        label = np.searchsorted(self.classes_, training.y)
+        weight = sample_weight * self._class_factors(training.y)[label]
+        held_out = problems[0].validation_mask
+        in_training = weight if held_out is None else np.where(held_out, 0.0, weight)
+        rows = Rows(
+            training.X,
+            label,
+            in_training,
+            self._units,
+            leverage_weights=self.leverage_weights,
+        )
+        rule = None
+        if held_out is not None:
+            patience = self.n_iter_no_change
+            rule = StoppingRule(
+                self.tol,
+                5 if patience == "auto" else patience,
+                relative=True,
+                exact=exact_share(training.X.dtype),
+            )
+
+        def watch(model, objective, losses):
+            if rule is not None:
+                objective = np.average(losses[held_out], weights=weight[held_out])
+            self._adopt(model, problems)
+            for problem in problems:
+                problem.curve.append(float(objective))
+                problem.clip_curve.append(rows.rejected(losses))
+                problem.n_iterations += 1
+            report = f"Objective: {objective:f}"
+            interrupted = training.note_iteration(problems, report)
+            return interrupted or (rule is not None and rule.stalled(objective))
+
+        coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
+        model = refine(
+            rows,
+            Model(np.array(intercept), np.array(coef, dtype=np.float64).T),
+            penalty=self._penalty(),
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=max_iter,
+            watch=watch,
+        )
+        self._adopt(model, problems)
+        training.converged = model.converged
+        self._is_multinomial = True
+        self.weights_, self.outliers_ = rows.judge(model)
+        self.stage_starts_ = np.array([n_lead], dtype=np.intp)
+        return problems
+
+    def _penalty(self):
+        alpha = 0.0 if self.penalty is None else self.alpha
+        l1_ratio = {"l1": 1.0, "elasticnet": self.l1_ratio}.get(self.penalty, 0.0)
+        return Shrinkage(alpha * (1 - l1_ratio), alpha * l1_ratio)
+
+    def _adopt(self, model, problems):
+        """Set the states of the problems to the outputs of a model."""
+        for i, problem in enumerate(problems):
+            state = problem.state
+            problem.state = replace(
+                state,
+                coef=model.coef[:, i].astype(state.dtype),
+                intercept=float(model.intercept[i]),
+                sums=None,
+                sum_scale=0.0,
+                n_averaged=0.0,
+                records=None,
+            )
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -515,6 +627,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         """
         check_is_fitted(self)
         if self.loss == "log_loss":
+            if getattr(self, "_is_multinomial", False):
+                return probabilities(self.decision_function(X))
             return self._predict_proba_lr(X)
         positive = (np.clip(self.decision_function(X), -1, 1) + 1) / 2
         if len(self.classes_) == 2:

@@ -323,7 +323,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         residual = residuals(y.astype(np.float64), 0.0 if coef is None else X @ coef[0])
         return np.atleast_1d(weighted_median(residual[rows], sample_weight[rows]))
 
-    def _first_stage_epochs(self):
+    def _first_stage_epochs(self, n_samples):
         return -(-self.max_iter // 2) if self._refines() else self.max_iter
 
     def _refines(self):

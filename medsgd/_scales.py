@@ -134,6 +134,12 @@ def _gradients(settings, state, units, X, y, sample_weight, batches):
     )
     bound = settings.largest_derivative
     derivative = np.nan_to_num(np.clip(derivative, -bound, bound), nan=0.0)
+    if size == 1:
+        # Also what the average below gives, at a tenth of the time.
+        intercept = derivative * settings.fit_intercept
+        if sparse.issparse(features):
+            return sparse.diags_array(derivative) @ features, intercept
+        return features * derivative[:, np.newaxis], intercept
     weight = sample_weight[rows].reshape(batches.shape).astype(np.float64)
     share = (weight / weight.sum(axis=1, keepdims=True)).ravel()
     average = sparse.csr_array(

@@ -101,8 +101,19 @@ class Training:
         if estimator.verbose and converged:
             print(
                 f"Convergence after {self.n_epochs} {self.unit}s took "
-                f"{time.perf_counter() - self.start:.2f} seconds"
+                f"{self._seconds():.2f} seconds"
             )
+
+    def note_iteration(self, problems, report):
+        """Count an iteration of a stage that is no pass; whether it is to stop."""
+        task = self._begin_epoch()
+        if self.estimator.verbose:
+            print(f"{report}\nTotal training time: {self._seconds():.2f} seconds.")
+        self._end_epoch(task, problems)
+        return self.interrupted
+
+    def _seconds(self):
+        return time.perf_counter() - self.start
 
     def _run_epoch(self, active, settings, parallel):
         shuffled = self.estimator.shuffle
@@ -155,5 +166,4 @@ class Training:
             f"T: {problem.n_iterations}, Avg. loss: {losses.mean():f}, "
             f"Objective: {problem.objective:f}{held_out}"
         )
-        seconds = time.perf_counter() - self.start
-        print(f"Total training time: {seconds:.2f} seconds.")
+        print(f"Total training time: {self._seconds():.2f} seconds.")
