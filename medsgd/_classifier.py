@@ -439,12 +439,14 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             )
 
         def watch(model, objective, losses):
+            rejected = rows.rejected(losses)
             if rule is not None:
                 objective = np.average(losses[held_out], weights=weight[held_out])
-            self._adopt(model, problems)
+            if training.context is not None:
+                self._adopt(model, problems)
             for problem in problems:
                 problem.curve.append(float(objective))
-                problem.clip_curve.append(rows.rejected(losses))
+                problem.clip_curve.append(rejected)
                 problem.n_iterations += 1
             report = f"Objective: {objective:f}"
             interrupted = training.note_iteration(problems, report)

@@ -18,15 +18,15 @@ data, and the size of W, which the prior makes too small, is fitted afterwards.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize
 from scipy.special import expit, softmax
 from scipy.stats import chi2
+from sklearn.utils import gen_batches
 
 from medsgd._core.multinomial import divergence
+from medsgd._refinement.quasi_newton import inner, minimise
 from medsgd._standardize import BLOCK
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
@@ -42,10 +42,14 @@ PRECISIONS = (1.0, 0.2)
 N_FOLDS = 4
 # As many rows make one part large enough.
 ENOUGH_ROWS = 1000
+# Multiplications of a product of matrices up to which BLAS runs on one thread, for one
+# column and for several: starting threads costs more than it saves.
+ONE_THREAD = (2**13, 2**18)
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
-LARGEST_SIZE = 12.0
+LARGEST_LOG_SIZE = 5.0
+SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
 # Probability of a label below which its row is an outlier.
@@ -92,9 +96,8 @@ class Rows:
     def __init__(self, X, label, weight, units, *, leverage_weights):
         self.X, self.label, self.units = X, label, units
         n, d = X.shape
-        step = n if sparse.issparse(X) else max(1, BLOCK // d)
-        self.blocks = [slice(start, start + step) for start in range(0, n, step)]
-        self._first = None
+        self._is_small = not sparse.issparse(X) and n * d <= BLOCK
+        self._standardised = None
         with np.errstate(over="ignore"):
             norm = self._squared_norms()
         # A row this far out has no weight, and its logits may not be finite.
@@ -132,15 +135,25 @@ class Rows:
                 return before[X.indptr[1:]] - before[X.indptr[:-1]]
             return np.array([part.sum() for part in np.split(data, X.indptr[1:-1])])
         norm = np.empty(len(self.X))
-        for rows in self.blocks:
+        for rows in gen_batches(len(self.X), max(1, BLOCK // self.X.shape[1])):
             Z = (self.X[rows] - self.units.center) * self.units.inverse_scale
             norm[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
         return norm
 
+    def _blocks(self, n_outputs):
+        """Blocks of standardised rows; small data keep theirs."""
+        n, d = self.X.shape
+        if not self._is_small:
+            for rows in gen_batches(n, max(1, BLOCK // d)):
+                yield rows, self._block(rows)
+            return
+        if self._standardised is None:
+            self._standardised = self._block(slice(0, n))
+        step = ONE_THREAD[n_outputs > 1] // (d * n_outputs)
+        for rows in gen_batches(n, max(1, step)):
+            yield rows, self._standardised[rows]
+
     def _block(self, rows):
-        """The standardised rows of a block, kept if it is the only one."""
-        if self._first is not None:
-            return self._first
         Z = self.X[rows].astype(np.float64)
         if self.units.applied:
             with np.errstate(over="ignore"):
@@ -148,8 +161,6 @@ class Rows:
                 Z *= self.units.inverse_scale
         if self._any_overflows:
             Z[self._overflows[rows]] = 0
-        if len(self.blocks) == 1:
-            self._first = Z
         return Z
 
     def scores(self, coef):
@@ -159,14 +170,19 @@ class Rows:
             if self._any_overflows:
                 scores[self._overflows] = 0
             return scores
-        parts = [self._block(rows) @ coef for rows in self.blocks]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        scores = np.empty((len(self.X), coef.shape[1]))
+        for rows, Z in self._blocks(coef.shape[1]):
+            np.matmul(Z, coef, out=scores[rows])
+        return scores
 
     def sums(self, slope):
         """Sums of the rows times each column of ``slope``, that of ``scores``."""
         if sparse.issparse(self.X):
             return self._in_user_units(self._sparse_product(self.X.T, slope))
-        return sum(self._block(rows).T @ slope[rows] for rows in self.blocks)
+        sums = np.zeros((self.X.shape[1], slope.shape[1]))
+        for rows, Z in self._blocks(slope.shape[1]):
+            sums += Z.T @ slope[rows]
+        return sums
 
     def _in_user_units(self, coef):
         if not self.units.applied:
@@ -184,10 +200,6 @@ class Shrinkage:
 
     l2: float
     l1: float
-
-    def value(self, coef):
-        value = 0.5 * self.l2 * np.vdot(coef, coef) if self.l2 else 0.0
-        return value + (self.l1 * np.abs(coef).sum() if self.l1 else 0.0)
 
 
 @dataclass
@@ -207,63 +219,50 @@ class Model:
     converged: bool = False
 
 
-def minimise(
+def fitted(
     rows, start, weight, gamma, penalty, *, fit_intercept, tol, max_iter, watch=None
 ):
-    """Minimise the divergence plus a penalty from a model.
+    """The model that minimises the divergence plus a penalty, from another model.
 
     ``weight``: of the rows, adding up to 1; ``watch(model, objective, losses)`` is
     called after each iteration and ends the minimisation by returning True.
     """
     n_outputs = len(start.intercept)
-    size = start.coef.size
-    last: dict[str, Any] = {}
-    # The L1 penalty is linear in the positive and the negative parts, bounded by 0,
-    # so that coefficients become 0 exactly.
-    parted = penalty.l1 > 0
+    losses = None
 
     def model_of(flat):
-        coef = flat[n_outputs : n_outputs + size]
-        if parted:
-            coef = coef - flat[n_outputs + size :]
-        return Model(flat[:n_outputs], coef.reshape(-1, n_outputs))
+        return Model(flat[:n_outputs], flat[n_outputs:].reshape(-1, n_outputs))
 
     def objective(flat):
+        nonlocal losses
         model = model_of(flat)
-        logits = rows.scores(model.coef)
-        logits += model.intercept
-        loss = divergence(logits, rows.label, weight, gamma)
-        slope = logits
-        value = weight @ loss + penalty.value(model.coef)
-        gradient = rows.sums(slope) + penalty.l2 * model.coef
-        gradient = [slope.sum(axis=0) * fit_intercept, gradient.ravel()]
-        if parted:
-            gradient[1:] = [gradient[1] + penalty.l1, penalty.l1 - gradient[1]]
-        last.update(loss=loss, value=value)
-        return value, np.concatenate(gradient)
+        slope = rows.scores(model.coef)
+        slope += model.intercept
+        losses = divergence(slope, rows.label, weight, gamma)
+        gradient = np.empty_like(flat)
+        gradient[:n_outputs] = slope.sum(axis=0) * fit_intercept
+        gradient[n_outputs:] = rows.sums(slope).ravel()
+        coef = flat[n_outputs:]
+        gradient[n_outputs:] += penalty.l2 * coef
+        return inner(weight, losses) + 0.5 * penalty.l2 * inner(coef, coef), gradient
 
-    def callback(flat):
-        if watch is not None and watch(model_of(flat), last["value"], last["loss"]):
-            raise StopIteration
+    def after_iteration(flat, value):
+        return watch(model_of(flat), value, losses)
 
-    flat = [start.intercept, start.coef.ravel()]
-    bounds = None
-    if parted:
-        flat[1:] = [np.maximum(flat[1], 0), np.maximum(-flat[1], 0)]
-        bounds = [(None, None)] * n_outputs + [(0, None)] * (2 * size)
+    flat = np.concatenate([start.intercept, start.coef.ravel()]).astype(np.float64)
+    l1 = np.full(len(flat), penalty.l1)
+    l1[:n_outputs] = 0
     with np.errstate(over="ignore", invalid="ignore"):
-        found = minimize(
+        flat, converged = minimise(
             objective,
-            np.concatenate(flat).astype(np.float64),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            callback=callback,
-            options={"maxiter": max_iter, "ftol": tol, "gtol": 0.0},
+            flat,
+            l1=l1,
+            tol=tol,
+            max_iter=max_iter,
+            watch=None if watch is None else after_iteration,
         )
-    model = model_of(found.x)
-    # Status 1: as many iterations as allowed.
-    model.converged = found.status != 1
+    model = model_of(flat)
+    model.converged = converged
     return model
 
 
@@ -273,32 +272,31 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
     ``penalty``: that of the user alone; the prior has made the coefficients too small.
     """
     n_rows = np.count_nonzero(weight)
-    scores, n_outputs = rows.scores(model.coef), len(model.intercept)
+    scores = rows.scores(model.coef)
+    coef = model.coef.ravel()
+    l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()
 
     def objective(parameters):
-        size = np.exp(parameters[0])
+        deviation = parameters[0] / SIZE_DEVIATION
+        size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
         along = size * scores
         slope = along + parameters[1:]
-        loss = divergence(slope, rows.label, weight, gamma)
-        value = weight @ loss + penalty.value(size * model.coef)
-        value += (parameters[0] / SIZE_DEVIATION) ** 2 / (2 * n_rows)
-        gradient = np.empty(1 + n_outputs)
-        gradient[0] = np.vdot(slope, along) + parameters[0] / SIZE_DEVIATION**2 / n_rows
-        gradient[0] += penalty.l2 * size**2 * np.vdot(model.coef, model.coef)
-        gradient[0] += penalty.l1 * size * np.abs(model.coef).sum()
+        losses = divergence(slope, rows.label, weight, gamma)
+        value = inner(weight, losses) + size * (0.5 * size * l2 + l1)
+        gradient = np.empty_like(parameters)
+        gradient[0] = inner(slope.ravel(), along.ravel()) + size * (size * l2 + l1)
+        gradient[0] += deviation / SIZE_DEVIATION / n_rows
         gradient[1:] = slope.sum(axis=0) * fit_intercept
-        return value, gradient
+        return value + deviation**2 / (2 * n_rows), gradient
 
-    limit = np.log(LARGEST_SIZE)
-    found = minimize(
+    parameters, _ = minimise(
         objective,
         np.concatenate([[0.0], model.intercept]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-limit, limit)] + [(None, None)] * n_outputs,
-        options={"ftol": 1e-5},
+        tol=SIZE_PROGRESS,
+        max_iter=100,
     )
-    return Model(found.x[1:], np.exp(found.x[0]) * model.coef, model.converged)
+    size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
+    return Model(parameters[1:], size * model.coef, model.converged)
 
 
 def prior(rows, n_rows, precision, n_outputs):
@@ -366,7 +364,7 @@ def refine(
     max_iter : int
         Bound on the iterations over all rows.
     watch : callable or None
-        See ``minimise``; for the iterations over all rows.
+        See ``fitted``; for the iterations over all rows.
     """
     total = rows.weight.sum()
     if total == 0:
@@ -380,7 +378,7 @@ def refine(
         return Shrinkage(penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1)
 
     def fit(model, weight, gamma, precision, *, size=True):
-        model = minimise(
+        model = fitted(
             rows,
             model,
             weight,
@@ -395,7 +393,7 @@ def refine(
         return model, resized(rows, model, weight, gamma, penalty, **same)
 
     precision, model = choose_precision(rows, start, weight, fit)
-    model = minimise(
+    model = fitted(
         rows,
         model,
         weight,
