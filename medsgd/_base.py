@@ -71,6 +71,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
 
+    _rare_power: float | None = None
+
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
         "n_gradients": [
@@ -201,6 +203,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             # A model through the origin must stay one.
             centered=self.fit_intercept,
             clip=self._scale_clip,
+            rare_power=self._rare_power,
         )
 
     def _learn_units(self, X, sample_weight, states, *, first):

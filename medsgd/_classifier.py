@@ -221,6 +221,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     # Measured: features that differ by class are skewed, and medians of deviations make
     # their units too small.
     _scale_clip = 5.0
+    # Measured on texts: rare words at unit scale cost accuracy, at their own scale time.
+    _rare_power = 0.25
     _c_epsilon: dict = {}
 
     def __init__(

@@ -80,13 +80,17 @@ class FeatureUnits:
             return coef / self.inverse_scale, intercept + coef @ self.center
 
 
-def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None):
+def feature_units(
+    X, sample_weight, *, standardize, needed, centered, clip=None, rare_power=None
+):
     """Units from at most ``N_ROWS`` rows with a weight.
 
     Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
     rows, scales are those of deviations from 0. With ``clip`` the scales become
     standard deviations of values clipped at so many scales: less robust against shares
-    of outliers above a fifth, but nearer to the spread of skewed features.
+    of outliers above a fifth, but nearer to the spread of skewed features. With
+    ``rare_power`` the scale of a sparse feature is that of its entries times this power
+    of their share.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -96,7 +100,7 @@ def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None)
     center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if needed and len(rows):
         if sparse.issparse(X):
-            scale = _sparse_scale(sample, weight, clip)
+            scale = _sparse_scale(sample, weight, clip, rare_power)
         else:
             sample = sample.astype(np.float64)
             center, scale = _center_and_scale(sample, weight, centered, clip)
@@ -140,7 +144,7 @@ def _center_and_scale(X, weight, centered, clip):
     scale = weighted_median(deviation, weight) / NORMAL_MEDIAN
     tied = np.average(deviation == 0, axis=0, weights=weight)
     mixed = np.flatnonzero(tied > LARGEST_TIE)
-    scale[mixed] = _sparse_scale(sparse.csc_array(deviation[:, mixed]), weight, None)
+    scale[mixed] = _sparse_scale(sparse.csc_array(deviation[:, mixed]), weight)
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
@@ -160,7 +164,7 @@ def _clipped_deviation(variance, clip):
     return np.sqrt(np.where(variance > 0, variance / normal, 1))
 
 
-def _sparse_scale(X, weight, clip):
+def _sparse_scale(X, weight, clip=None, rare_power=None):
     """sqrt(share of entries) times their normalised median size; 1 without entries."""
     X = sparse.csc_array(X)
     scale = np.ones(X.shape[1])
@@ -174,6 +178,13 @@ def _sparse_scale(X, weight, clip):
     )
     if len(size):
         columns, median, total = column_medians(column, size, entry_weight)
+        if rare_power is not None:
+            scale[columns] = median / NORMAL_MEDIAN
+            variance = entry_weight * _clipped_square(size, scale[column], clip)
+            variance = np.bincount(column, variance, minlength=len(scale))[columns]
+            scale[columns] *= _clipped_deviation(variance / total, clip)
+            scale[columns] *= (total / weight.sum()) ** rare_power
+            return scale
         share = np.maximum(total / weight.sum(), SMALLEST_SHARE)
         scale[columns] = np.sqrt(share) * median / NORMAL_MEDIAN
         if clip is not None:

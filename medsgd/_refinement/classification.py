@@ -33,11 +33,14 @@ from medsgd._standardize import BLOCK
 # sets, clean and with wrong labels or rows. A larger gamma resists more wrong labels
 # and costs calibration on clean data.
 GAMMA = 1.0
+SIZE_GAMMA = 1.0
 # A first, tighter fit finds the majority where outlying rows have wrong labels.
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of a
 # typical row, is the factor of |W|^2 / 2. The strong prior is for many wrong labels.
 PRECISIONS = (1.0, 0.2)
+# Rows for each feature beyond which the prior hardly matters: the weak one is taken.
+MANY_ROWS = 20
 # Parts of the rows, of which one or all are held out to choose between the priors.
 N_FOLDS = 4
 # As many rows make one part large enough.
@@ -390,9 +393,13 @@ def refine(
         )
         if not size:
             return model, None
-        return model, resized(rows, model, weight, gamma, penalty, **same)
+        return model, resized(rows, model, weight, SIZE_GAMMA, penalty, **same)
 
-    precision, model = choose_precision(rows, start, weight, fit)
+    if n_rows > MANY_ROWS * rows.X.shape[1]:
+        precision = PRECISIONS[-1]
+        model, _ = fit(start, weight, TIGHT_GAMMA, precision, size=False)
+    else:
+        precision, model = choose_precision(rows, start, weight, fit)
     model = fitted(
         rows,
         model,
@@ -404,4 +411,4 @@ def refine(
         watch=watch,
         **same,
     )
-    return resized(rows, model, weight, GAMMA, penalty, **same)
+    return resized(rows, model, weight, SIZE_GAMMA, penalty, **same)
