@@ -33,12 +33,11 @@ from medsgd._standardize import BLOCK
 # sets, clean and with wrong labels or rows. A larger gamma resists more wrong labels
 # and costs calibration on clean data.
 GAMMA = 1.0
-SIZE_GAMMA = 1.0
 # A first, tighter fit finds the majority where outlying rows have wrong labels.
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of a
-# typical row, is the factor of |W|^2 / 2. The strong prior is for many wrong labels.
-PRECISIONS = (1.0, 0.2)
+# typical row, is the factor of |W|^2 / 2. Strong priors are for many wrong labels.
+PRECISIONS = (4.0, 1.0, 0.2)
 # Rows for each feature beyond which the prior hardly matters: the weak one is taken.
 MANY_ROWS = 20
 # Parts of the rows, of which one or all are held out to choose between the priors.
@@ -393,7 +392,7 @@ def refine(
         )
         if not size:
             return model, None
-        return model, resized(rows, model, weight, SIZE_GAMMA, penalty, **same)
+        return model, resized(rows, model, weight, GAMMA, penalty, **same)
 
     if n_rows > MANY_ROWS * rows.X.shape[1]:
         precision = PRECISIONS[-1]
@@ -411,4 +410,4 @@ def refine(
         watch=watch,
         **same,
     )
-    return resized(rows, model, weight, SIZE_GAMMA, penalty, **same)
+    return resized(rows, model, weight, GAMMA, penalty, **same)
