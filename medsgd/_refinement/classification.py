@@ -54,8 +54,11 @@ LARGEST_LOG_SIZE = 5.0
 SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
-# Probability of a label below which its row is an outlier.
+# A label is implausible if the features of its row are this much less likely in its
+# class than in another one.
 IMPLAUSIBLE = 0.05
+# Rounds that bring the intercepts to the frequencies of the classes.
+N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
 PROGRESS = 1e-2
@@ -112,15 +115,31 @@ class Rows:
         self.leverage[self._overflows] = 0.0
         self.weight = weight * self.leverage
 
+    def probabilities(self, model):
+        """Probabilities of all classes for each row."""
+        scores = self.scores(model.coef)
+        scores += model.intercept
+        return probabilities(scores[:, 0] if scores.shape[1] == 1 else scores)
+
+    def plausible(self, proba):
+        """Which classes are plausible for each row, by their probabilities.
+
+        Relative to the frequencies of the classes, as all labels of a rare one have
+        small probabilities: p_k / share_k is the likelihood of the features in class
+        k, up to a factor.
+        """
+        share = np.bincount(self.label, self.weight, proba.shape[1])
+        likelihood = proba / np.maximum(share / share.sum(), 1e-300)
+        return likelihood >= IMPLAUSIBLE * likelihood.max(axis=1, keepdims=True)
+
     def judge(self, model):
         """Weight of each row under a model, and whether the model rejects the row."""
+        proba, rows = self.probabilities(model), np.arange(len(self.label))
         logits = self.scores(model.coef)
         logits += model.intercept
-        plausible = probabilities(logits[:, 0] if logits.shape[1] == 1 else logits)
-        plausible = plausible[np.arange(len(self.label)), self.label]
         losses = divergence(logits, self.label, np.ones(len(self.label)), GAMMA)
         weights = self.leverage * (1 - losses * GAMMA / (1 + GAMMA))
-        return weights, plausible < IMPLAUSIBLE
+        return weights, ~self.plausible(proba)[rows, self.label]
 
     def rejected(self, losses):
         """Share of the rows with a weight that lose more than half of it."""
@@ -301,6 +320,35 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
     return Model(parameters[1:], size * model.coef, model.converged)
 
 
+def balanced(rows, model):
+    """The model with intercepts by which the plausible labels are as frequent as found.
+
+    The divergence alone estimates the frequency of a rare class from few rows of small
+    weight. Each class is counted where it is plausible, in the labels and in the
+    probabilities alike, so that wrong labels count little.
+    """
+    proba = rows.probabilities(model)
+    n_classes = proba.shape[1]
+    counted = rows.plausible(proba) * rows.weight[:, np.newaxis]
+    own = counted[np.arange(len(rows.label)), rows.label]
+    found = np.bincount(rows.label, own, n_classes)
+    shift = np.zeros(n_classes)
+    for _ in range(N_BALANCING):
+        shifted = proba * np.exp(shift)
+        shifted /= shifted.sum(axis=1, keepdims=True)
+        expected = np.einsum("ij,ij->j", shifted, counted)
+        useful = (found > 0) & (expected > 0)
+        step = np.zeros(n_classes)
+        step[useful] = np.log(found[useful] / expected[useful])
+        shift += step
+        if np.abs(step).max() < 1e-3:
+            break
+    shift -= shift.mean()
+    if len(model.intercept) == 1:
+        shift = shift[1:] - shift[:1]
+    return Model(model.intercept + shift, model.coef, model.converged)
+
+
 def prior(rows, n_rows, precision, n_outputs):
     """Factor of |W|^2 / 2 that makes ``precision`` that of a typical row's logits."""
     # The difference of two classes' logits has the variance of both.
@@ -410,4 +458,5 @@ def refine(
         watch=watch,
         **same,
     )
-    return resized(rows, model, weight, GAMMA, penalty, **same)
+    model = resized(rows, model, weight, GAMMA, penalty, **same)
+    return balanced(rows, model) if fit_intercept else model
