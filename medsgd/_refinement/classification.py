@@ -37,7 +37,7 @@ GAMMA = 1.0
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of a
 # typical row, is the factor of |W|^2 / 2. Strong priors are for many wrong labels.
-PRECISIONS = (4.0, 1.0, 0.2)
+PRECISIONS = (3.0, 0.8, 0.2)
 # Rows for each feature beyond which the prior hardly matters: the weak one is taken.
 MANY_ROWS = 20
 # Parts of the rows, of which one or all are held out to choose between the priors.
@@ -324,22 +324,21 @@ def balanced(rows, model):
     """The model with intercepts by which the plausible labels are as frequent as found.
 
     The divergence alone estimates the frequency of a rare class from few rows of small
-    weight. Each class is counted where it is plausible, in the labels and in the
-    probabilities alike, so that wrong labels count little.
+    weight. Rows whose label is not plausible do not count, and the probabilities are
+    those given that the label is plausible.
     """
     proba = rows.probabilities(model)
-    n_classes = proba.shape[1]
-    counted = rows.plausible(proba) * rows.weight[:, np.newaxis]
-    own = counted[np.arange(len(rows.label)), rows.label]
-    found = np.bincount(rows.label, own, n_classes)
-    shift = np.zeros(n_classes)
+    plausible, label = rows.plausible(proba), rows.label
+    weight = rows.weight * plausible[np.arange(len(label)), label]
+    proba *= plausible
+    found = np.bincount(label, weight, proba.shape[1])
+    shift = np.zeros(proba.shape[1])
     for _ in range(N_BALANCING):
         shifted = proba * np.exp(shift)
-        shifted /= shifted.sum(axis=1, keepdims=True)
-        expected = np.einsum("ij,ij->j", shifted, counted)
+        expected = (weight / shifted.sum(axis=1)) @ shifted
         useful = (found > 0) & (expected > 0)
-        step = np.zeros(n_classes)
-        step[useful] = np.log(found[useful] / expected[useful])
+        step = np.log(found, where=useful, out=np.zeros_like(found))
+        step -= np.log(expected, where=useful, out=np.zeros_like(found))
         shift += step
         if np.abs(step).max() < 1e-3:
             break
