@@ -104,11 +104,12 @@ class Training:
                 f"{self._seconds():.2f} seconds"
             )
 
-    def note_iteration(self, problems, report):
-        """Count an iteration of a stage that is no pass; whether it is to stop."""
+    def note_iteration(self, problems):
+        """Count an iteration that is no pass; whether a callback has asked to stop."""
         task = self._begin_epoch()
         if self.estimator.verbose:
-            print(f"{report}\nTotal training time: {self._seconds():.2f} seconds.")
+            for problem in problems:
+                self._report(problem)
         self._end_epoch(task, problems)
         return self.interrupted
 

@@ -17,7 +17,7 @@ data, and the size of W, which the prior makes too small, is fitted afterwards.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -27,7 +27,6 @@ from sklearn.utils import gen_batches
 
 from medsgd._core.multinomial import divergence
 from medsgd._refinement.quasi_newton import inner, minimise
-from medsgd._standardize import BLOCK
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
 # sets, clean and with wrong labels or rows. A larger gamma resists more wrong labels
@@ -44,6 +43,9 @@ MANY_ROWS = 20
 N_FOLDS = 4
 # As many rows make one part large enough.
 ENOUGH_ROWS = 1000
+# Elements of X that are standardised at a time, and those of small data, which are kept.
+BLOCK = 2**17
+KEPT = 2**18
 # Multiplications of a product of matrices up to which BLAS runs on one thread, for one
 # column and for several: starting threads costs more than it saves.
 ONE_THREAD = (2**13, 2**18)
@@ -101,7 +103,7 @@ class Rows:
     def __init__(self, X, label, weight, units, *, leverage_weights):
         self.X, self.label, self.units = X, label, units
         n, d = X.shape
-        self._is_small = not sparse.issparse(X) and n * d <= BLOCK
+        self._is_small = not sparse.issparse(X) and n * d <= KEPT
         self._standardised = None
         with np.errstate(over="ignore"):
             norm = self._squared_norms()
@@ -114,6 +116,16 @@ class Rows:
             self.leverage = limit / np.maximum(norm, limit)
         self.leverage[self._overflows] = 0.0
         self.weight = weight * self.leverage
+        # Those that are not 0 throughout.
+        if sparse.issparse(X):
+            self.n_features = np.count_nonzero(np.bincount(X.indices, minlength=d))
+        else:
+            self.n_features = np.count_nonzero(X.any(axis=0))
+
+    def losses(self, model):
+        logits = self.scores(model.coef)
+        logits += model.intercept
+        return divergence(logits, self.label, self.weight, GAMMA)
 
     def probabilities(self, model):
         """Probabilities of all classes for each row."""
@@ -135,10 +147,7 @@ class Rows:
     def judge(self, model):
         """Weight of each row under a model, and whether the model rejects the row."""
         proba, rows = self.probabilities(model), np.arange(len(self.label))
-        logits = self.scores(model.coef)
-        logits += model.intercept
-        losses = divergence(logits, self.label, np.ones(len(self.label)), GAMMA)
-        weights = self.leverage * (1 - losses * GAMMA / (1 + GAMMA))
+        weights = self.leverage * (1 - self.losses(model) * GAMMA / (1 + GAMMA))
         return weights, ~self.plausible(proba)[rows, self.label]
 
     def rejected(self, losses):
@@ -232,12 +241,14 @@ class Model:
     intercept : ndarray of shape (n_outputs,)
     coef : ndarray of shape (n_features, n_outputs)
         One output for two classes: the logit of class 1.
-    converged : bool
+    converged, interrupted : bool
+        Whether the minimisation ended by its tolerance, and whether it was ended.
     """
 
     intercept: np.ndarray
     coef: np.ndarray
     converged: bool = False
+    interrupted: bool = False
 
 
 def fitted(
@@ -267,8 +278,12 @@ def fitted(
         gradient[n_outputs:] += penalty.l2 * coef
         return inner(weight, losses) + 0.5 * penalty.l2 * inner(coef, coef), gradient
 
+    interrupted = False
+
     def after_iteration(flat, value):
-        return watch(model_of(flat), value, losses)
+        nonlocal interrupted
+        interrupted = watch(model_of(flat), value, losses)
+        return interrupted
 
     flat = np.concatenate([start.intercept, start.coef.ravel()]).astype(np.float64)
     l1 = np.full(len(flat), penalty.l1)
@@ -283,8 +298,7 @@ def fitted(
             watch=None if watch is None else after_iteration,
         )
     model = model_of(flat)
-    model.converged = converged
-    return model
+    return replace(model, converged=converged, interrupted=interrupted)
 
 
 def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
@@ -317,7 +331,7 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
         max_iter=100,
     )
     size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
-    return Model(parameters[1:], size * model.coef, model.converged)
+    return replace(model, intercept=parameters[1:], coef=size * model.coef)
 
 
 def balanced(rows, model):
@@ -345,7 +359,7 @@ def balanced(rows, model):
     shift -= shift.mean()
     if len(model.intercept) == 1:
         shift = shift[1:] - shift[:1]
-    return Model(model.intercept + shift, model.coef, model.converged)
+    return replace(model, intercept=model.intercept + shift)
 
 
 def prior(rows, n_rows, precision, n_outputs):
@@ -424,7 +438,9 @@ def refine(
     same = {"fit_intercept": fit_intercept}
 
     def with_prior(precision):
-        return Shrinkage(penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1)
+        return Shrinkage(
+            penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1
+        )
 
     def fit(model, weight, gamma, precision, *, size=True):
         model = fitted(
@@ -441,7 +457,7 @@ def refine(
             return model, None
         return model, resized(rows, model, weight, GAMMA, penalty, **same)
 
-    if n_rows > MANY_ROWS * rows.X.shape[1]:
+    if n_rows > MANY_ROWS * rows.n_features:
         precision = PRECISIONS[-1]
         model, _ = fit(start, weight, TIGHT_GAMMA, precision, size=False)
     else:
@@ -453,9 +469,14 @@ def refine(
         GAMMA,
         with_prior(precision),
         tol=tolerance * PROGRESS,
-        max_iter=max_iter,
+        max_iter=max_iter - 1,
         watch=watch,
         **same,
     )
     model = resized(rows, model, weight, GAMMA, penalty, **same)
-    return balanced(rows, model) if fit_intercept else model
+    if fit_intercept:
+        model = balanced(rows, model)
+    if watch is not None and not model.interrupted:
+        losses = rows.losses(model)
+        watch(model, inner(weight, losses), losses)
+    return model

@@ -8,7 +8,7 @@ coefficients become 0 exactly.
 
 import numpy as np
 
-MEMORY = 10
+MEMORY = 5
 # Part of the decrease that a step promises and has to make.
 SUFFICIENT = 1e-4
 MOST_HALVINGS = 30
