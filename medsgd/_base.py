@@ -490,7 +490,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         problems = training.run_new(
             self._problems(*rows, states, settings),
             settings,
-            self._first_stage_epochs(len(y)),
+            self._first_stage_epochs(np.count_nonzero(sample_weight)),
             adaptive=self.learning_rate == "adaptive",
         )
         problems = self._later_stages(training, problems, sample_weight)

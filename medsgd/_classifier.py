@@ -170,8 +170,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         The weight of each training row in the refined model, from 0 to 1: small where
         the label is implausible or the row is far out. Only after a refinement.
     outliers_ : ndarray of shape (n_samples,) of bool
-        Training rows whose label the refined model rejects: the features are 20 times
-        as likely in another class. Only after a refinement.
+        Training rows that the refined model rejects: the features are 20 times as
+        likely in another class, or so far out that the leverage weight is below 0.1.
+        Only after a refinement.
     {{n_features_in_}}
     {{feature_names_in_}}
 

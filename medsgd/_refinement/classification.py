@@ -59,6 +59,8 @@ LEAD_UPDATES = 1000
 # A label is implausible if the features of its row are this much less likely in its
 # class than in another one.
 IMPLAUSIBLE = 0.05
+# Leverage weight below which a row is an outlier whatever its label.
+FAR_OUT = 0.1
 # Rounds that bring the intercepts to the frequencies of the classes.
 N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
@@ -148,7 +150,8 @@ class Rows:
         """Weight of each row under a model, and whether the model rejects the row."""
         proba, rows = self.probabilities(model), np.arange(len(self.label))
         weights = self.leverage * (1 - self.losses(model) * GAMMA / (1 + GAMMA))
-        return weights, ~self.plausible(proba)[rows, self.label]
+        implausible = ~self.plausible(proba)[rows, self.label]
+        return weights, implausible | (self.leverage < FAR_OUT)
 
     def rejected(self, losses):
         """Share of the rows with a weight that lose more than half of it."""
@@ -156,14 +159,10 @@ class Rows:
 
     def _squared_norms(self):
         if sparse.issparse(self.X):
-            X = self.X
-            data = X.data.astype(np.float64) ** 2
-            if self.units.known:
-                data *= self.units.inverse_scale.astype(np.float64)[X.indices] ** 2
-            before = np.concatenate([[0.0], np.cumsum(data)])
-            if np.isfinite(before[-1]):
-                return before[X.indptr[1:]] - before[X.indptr[:-1]]
-            return np.array([part.sum() for part in np.split(data, X.indptr[1:-1])])
+            X, scale = self.X, self.units.inverse_scale.astype(np.float64)
+            squares = X.data.astype(np.float64) ** 2
+            squares = sparse.csr_array((squares, X.indices, X.indptr), shape=X.shape)
+            return squares @ scale**2
         norm = np.empty(len(self.X))
         for rows in gen_batches(len(self.X), max(1, BLOCK // self.X.shape[1])):
             Z = (self.X[rows] - self.units.center) * self.units.inverse_scale
@@ -369,6 +368,15 @@ def prior(rows, n_rows, precision, n_outputs):
     return half * precision * rows.units.squared_norm / n_rows
 
 
+def centred(model):
+    """The same probabilities by outputs that add up to 0, as steps leave them."""
+    if len(model.intercept) == 1:
+        return model
+    intercept = model.intercept - model.intercept.mean()
+    coef = model.coef - model.coef.mean(axis=1, keepdims=True)
+    return replace(model, intercept=intercept, coef=coef)
+
+
 def fold_of(label):
     """The part that each row belongs to, with the classes alike in all parts."""
     fold = np.empty(len(label), dtype=np.intp)
@@ -433,6 +441,7 @@ def refine(
     if total == 0:
         return start
     weight = rows.weight / total
+    start = centred(start)
     n_rows, n_outputs = np.count_nonzero(weight), len(start.intercept)
     tolerance = tol or 0.0
     same = {"fit_intercept": fit_intercept}

@@ -50,7 +50,7 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
         slope = _steepest(x, gradient, l1) if penalised else gradient
         direction = -_times_inverse_hessian(steps, slope)
         if penalised:
-            direction[direction * slope >= 0] = 0
+            direction[(direction * slope >= 0) & (l1 > 0)] = 0
             orthant = np.where(x == 0, -np.sign(slope), np.sign(x))
         length = 1.0 if steps else 1 / max(np.sqrt(inner(slope, slope)), 1e-300)
         for _ in range(MOST_HALVINGS):
