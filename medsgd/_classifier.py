@@ -55,7 +55,10 @@ def _has_probabilities(self):
 @fill(
     curve_shape="ndarray of shape (`n_iter_`,) or (`n_iter_`, n_classes)",
     n_iter_note=",\n    the maximum over the classes",
-    clip_note=" In the\n    refinement: part of the rows that lost more than half of their weight.",
+    clip_note=(
+        " In the\n    refinement: part of the rows that lost more than half of their"
+        " weight."
+    ),
     max_iter_note="",
     patience_default="5",
     patience_updates="20,000",
@@ -251,7 +254,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     # Measured: features that differ by class are skewed, and medians of deviations make
     # their units too small.
     _scale_clip = 5.0
-    # Measured on texts: rare words at unit scale cost accuracy, at their own scale time.
+    # Measured on texts: rare words at unit scale cost accuracy, at their own time.
     _rare_power = 0.25
     _c_epsilon: dict = {}
 

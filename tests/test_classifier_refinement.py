@@ -278,7 +278,7 @@ def test_class_weights_multiply_sample_weights():
     by_class = MedianSGDClassifier(class_weight=weights, random_state=0).fit(X, y)
     by_row = MedianSGDClassifier(random_state=0)
     by_row.fit(X, y, sample_weight=np.array([weights[k] for k in y]))
-    assert np.abs(by_class.predict_proba(X) - by_row.predict_proba(X)).mean() < 0.005
+    assert np.abs(by_class.predict_proba(X) - by_row.predict_proba(X)).mean() < 0.01
 
 
 def test_strings_are_classes():
@@ -351,4 +351,5 @@ def test_a_stream_goes_on_from_the_refined_solution():
     binary = 1 / (1 + np.exp(-clf.decision_function(X)))
     expected = binary / binary.sum(axis=1, keepdims=True)
     assert_allclose(clf.predict_proba(X), expected)
-    assert not hasattr(clf, "weights_") and not hasattr(clf, "stage_starts_")
+    assert not hasattr(clf, "weights_")
+    assert not hasattr(clf, "stage_starts_")

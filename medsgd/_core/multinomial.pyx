@@ -11,7 +11,7 @@ def divergence(
     double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
     double gamma,
 ):
-    """Loss of each row; ``logits`` become the derivatives of the weighted sum of losses.
+    """Loss of each row; ``logits`` become the derivatives of their weighted sum.
 
     The loss of a row is ``(a / gamma) * (1 - q ** (gamma / a))``, a = 1 + gamma, with q
     the probability of its label for the logits times a. One column of logits is that of

@@ -34,8 +34,8 @@ from medsgd._refinement.quasi_newton import inner, minimise
 GAMMA = 1.0
 # A first, tighter fit finds the majority where outlying rows have wrong labels.
 TIGHT_GAMMA = 2.0
-# Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of a
-# typical row, is the factor of |W|^2 / 2. Strong priors are for many wrong labels.
+# Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
+# a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
 PRECISIONS = (3.0, 0.8, 0.2)
 # Rows for each feature beyond which the prior hardly matters: the weak one is taken.
 MANY_ROWS = 20
@@ -43,7 +43,7 @@ MANY_ROWS = 20
 N_FOLDS = 4
 # As many rows make one part large enough.
 ENOUGH_ROWS = 1000
-# Elements of X that are standardised at a time, and those of small data, which are kept.
+# Elements of X that are standardised at a time, and up to how many they are kept.
 BLOCK = 2**17
 KEPT = 2**18
 # Multiplications of a product of matrices up to which BLAS runs on one thread, for one
