@@ -653,6 +653,8 @@ def test_enormous_values_in_classification(name, n_classes, spoil, kind):
 
     clean = [fit(1494, seed) for seed in range(4)]
     noise = max(np.linalg.norm(one - clean[0]) for one in clean)
+    # A refinement comes out alike for any seed, and outliers move the units a little.
+    noise = max(noise, 0.01 * np.linalg.norm(clean[0]))
     assert np.linalg.norm(fit(1500) - clean[0]) <= 2 * noise
 
 
