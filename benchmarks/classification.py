@@ -1,10 +1,12 @@
 """Accuracy and probabilities of linear classifiers under contamination.
 
 Run as ``python benchmarks/classification.py``; the tables are markdown. Training data
-alone is contaminated. Means over 5 splits, on one thread.
+alone is contaminated. Means over 5 splits, on one thread. The last table is of the
+wrong labels found, beside cleanlab, if that is installed.
 """
 
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -17,7 +19,7 @@ from sklearn.metrics import (
     brier_score_loss,
     log_loss,
 )
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -27,8 +29,8 @@ from medsgd import MedianSGDClassifier
 N_SPLITS = 5
 
 
-def ours():
-    return MedianSGDClassifier(random_state=0)
+def ours(**params):
+    return MedianSGDClassifier(random_state=0, **params)
 
 
 def calibrated(method):
@@ -43,6 +45,7 @@ CLASSIFIERS = {
         StandardScaler(), LogisticRegression(max_iter=1000)
     ),
     "MedianSGDClassifier": ours,
+    "MedianSGDClassifier, refine=False": lambda: ours(refine=False),
     "MedianSGDClassifier, sigmoid": calibrated("sigmoid"),
     "MedianSGDClassifier, isotonic": calibrated("isotonic"),
     "MedianSGDClassifier, temperature": calibrated("temperature"),
@@ -52,6 +55,12 @@ CLASSIFIERS = {
 def wrong_labels(rng, X, y):
     """Give a fifth of the rows random labels."""
     rows = rng.choice(len(y), len(y) // 5, replace=False)
+    y[rows] = rng.choice(np.unique(y), len(rows))
+
+
+def many_wrong_labels(rng, X, y):
+    """Give two fifths of the rows random labels."""
+    rows = rng.choice(len(y), 2 * len(y) // 5, replace=False)
     y[rows] = rng.choice(np.unique(y), len(rows))
 
 
@@ -81,8 +90,10 @@ def imbalanced(seed):
 PROBLEMS = {
     "digits, clean": (digits, None, accuracy_score),
     "digits, 20% random labels": (digits, wrong_labels, accuracy_score),
+    "digits, 40% random labels": (digits, many_wrong_labels, accuracy_score),
     "digits, 10% rows x30 with random labels": (digits, wild_rows, accuracy_score),
     "breast cancer": (breast_cancer, None, accuracy_score),
+    "breast cancer, 20% random labels": (breast_cancer, wrong_labels, accuracy_score),
     "4% positives": (imbalanced, None, balanced_accuracy_score),
 }
 
@@ -98,11 +109,16 @@ def splits(data, contaminate):
 
 
 def scores(make, data, contaminate, accuracy):
-    """Mean accuracy, log loss and Brier score; NaN, and why, where a fit fails."""
+    """Mean accuracy, log loss, Brier score and ms of a fit.
+
+    NaN, and why, where a fit fails.
+    """
     values = []
     for X, X_test, y, y_test in splits(data, contaminate):
         try:
+            start = time.perf_counter()
             clf = make().fit(X, y)
+            seconds = time.perf_counter() - start
             predicted, proba = clf.predict(X_test), clf.predict_proba(X_test)
             values.append(
                 [
@@ -111,11 +127,12 @@ def scores(make, data, contaminate, accuracy):
                     brier_score_loss(
                         y_test, proba, labels=clf.classes_, scale_by_half=False
                     ),
+                    1e3 * seconds,
                 ]
             )
         except Exception as failure:
             print(repr(failure), file=sys.stderr)
-            values.append([np.nan] * 3)
+            values.append([np.nan] * 4)
     return np.mean(values, axis=0)
 
 
@@ -123,11 +140,47 @@ def print_table(title, accuracy, rows):
     """Print a markdown table of scores by name."""
     measure = accuracy.__name__.removesuffix("_score").replace("_", " ")
     width = max(map(len, rows))
-    print(f"\n{title}\n\n| {'':{width}} | {measure} | log loss | Brier |")
-    print(f"|{'-' * (width + 2)}|---:|---:|---:|")
+    print(f"\n{title}\n\n| {'':{width}} | {measure} | log loss | Brier | fit, ms |")
+    print(f"|{'-' * (width + 2)}|---:|---:|---:|---:|")
     for name, values in rows.items():
-        cells = ("fail" if np.isnan(value) else f"{value:.3f}" for value in values)
+        cells = ["fail" if np.isnan(value) else f"{value:.3f}" for value in values]
+        cells[-1] = f"{values[-1]:.0f}"
         print(f"| {name:{width}} | {' | '.join(cells)} |", flush=True)
+
+
+def found_by_cleanlab(X, y):
+    from cleanlab.filter import find_label_issues
+
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    proba = cross_val_predict(logistic, X, y, method="predict_proba")
+    return find_label_issues(y, proba)
+
+
+def print_wrong_labels_found():
+    """Precision and recall of the masks of wrong labels, on digits with 20%."""
+    masks = {
+        "MedianSGDClassifier.outliers_": lambda X, y: ours().fit(X, y).outliers_,
+        "cleanlab.filter.find_label_issues": found_by_cleanlab,
+    }
+    print("\ndigits, 20% random labels, those found\n")
+    print("| | precision | recall | ms |\n|---|---:|---:|---:|")
+    for name, find in masks.items():
+        values = []
+        for seed in range(N_SPLITS):
+            X, truth = digits(seed)
+            y = truth.copy()
+            wrong_labels(np.random.default_rng(seed), X, y)
+            start, wrong = time.perf_counter(), y != truth
+            try:
+                found = find(X, y)
+            except ImportError as failure:
+                print(repr(failure), file=sys.stderr)
+                break
+            seconds = time.perf_counter() - start
+            values.append([wrong[found].mean(), found[wrong].mean(), 1e3 * seconds])
+        else:
+            precision, recall, ms = np.mean(values, axis=0)
+            print(f"| {name} | {precision:.3f} | {recall:.3f} | {ms:.0f} |")
 
 
 if __name__ == "__main__":
@@ -139,3 +192,4 @@ if __name__ == "__main__":
                 for name, make in CLASSIFIERS.items()
             }
             print_table(title, accuracy, rows)
+        print_wrong_labels_found()

@@ -111,12 +111,11 @@ print(f"{type(X).__name__}, shape {X.shape}, {X.nnz / X.shape[0]:.1f} entries a 
 # :class:`~sklearn.linear_model.SGDClassifier` two fifths of its accuracy and
 # :class:`~sklearn.linear_model.LogisticRegression` a quarter, but
 # :class:`~medsgd.MedianSGDClassifier` next to nothing. TF-IDF takes the size away, and
-# with it the median gains nothing over logistic regression. So if rows can be
+# with it the median gains little over logistic regression. So if rows can be
 # normalised, normalise them; the median is for features whose size means something, or
 # that are out of one's hands.
 #
-# So it is with wrong labels: on counts the median loses least, on TF-IDF logistic
-# regression does.
+# With wrong labels the median loses least, on counts and on TF-IDF.
 
 print(f"{'test accuracy':32s}" + "".join(f"{name:>18s}" for name in CONTAMINATIONS))
 for features in VECTORIZERS:

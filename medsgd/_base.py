@@ -75,6 +75,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
 
+    _rare_power: float | None = None
+
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
         "n_gradients": [
@@ -214,6 +216,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             # A model through the origin must stay one.
             centered=self.fit_intercept,
             clip=self._scale_clip,
+            rare_power=self._rare_power,
         )
 
     def _learn_units(self, X, sample_weight, states, *, first):
@@ -498,8 +501,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         coef, intercept = _solutions(states, units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
-    def _first_stage(self, X, makers):
-        """The makers of the problems of the first stage, and the epochs it may take."""
+    def _first_stage(self, X, n_rows, makers):
+        """The makers of the problems of the first stage, and the epochs it may take.
+
+        ``n_rows``: how many rows have a weight.
+        """
         return makers, self.max_iter
 
     def _later_stages(self, training, problems, sample_weight, given_weight, starts):
@@ -529,7 +535,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             self, X, y, metadata=metadata, context=context, guarded=True
         )
         makers, max_epochs = self._first_stage(
-            X, self._problems(*rows, states, settings)
+            X, np.count_nonzero(sample_weight), self._problems(*rows, states, settings)
         )
         problems = training.run_new(
             makers, settings, max_epochs, adaptive=self.learning_rate == "adaptive"

@@ -403,7 +403,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         n_parameters = X.shape[1] + self.fit_intercept
         return self._refines() and n_rows >= FEWEST_PER_PARAMETER * n_parameters
 
-    def _first_stage(self, X, makers):
+    def _first_stage(self, X, n_rows, makers):
         if not self._refines():
             return makers, self.max_iter
         max_epochs = -(-self.max_iter // 2)

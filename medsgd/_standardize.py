@@ -87,13 +87,17 @@ class FeatureUnits:
             return coef / self.inverse_scale, intercept + coef @ self.center
 
 
-def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None):
+def feature_units(
+    X, sample_weight, *, standardize, needed, centered, clip=None, rare_power=None
+):
     """Units from at most ``N_ROWS`` rows with a weight.
 
     Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
     rows, scales are those of deviations from 0. With ``clip`` the scales become
     standard deviations of values clipped at so many scales: less robust against shares
-    of outliers above a fifth, but nearer to the spread of skewed features.
+    of outliers above a fifth, but nearer to the spread of skewed features. With
+    ``rare_power`` the scale of a sparse feature is that of its entries times this power
+    of their share.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -107,7 +111,7 @@ def feature_units(X, sample_weight, *, standardize, needed, centered, clip=None)
             present = np.zeros(sample.shape[0])
             present[place] = weight
             for columns, block in column_blocks(sample, place):
-                scale[columns] = _sparse_scale(block, present, clip)
+                scale[columns] = _sparse_scale(block, present, clip, rare_power)
         else:
             for columns, block in column_blocks(X, rows):
                 center[columns], scale[columns] = _center_and_scale(
@@ -154,7 +158,7 @@ def _center_and_scale(X, weight, centered, clip):
     mixed = np.flatnonzero(tied > LARGEST_TIE)
     if len(mixed):
         rest = sparse.csc_array(deviation[:, mixed])
-        scale[mixed] = _sparse_scale(rest, weight, None)
+        scale[mixed] = _sparse_scale(rest, weight)
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
@@ -174,7 +178,7 @@ def _clipped_deviation(variance, clip):
     return np.sqrt(np.where(variance > 0, variance / normal, 1))
 
 
-def _sparse_scale(X, weight, clip):
+def _sparse_scale(X, weight, clip=None, rare_power=None):
     """sqrt(share of entries) times their normalised median size; 1 without entries.
 
     X is CSC. Entries of rows of weight 0 do not count.
@@ -187,6 +191,13 @@ def _sparse_scale(X, weight, clip):
     size, column, entry_weight = size[present], column[present], entry_weight[present]
     if len(size):
         columns, median, total = column_medians(column, size, entry_weight)
+        if rare_power is not None:
+            scale[columns] = median / NORMAL_MEDIAN
+            variance = entry_weight * _clipped_square(size, scale[column], clip)
+            variance = np.bincount(column, variance, minlength=len(scale))[columns]
+            scale[columns] *= _clipped_deviation(variance / total, clip)
+            scale[columns] *= (total / weight.sum()) ** rare_power
+            return scale
         share = np.maximum(total / weight.sum(), SMALLEST_SHARE)
         scale[columns] = np.sqrt(share) * median / NORMAL_MEDIAN
         if clip is not None:

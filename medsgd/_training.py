@@ -110,8 +110,19 @@ class Training:
         if estimator.verbose and converged:
             print(
                 f"Convergence after {self.n_epochs} {self.unit}s took "
-                f"{time.perf_counter() - self.start:.2f} seconds"
+                f"{self._seconds():.2f} seconds"
             )
+
+    def note_iteration(self, problems):
+        """Count an iteration that is no pass; whether a callback has asked to stop."""
+        with self.epoch(problems):
+            if self.estimator.verbose:
+                for problem in problems:
+                    self._report(problem)
+        return self.interrupted
+
+    def _seconds(self):
+        return time.perf_counter() - self.start
 
     def _run_epoch(self, active, settings, parallel):
         shuffled = self.estimator.shuffle
@@ -174,5 +185,4 @@ class Training:
         self._report_time()
 
     def _report_time(self):
-        seconds = time.perf_counter() - self.start
-        print(f"Total training time: {seconds:.2f} seconds.")
+        print(f"Total training time: {self._seconds():.2f} seconds.")

@@ -139,6 +139,8 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
     Notes
     -----
     {{one_partition}}
+    There is no refinement over partitions: `refine` only concerns :meth:`to_local`.
+
     Classes have the shares in a step that they have in all partitions together, so
     that for SPP a partition may lack some. But if few partitions have a class, only
     ``aggregator="mean"`` hears them.

@@ -85,9 +85,8 @@ def make_estimator(task, **params):
     return estimator_class(**{"random_state": 0, "max_iter": 6, "tol": None} | params)
 
 
-def one_stage(task):
-    """Parameters at which epochs do not depend on how many may follow."""
-    return {"refine": False} if task == "regression" else {}
+# At which epochs do not depend on how many may follow.
+ONE_STAGE = {"refine": False}
 
 
 def epoch_rows(monitor, fit_path=(0,)):
@@ -103,7 +102,7 @@ def test_scoring_monitor_logs_what_shorter_fits_score(name, task):
     score = r2_score if task == "regression" else accuracy_score
     for average in [False, 100]:
         est = make_estimator(
-            task, gradient_estimator=name, average=average, **one_stage(task)
+            task, gradient_estimator=name, average=average, **ONE_STAGE
         )
         monitor = callback.ScoringMonitor(scoring=SCORINGS[task])
         est.set_callbacks(monitor).fit(X, y)
@@ -186,9 +185,9 @@ def test_a_callback_stops_the_fit(name, task):
     assert len(est.loss_curve_) == 3
     assert len(recorder.names("begin")) == len(recorder.names("end")) == 3
     # The third of six epochs is the last before a refinement.
-    short = make_estimator(
-        task, gradient_estimator=name, max_iter=3, **one_stage(task)
-    ).fit(X, y)
+    short = make_estimator(task, gradient_estimator=name, max_iter=3, **ONE_STAGE).fit(
+        X, y
+    )
     assert_array_equal(est.coef_, short.coef_)
     assert_array_equal(est.intercept_, short.intercept_)
     assert est.t_ == short.t_

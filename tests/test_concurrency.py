@@ -176,9 +176,7 @@ def interrupted_fits():
         target = target_of(estimator)
         estimator = clone(estimator).fit(X, target)
         before = pickle.dumps(estimator)
-        estimator.set_params(max_iter=10**9, tol=None)
-        if isinstance(estimator, MedianSGDRegressor):
-            estimator.set_params(refine=False)
+        estimator.set_params(max_iter=10**9, tol=None, refine=False)
         press_ctrl_c(lambda e=estimator, y=target: e.fit(X[:, :3], y), 10)
         assert_same_state(estimator, before)
         press_ctrl_c(lambda e=estimator, y=target: forever(e.partial_fit, X, y), 10)

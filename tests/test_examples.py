@@ -103,12 +103,11 @@ def test_label_noise():
     assert results["SHARES"] == (0, 0.2, 0.4)
     labels, rows = (scores[kind] for kind in ("wrong labels", "wild rows"))
     for name in ("SGDClassifier", "LogisticRegression"):
-        assert 0 < labels[name][0] - labels["MedianSGDClassifier"][0] < 0.03
         assert max(rows[name][1:]) < 0.25
-    for logistic, median in zip(
-        labels["LogisticRegression"], labels["MedianSGDClassifier"], strict=True
-    ):
-        assert abs(logistic - median) < 0.03
+        for other, median in zip(
+            labels[name], labels["MedianSGDClassifier"], strict=True
+        ):
+            assert other < median
     assert labels["SGDClassifier"][1] < labels["MedianSGDClassifier"][1] - 0.05
     assert rows["MedianSGDClassifier"][1] > rows["MedianSGDClassifier"][0] - 0.03
     assert rows["MedianSGDClassifier"][2] > 0.85
@@ -124,37 +123,26 @@ def test_imbalanced_classes():
     def score(contamination, class_weight, name, metric="balanced accuracy"):
         return scores[contamination, class_weight, name][metric]
 
+    medians = ("coord-median", "spp-l1", "spp-l2")
     for contamination in ("clean", "5% wild rows"):
-        assert score(contamination, None, "coord-median", "recall") == 0
-        assert score(contamination, "balanced", "coord-median") > 0.9
-        for name in ("spp-l1", "spp-l2"):
-            assert score(contamination, None, name) > 0.93
-            gain = score(contamination, "balanced", name, "recall") - score(
-                contamination, None, name, "recall"
-            )
-            assert gain < 0.05
-            precision = score(contamination, None, name, "precision")
-            assert score(contamination, "balanced", name, "precision") < precision - 0.1
+        for name in medians:
+            assert score(contamination, None, name) > 0.75
+            assert score(contamination, None, name, "precision") > 0.95
+            assert score(contamination, "balanced", name) > 0.94
     for name in ("LogisticRegression", "SGDClassifier"):
         assert score("5% wild rows", None, name) < 0.55
         assert 0.6 < score("5% wild rows", "balanced", name) < 0.85
-    for name in ("spp-l1", "spp-l2"):
-        for metric, sign in (("recall", 1), ("precision", -1)):
+    for metric, sign in (("recall", -1), ("precision", 1)):
+        for name in ("spp-l1", "spp-l2"):
             difference = score("clean", None, name, metric) - score(
                 "clean", None, "LogisticRegression", metric
             )
-            assert sign * difference > 0.1
+            assert sign * difference > 0.03
 
     noisy = "5% wrong labels"
-    recalls = {name: score(noisy, None, name, "recall") for name in results["NAMES"]}
-    assert recalls.pop("spp-l1") > 0.6
-    assert max(recalls.values()) < 0.4
-    for name in ("spp-l1", "spp-l2"):
-        difference = score(noisy, "balanced", name) - score(
-            noisy, "balanced", "LogisticRegression"
-        )
-        assert abs(difference) < 0.02
     for name in results["NAMES"]:
+        recall = score(noisy, None, name, "recall")
+        assert recall > 0.7 if name in medians else recall < 0.3
         assert score(noisy, "balanced", name, "precision") < 0.16
 
 
@@ -219,18 +207,9 @@ def test_text_classification():
     assert lost("counts", "10% spam", "MedianSGDClassifier") < 0.02
     for name in results["MODELS"]:
         assert lost("TF-IDF", "10% spam", name) < 0.05
-    for features, best in (
-        ("counts", "MedianSGDClassifier"),
-        ("TF-IDF", "LogisticRegression"),
-    ):
+    for features in ("counts", "TF-IDF"):
         losses = {n: lost(features, "25% wrong labels", n) for n in results["MODELS"]}
-        assert min(losses, key=losses.get) == best
-    for contamination in results["CONTAMINATIONS"]:
-        gain = (
-            scores["TF-IDF", contamination, "MedianSGDClassifier"]
-            - scores["TF-IDF", contamination, "LogisticRegression"]
-        )
-        assert gain < 0.01
+        assert min(losses, key=losses.get) == "MedianSGDClassifier"
 
 
 def test_robust_regressors():

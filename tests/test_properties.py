@@ -131,6 +131,8 @@ def make(y, params, **more):
     """The estimator for targets of this kind, with few epochs of small steps."""
     estimator_class = MedianSGDRegressor if y.dtype.kind == "f" else MedianSGDClassifier
     fixed = {"max_iter": 3, "tol": None, "learning_rate": "constant", "eta0": 0.01}
+    if estimator_class is MedianSGDClassifier:
+        fixed["refine"] = False  # whose sums are rounded by blocks of rows
     return estimator_class(**fixed | params | more)
 
 

@@ -288,7 +288,7 @@ def assert_follows_design(classes, weighted, **params):
     params |= {"eta0": 0.03, "power_t": 0.3}
     est, start, expected = MedianSGDRegressor(refine=False), {}, {}
     if classes:
-        est = MedianSGDClassifier()
+        est = MedianSGDClassifier(refine=False)
         start = {"coef_init": START[:-1], "intercept_init": START[-1]}
     est.set_params(**params)
     for layout, convert in LAYOUTS.items():

@@ -62,6 +62,7 @@ def test_parameters_are_those_of_sgd_and_more(estimator_class):
         "momentum": 0.0,
         "standardize": "auto",
         "leverage_weights": True,
+        "refine": True,
     }
     if estimator_class is MedianSGDClassifier:
         documented |= {
@@ -71,7 +72,6 @@ def test_parameters_are_those_of_sgd_and_more(estimator_class):
         }
     else:
         documented |= {"n_iter_no_change": "auto", "alpha": "auto"}
-        added["refine"] = True
     for name, parameter in theirs.items():
         assert ours[name].kind == parameter.kind, name
         assert ours[name].default == documented.get(name, parameter.default), name

@@ -224,6 +224,8 @@ def test_standardizing_is_fitting_what_was_standardised_before(
     params |= {"random_state": 0, "tol": None}
     if name == "mean":
         params["eta0"] = 0.01
+    if estimator_class is MedianSGDClassifier:
+        params["refine"] = False  # which ends where progress is small, not at rounding
     one = estimator_class(standardize=True, **params).fit(layout(X), y)
     other = estimator_class(standardize=False, **params).fit(before, y)
     assert_allclose(one.coef_ * scale, other.coef_, rtol=1e-7, atol=1e-10)

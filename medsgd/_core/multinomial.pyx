@@ -1,0 +1,69 @@
+"""The gamma-divergence of labels from a multinomial model, and its derivatives."""
+
+from libc.math cimport exp, log, log1p
+
+from medsgd._core.checks cimport all_below, require
+
+import numpy as np
+
+
+def divergence(
+    double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
+    double gamma,
+):
+    """Loss of each row; ``logits`` become the derivatives of their weighted sum.
+
+    The loss of a row is ``(a / gamma) * (1 - q ** (gamma / a))``, a = 1 + gamma, with q
+    the probability of its label for the logits times a. One column of logits is that of
+    class 1 of two classes.
+
+    Raises
+    ------
+    ValueError
+        If arrays do not fit each other.
+    """
+    cdef:
+        Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
+        Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
+        double a = 1 + gamma, power = gamma / (1 + gamma)
+        double sign, largest, total, own, kept, along
+        double* row
+    require(n_outputs > 0, "logits")
+    require(gamma > 0, "gamma")
+    require(label.shape[0] == n, "label")
+    require(weight.shape[0] == n, "weight")
+    require(n == 0 or all_below(&label[0], n, n_classes), "label")
+    result = np.empty(n)
+    cdef double[::1] loss = result
+    with nogil:
+        for i in range(n):
+            row = &logits[i, 0]
+            if n_outputs == 1:
+                sign = 1 if label[i] == 1 else -1
+                along = sign * a * row[0]
+                # log(q) and 1 - q without cancellation.
+                if along > 0:
+                    total = exp(-along)
+                    kept = exp(-power * log1p(total))
+                    own = total / (1 + total)
+                else:
+                    total = exp(along)
+                    kept = exp(power * (along - log1p(total)))
+                    own = 1 / (1 + total)
+                row[0] = -weight[i] * a * sign * kept * own
+            else:
+                largest = row[0]
+                for j in range(1, n_outputs):
+                    largest = max(largest, row[j])
+                own = a * (row[label[i]] - largest)
+                total = 0
+                for j in range(n_outputs):
+                    row[j] = exp(a * (row[j] - largest))
+                    total += row[j]
+                kept = exp(power * (own - log(total)))
+                along = weight[i] * a * kept
+                for j in range(n_outputs):
+                    row[j] *= along / total
+                row[label[i]] -= along
+            loss[i] = (1 - kept) / power
+    return result

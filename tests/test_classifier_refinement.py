@@ -1,0 +1,355 @@
+"""A classifier's second stage: the gamma-divergence of one multinomial model."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from medsgd._core.multinomial import divergence
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import approx_fprime, minimize
+from scipy.special import log_softmax, softmax
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+
+from medsgd import MedianSGDClassifier
+from medsgd._refinement.quasi_newton import minimise
+
+LAYOUTS = [np.asarray, sp.csr_array]
+
+
+def simulated(n=2000, n_classes=3, d=4, seed=0):
+    """Data of a multinomial model, and its probabilities."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) * [1, 10, 0.1, 2][:d] + 3
+    W = rng.normal(size=(n_classes, d)) / [1, 10, 0.1, 2][:d]
+    proba = softmax((X - 3) @ W.T, axis=1)
+    return X, (proba.cumsum(axis=1) > rng.random(n)[:, None]).argmax(axis=1), proba
+
+
+def parameters(clf):
+    return np.c_[clf.coef_, clf.intercept_]
+
+
+def reference_loss(logits, label, gamma):
+    """The formula of the design, with all classes spelled out."""
+    a = 1 + gamma
+    if logits.shape[1] == 1:
+        logits = np.c_[np.zeros(len(logits)), logits]
+    own = log_softmax(a * logits, axis=1)[np.arange(len(label)), label]
+    return a / gamma * (1 - np.exp(gamma / a * own))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_the_divergence_and_its_derivatives(n_outputs, gamma):
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.normal(size=(20, n_outputs))
+    label, weight = rng.integers(0, max(2, n_outputs), 20), rng.random(20)
+    slope = logits.copy()
+    loss = divergence(slope, label, weight, gamma)
+    assert_allclose(loss, reference_loss(logits, label, gamma), atol=1e-14)
+
+    def total(flat):
+        return weight @ reference_loss(flat.reshape(logits.shape), label, gamma)
+
+    assert_allclose(slope.ravel(), approx_fprime(logits.ravel(), total), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_the_divergence_of_enormous_logits(n_outputs):
+    logits = np.array([[1e300], [-1e300], [800.0], [-800.0]]) * np.ones(n_outputs)
+    logits[:, 1:] = 0
+    label = np.array([1, 0, 0, 1]) if n_outputs == 1 else np.array([0, 1, 1, 0])
+    slope = logits.copy()
+    loss = divergence(slope, label, np.ones(4), 1.0)
+    assert_allclose(loss[[0, 2, 3]], [0, 2, 2], atol=1.2)
+    assert np.isfinite(slope).all()
+
+
+def test_the_divergence_checks_its_arguments():
+    logits, label, weight = np.zeros((3, 2)), np.zeros(3, dtype=np.intp), np.ones(3)
+    for wrong in (
+        (logits, label[:2], weight, 1.0),
+        (logits, label, weight[:2], 1.0),
+        (logits, label + 2, weight, 1.0),
+        (logits, label, weight, 0.0),
+        (logits[:, :0].copy(), label, weight, 1.0),
+    ):
+        with pytest.raises(ValueError, match="does not fit"):
+            divergence(*wrong)
+
+
+@pytest.mark.parametrize("l1", [0.0, 0.3])
+def test_the_minimiser_finds_what_scipy_finds(l1):
+    rng = np.random.default_rng(0)
+    A, b = rng.normal(size=(30, 8)), rng.normal(size=30)
+
+    def function(x):
+        residual = A @ x - b
+        return 0.5 * residual @ residual / 30, A.T @ residual / 30
+
+    x, converged = minimise(function, np.zeros(8), l1=l1, tol=1e-14, max_iter=500)
+    # Positive and negative parts, bounded by 0.
+    expected = minimize(
+        lambda z: function(z[:8] - z[8:])[0] + l1 * z.sum(),
+        np.zeros(16),
+        method="L-BFGS-B",
+        bounds=[(0, None)] * 16,
+        options={"ftol": 1e-15, "gtol": 1e-10},
+    ).x
+    assert converged
+    assert_allclose(x, expected[:8] - expected[8:], atol=1e-5)
+    assert np.count_nonzero(x) == 8 if l1 == 0 else 0 < np.count_nonzero(x) < 8
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_probabilities_of_a_true_model(n_classes):
+    X, y, proba = simulated(20_000, n_classes)
+    clf = MedianSGDClassifier(random_state=0).fit(X, y)
+    found = clf.predict_proba(X)
+    assert np.abs(found - proba).mean() < 0.01
+    assert_allclose(found.mean(axis=0), np.bincount(y) / len(y), rtol=0.02)
+    assert_allclose(np.exp(clf.predict_log_proba(X)), found, atol=1e-12)
+    scores = clf.decision_function(X)
+    if n_classes == 2:
+        assert clf.coef_.shape == (1, 4)
+        assert_allclose(found[:, 1], 1 / (1 + np.exp(-scores)), atol=1e-12)
+    else:
+        assert clf.coef_.shape == (3, 4)
+        assert_allclose(found, softmax(scores, axis=1), atol=1e-12)
+    assert_array_equal(clf.predict(X), clf.classes_[found.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_probabilities_of_the_right_labels_where_some_are_wrong(n_classes):
+    X, y, proba = simulated(20_000, n_classes)
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(y)) < 0.2
+    noisy = np.where(wrong, rng.integers(0, n_classes, len(y)), y)
+    found = MedianSGDClassifier(random_state=0).fit(X, noisy).predict_proba(X)
+    plain = LogisticRegression().fit((X - 3) / X.std(axis=0), noisy)
+    theirs = plain.predict_proba((X - 3) / X.std(axis=0))
+    assert log_loss(y, found) < log_loss(y, theirs)
+    assert np.abs(found - proba).mean() < 0.8 * np.abs(theirs - proba).mean()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.01])
+def test_probabilities_add_up_to_the_positives(share):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20_000, 5))
+    score = X @ [1.0, -1, 0.5, 0, 0]
+    y = score + rng.logistic(size=len(X)) > np.quantile(score, 1 - share) + 1
+    clf = MedianSGDClassifier(random_state=0).fit(X, y)
+    assert_allclose(clf.predict_proba(X)[:, 1].mean(), y.mean(), rtol=0.03)
+    assert clf.outliers_.mean() < 0.01
+
+
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
+def test_the_seed_hardly_matters(load):
+    X, y = load(return_X_y=True)
+    found = [
+        MedianSGDClassifier(random_state=seed).fit(X, y).predict_proba(X)
+        for seed in range(3)
+    ]
+    for other in found[1:]:
+        assert np.abs(found[0] - other).mean() < 0.002
+
+
+def test_wrong_labels_are_not_memorised():
+    X, y = load_digits(return_X_y=True)
+    A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(a), int(0.4 * len(a)), replace=False)
+    noisy = a.copy()
+    noisy[wrong] = rng.integers(0, 10, len(wrong))
+    clf = MedianSGDClassifier(random_state=0).fit(A, noisy)
+    assert clf.score(B, b) > 0.9
+    assert log_loss(b, clf.predict_proba(B)) < 0.5
+    flagged, bad = clf.outliers_, noisy != a
+    assert bad[flagged].mean() > 0.95
+    assert flagged[bad].mean() > 0.6
+    assert clf.weights_[bad].mean() < 0.3 < 0.6 < clf.weights_[~bad].mean()
+    assert ((clf.weights_ >= 0) & (clf.weights_ <= 1)).all()
+
+
+def test_rows_far_out_are_outliers():
+    X, y, _ = simulated(500, 2)
+    far = np.arange(500) < 20
+    X[far] *= 1e3
+    clf = MedianSGDClassifier(random_state=0).fit(X, y)
+    assert clf.outliers_[far].all()
+    assert clf.outliers_[~far].mean() < 0.05
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_leverage_with_wrong_labels(n_classes):
+    X, y, _ = simulated(2000, n_classes)
+    before = MedianSGDClassifier(random_state=0).fit(X, y)
+    # Far out where one class is certain, and of another one.
+    X[:100] = 3 + 6 * (X[:100] - 3).std(axis=0) * np.sign(before.coef_[0])
+    y[:100] = (before.predict(X[:1])[0] + 1) % n_classes
+    after = MedianSGDClassifier(random_state=0).fit(X, y)
+    rest = X[100:]
+    change = np.abs(after.predict_proba(rest) - before.predict_proba(rest)).mean()
+    assert change < 0.02
+    assert after.outliers_[:100].all()
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1", "elasticnet", None])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_dense_and_sparse_rows_are_fitted_alike(n_classes, penalty):
+    X, y, _ = simulated(600, n_classes)
+    X -= 3  # sparse rows are not centred
+    params = {"penalty": penalty, "alpha": 0.01, "standardize": False, "tol": 1e-9}
+    dense, csr = (
+        parameters(MedianSGDClassifier(random_state=0, **params).fit(layout(X), y))
+        for layout in LAYOUTS
+    )
+    assert_allclose(csr, dense, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_single_precision_is_close(n_classes, layout):
+    X, y, _ = simulated(600, n_classes)
+    double, single = (
+        MedianSGDClassifier(random_state=0).fit(layout(X.astype(dtype)), y)
+        for dtype in (np.float64, np.float32)
+    )
+    assert single.coef_.dtype == np.float32
+    assert_allclose(single.predict_proba(X), double.predict_proba(X), atol=0.02)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_l1_penalty_leaves_zeros(layout):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 20))
+    y = X[:, 0] - X[:, 1] + rng.logistic(size=1000) > 0
+    clf = MedianSGDClassifier(penalty="l1", alpha=0.05, random_state=0)
+    coef = clf.fit(layout(X), y).coef_[0]
+    assert (coef[:2] != 0).all()
+    assert np.count_nonzero(coef) < 10
+
+
+def test_the_penalty_shrinks():
+    X, y, _ = simulated(2000, 3)
+    norms = [
+        np.linalg.norm(MedianSGDClassifier(alpha=alpha, random_state=0).fit(X, y).coef_)
+        for alpha in (1e-4, 0.1, 10)
+    ]
+    assert norms[0] > 1.3 * norms[1] > 3 * norms[2]
+
+
+def test_without_an_intercept():
+    X, y, _ = simulated(2000, 3)
+    clf = MedianSGDClassifier(fit_intercept=False, random_state=0).fit(X - 3, y)
+    assert_array_equal(clf.intercept_, 0)
+    assert clf.score(X - 3, y) > MedianSGDClassifier().fit(X, y).score(X, y) - 0.02
+
+
+def test_weights_are_copies():
+    X, y, _ = simulated(600, 3)
+    count = np.random.default_rng(0).integers(0, 4, 600)
+    weighted = MedianSGDClassifier(random_state=0).fit(X, y, sample_weight=count)
+    copied = MedianSGDClassifier(random_state=0)
+    copied.fit(np.repeat(X, count, axis=0), np.repeat(y, count))
+    # The prior is that of as many rows as there are.
+    found, expected = weighted.predict_proba(X), copied.predict_proba(X)
+    assert np.abs(found - expected).mean() < 0.01
+    assert len(weighted.weights_) == len(weighted.outliers_) == 600
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_of_weight_zero_do_not_count(layout):
+    X, y, _ = simulated(600, 3)
+    kept = np.random.default_rng(0).random(600) < 0.7
+    junk = np.where(kept[:, None], X, 1e5)
+    less = MedianSGDClassifier(random_state=0).fit(layout(X[kept]), y[kept])
+    clf = MedianSGDClassifier(random_state=0).fit(layout(junk), y, sample_weight=kept)
+    assert_allclose(parameters(clf), parameters(less), rtol=1e-6)
+
+
+def test_class_weights_multiply_sample_weights():
+    X, y, _ = simulated(600, 3)
+    weights = {0: 1, 1: 3, 2: 0.5}
+    by_class = MedianSGDClassifier(class_weight=weights, random_state=0).fit(X, y)
+    by_row = MedianSGDClassifier(random_state=0)
+    by_row.fit(X, y, sample_weight=np.array([weights[k] for k in y]))
+    assert np.abs(by_class.predict_proba(X) - by_row.predict_proba(X)).mean() < 0.01
+
+
+def test_strings_are_classes():
+    X, y, _ = simulated(600, 3)
+    names = np.array(["red", "blue", "green"], dtype=object)[y]
+    clf = MedianSGDClassifier(random_state=0).fit(X, names)
+    assert clf.classes_.tolist() == ["blue", "green", "red"]
+    assert clf.score(X, names) > 0.6
+    assert_array_equal(clf.predict(X), clf.classes_[clf.predict_proba(X).argmax(1)])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_curves_and_stages(n_classes):
+    X, y, _ = simulated(300, n_classes)
+    clf = MedianSGDClassifier(random_state=0).fit(X, y)
+    shape = (clf.n_iter_,) if n_classes == 2 else (clf.n_iter_, 3)
+    assert clf.loss_curve_.shape == clf.clip_fraction_curve_.shape == shape
+    (start,) = clf.stage_starts_
+    assert 0 < start < clf.n_iter_
+    refinement = clf.loss_curve_[start:-1]  # the last one has no prior
+    assert (np.diff(refinement, axis=0) <= 0).all()
+    plain = clone(clf).set_params(refine=False, max_iter=start, tol=None).fit(X, y)
+    assert_array_equal(clf.loss_curve_[:start], plain.loss_curve_)
+    assert plain.stage_starts_.shape == (0,)
+    assert not hasattr(plain, "weights_")
+
+
+def test_too_few_iterations_warn():
+    X, y, _ = simulated(300, 3)
+    with pytest.warns(ConvergenceWarning):
+        clf = MedianSGDClassifier(max_iter=6, random_state=0).fit(X, y)
+    assert clf.n_iter_ == 6
+    with pytest.warns(ConvergenceWarning):
+        clf = MedianSGDClassifier(max_iter=1, random_state=0).fit(X, y)
+    assert clf.n_iter_ == 1
+
+
+def test_early_stopping_leaves_rows_out():
+    X, y, _ = simulated(600, 3)
+    clf = MedianSGDClassifier(early_stopping=True, random_state=0).fit(X, y)
+    other = MedianSGDClassifier(random_state=0).fit(X, y)
+    assert np.abs(clf.predict_proba(X) - other.predict_proba(X)).mean() < 0.05
+
+
+def test_a_warm_start_comes_out_alike():
+    X, y, _ = simulated(600, 3)
+    clf = MedianSGDClassifier(warm_start=True, random_state=0).fit(X, y)
+    first = clf.predict_proba(X)
+    assert np.abs(clf.fit(X, y).predict_proba(X) - first).mean() < 0.02
+
+
+@pytest.mark.parametrize("loss", ["hinge", "modified_huber", "squared_hinge"])
+def test_other_losses_are_not_refined(loss):
+    X, y, _ = simulated(300, 3)
+    one, other = (
+        MedianSGDClassifier(loss, refine=refine, random_state=0).fit(X, y)
+        for refine in (True, False)
+    )
+    assert_array_equal(parameters(one), parameters(other))
+    assert not hasattr(one, "outliers_")
+
+
+def test_a_stream_goes_on_from_the_refined_solution():
+    X, y, _ = simulated(600, 3)
+    clf = MedianSGDClassifier(random_state=0).fit(X, y)
+    before = parameters(clf)
+    clf.set_params(learning_rate="constant", eta0=1e-12).partial_fit(X, y)
+    assert_allclose(parameters(clf), before, rtol=1e-6)
+    # One versus the rest, normalised.
+    binary = 1 / (1 + np.exp(-clf.decision_function(X)))
+    expected = binary / binary.sum(axis=1, keepdims=True)
+    assert_allclose(clf.predict_proba(X), expected)
+    assert not hasattr(clf, "weights_")
+    assert not hasattr(clf, "stage_starts_")
