@@ -101,8 +101,7 @@ by_loss = {
 # set agrees: without refinement the outliers, which all lie on one side, bias the fit.
 # The squared errors prefer the biased fit, as it lies nearer to the outliers, and would
 # choose the worse model. As to `alpha`, the median tells what is too much. Below that
-# the candidates differ by less than the folds do, so that the choice is left to chance,
-# which costs 7% on the test set here.
+# the candidates differ by less than the folds do, so that the choice is left to chance.
 #
 # With `refine`, all losses and both medians give the same fit, because the refinement
 # is exact. A grid over them compares equals. Without refinement the loss matters, and

@@ -256,7 +256,7 @@ class Problem(Progress):
         if settings.tracks_residuals:
             constant += median(y, None)
         predictions = [constant]
-        if state.coef.any():
+        if state.coef.any() or not settings.fit_intercept:
             coef = state.coef
             predictions.append(self.units.predict(X, coef, state.intercept)[rows])
         losses = (

@@ -16,11 +16,11 @@ from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
 from medsgd._guards import all_or_nothing, warn_user
 from medsgd._refinement.exact import (
-    FEWEST_PER_PARAMETER,
     MOST_EPOCHS,
     UPDATES,
     ExactStage,
     counts_of,
+    has_enough_rows,
     is_blockwise,
 )
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
@@ -401,7 +401,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     def _is_exact(self, X, n_rows):
         """Whether a refinement can solve for its steps."""
         n_parameters = X.shape[1] + self.fit_intercept
-        return self._refines() and n_rows >= FEWEST_PER_PARAMETER * n_parameters
+        return self._refines() and has_enough_rows(n_rows, n_parameters)
 
     def _first_stage(self, X, n_rows, makers):
         if not self._refines():

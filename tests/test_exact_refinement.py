@@ -179,6 +179,88 @@ def test_rare_levels_of_many_rows_are_not_lost():
     assert_allclose(est.coef_[:3], exact.coef_[:3], atol=0.01)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rare_level_with_some_coherent_outliers(seed):
+    rng = np.random.default_rng(seed)
+    n = 30_000
+    X = np.column_stack([rng.standard_normal((n, 5)), np.zeros(n)])
+    X[rng.choice(n, 20, replace=False), 5] = 1
+    wrong = rng.random(n) < 0.1
+    y = X @ [1, 1, 1, 1, 1, 50] + rng.standard_normal(n) + 20 * wrong
+    for rows in (np.arange(n), np.argsort(y), rng.permutation(n)):
+        est = MedianSGDRegressor(random_state=0).fit(X[rows], y[rows])
+        # 17 to 20 of the 20 rows are right.
+        assert est.coef_[5] == pytest.approx(50, abs=4 / np.sqrt(17))
+
+
+@pytest.mark.parametrize("share, at", [(0.25, 2), (0.28, 3), (0.33, 4), (0.4, 6)])
+def test_coherent_leverage_of_all_columns(share, at):
+    rng = np.random.default_rng(1)
+    n, d = 1000, 10
+    bad = np.arange(n) < share * n
+    X = rng.standard_normal((n, d))
+    y = X.sum(axis=1) + rng.standard_normal(n)
+    X[bad] = 0.5 * rng.standard_normal((bad.sum(), d)) + at
+    y[bad] = -X[bad].sum(axis=1) + rng.standard_normal(bad.sum())
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    right = LinearRegression().fit(X[~bad], y[~bad])
+    assert distance(est, right, X[~bad]) < 0.5
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.01, 0.1, 1.0])
+def test_a_penalty_beside_little_noise_shrinks_as_that_of_ridge(alpha):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 3))
+    y = X @ [1, -2, 3] + 0.01 * rng.standard_normal(400) + 1
+    est = MedianSGDRegressor(alpha=alpha, standardize=False, random_state=0)
+    ridge = Ridge(alpha=400 * alpha).fit(X, y)
+    assert_allclose(est.fit(X, y).coef_, ridge.coef_, rtol=0.25)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-8, 1e-4])
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_an_l1_penalty_on_clean_data(penalty, noise):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 3))
+    y = X @ [1, -2, 3] + noise * rng.standard_normal(400)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = MedianSGDRegressor(penalty=penalty, random_state=0).fit(X, y)
+    assert_allclose(est.coef_, [1, -2, 3], atol=2e-3)
+
+
+def test_targets_far_from_zero_in_single_precision_have_a_scale():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 3))
+    y = 101325 + X @ [1, 2, 3] + 0.5 * rng.standard_normal(500)
+    y[:100] += 3.5
+    double = MedianSGDRegressor(random_state=0).fit(X, y)
+    X, y = X.astype(np.float32), y.astype(np.float32)
+    single = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert single.scale_ == pytest.approx(double.scale_, rel=0.01)
+    assert np.mean(single.outliers_ != double.outliers_) < 0.02
+
+
+def test_fill_values_in_a_few_rows_do_not_cost_passes():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 3))
+    y = X @ [1, 2, 3] + rng.standard_normal(5000)
+    plain = MedianSGDRegressor(random_state=0).fit(X, y)
+    X[:5, 0] = 9.97e36
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert est.n_iter_ < 2 * plain.n_iter_
+    assert_allclose(est.coef_, plain.coef_, atol=5e-3)
+
+
+def test_a_model_without_intercept_of_targets_far_from_zero():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 2)) * [5, 2] + [1e4, 3]
+    y = X @ [2, 1] + rng.standard_normal(400)
+    est = MedianSGDRegressor(fit_intercept=False, random_state=0).fit(X, y)
+    right = LinearRegression(fit_intercept=False).fit(X, y)
+    assert_allclose(est.predict(X), right.predict(X), atol=0.2)
+
+
 def test_sparse_features_of_few_rows():
     rng = np.random.default_rng(0)
     n, d, per_row = 4000, 300, 10

@@ -175,7 +175,7 @@ HAWKINS = [GOOD, GOOD, BAD, GOOD, GOOD, GOOD, GOOD, BAD, BAD, [*GOOD, 72]]
 
 
 @pytest.mark.parametrize("name", MEDIANS)
-@pytest.mark.parametrize("seed, outliers", enumerate(HAWKINS))
+@pytest.mark.parametrize("seed, outliers", list(enumerate(HAWKINS)))
 def test_leverage_points_are_judged_as_by_lmrob(seed, outliers, name):
     """Data made like those of Hawkins, Bradu and Kass (1984)."""
     rng = np.random.default_rng(seed)

@@ -22,6 +22,10 @@ KEPT = 2.5
 N_ABSOLUTE = 6
 SMALLEST = 1e-3
 LAST_STEP = 0.01
+# Steps of concentration on rows near to their mean.
+N_CENTRAL = 4
+# The share of its spread over all rows that a feature has at least in the nearest.
+SMALLEST_SPREAD = 0.01
 # Subsets are drawn where rows times parameters are at most so many.
 FEW = 1000
 N_SUBSETS = 200
@@ -34,8 +38,8 @@ INDEPENDENT = 1e-6
 RIDGE = 1e-10
 # Conjugate gradients for candidates, which an S step refines anyway.
 N_ITER = 2
-# A feature is lost where so small a share of the rows that it is present in is kept.
-LOST = 0.25
+# A feature is lost where a smaller share of the rows that it is present in is kept.
+LOST = 0.5
 # Relative accuracy of scales that only rank candidates.
 ROUGH = 1e-2
 TINY = np.finfo(np.float64).tiny
@@ -155,6 +159,37 @@ def sensitivity(fits, target, floor):
     return np.concatenate(found)
 
 
+def central(fits, bounded):
+    """Least squares on the halves of the rows that are nearest to their own mean.
+
+    Outliers that are far from the majority in several features at once are among the
+    other half. P. Rousseeuw, K. Van Driessen, "A Fast Algorithm for the Minimum
+    Covariance Determinant Estimator", Technometrics 1999: the steps of concentration.
+
+    Parameters
+    ----------
+    bounded : ndarray of shape (n_rows,)
+        Weights with which no row adds much to a Gram matrix.
+    """
+    rows = fits.rows
+    Z, p = rows.matrix(), rows.n_parameters
+    half = rows.total / 2
+    # A feature that the nearest rows lack must not make others infinitely distant.
+    least = SMALLEST_SPREAD * rows.diagonal(bounded)
+    least[least == 0] = 1
+    distance, found = np.square(Z).sum(axis=1), []
+    for _ in range(N_CENTRAL):
+        weight = compiled.smallest(distance[np.newaxis], rows.weight, half)
+        found.append(fits.solve(weight, np.zeros((1, p))))
+        gram = rows.gram(weight[0])
+        # With an intercept, distances from the mean are those from 0, and a constant.
+        gram.flat[:: p + 1] += least
+        factor = np.linalg.cholesky(gram)
+        inverse, _ = lapack.dtrtri(factor, lower=True)
+        distance = np.square(Z @ inverse.T).sum(axis=1)
+    return np.concatenate(found)
+
+
 def subsets(fits):
     """Fits of minimal subsets of independent rows, always the same draws.
 
@@ -212,7 +247,7 @@ def recovered(rows, residual, kept, b):
         None if no feature is lost.
     """
     presence = rows.presence
-    count, left = presence.T @ rows.weight, presence.T @ kept
+    count, left = presence.T @ rows.weight, presence.T @ (rows.weight * (kept > 0))
     rare = (count > 0) & (count < rows.total / 2)
     lost = np.flatnonzero(rare & (left < LOST * count))
     if len(lost) == 0:

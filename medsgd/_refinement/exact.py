@@ -10,15 +10,14 @@ from medsgd._refinement.stochastic import moved
 from medsgd._scales import residuals, starting_scale, weighted_median
 from medsgd._standardize import N_ROWS, feature_units
 
-# With fewer rows a parameter, nothing is left to tell the scale of the residuals by.
-FEWEST_PER_PARAMETER = 2
+# With fewer rows a parameter, of few and of more parameters, the scale of the residuals
+# is too small, and the estimate loses efficiency.
+FEWEST_ROWS, FEWEST_ROWS_OF_MANY = 2, 5
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
 # A sparse X with more values than this becomes dense in blocks.
 DENSE = 0.1
-# Residuals of this many roundings of the targets count as rounding.
-ROUNDINGS = 32
 # Weights up to which sums of counts are exact.
 LARGEST_COUNT = 2**31
 
@@ -35,6 +34,12 @@ def counts_of(weight):
     # Without zeros, so that rounding does not depend on rows that do not count.
     used = weight[weight > 0]
     return weight * (len(used) / used.sum())
+
+
+def has_enough_rows(n_rows, n_parameters):
+    """Whether rows are so many that exact steps are worth it."""
+    fewest = FEWEST_ROWS if n_parameters <= MOST_OUTER else FEWEST_ROWS_OF_MANY
+    return n_rows >= fewest * n_parameters
 
 
 def is_blockwise(X):
@@ -82,8 +87,10 @@ class ExactStage:
         if units.applied:
             unit = inverse_scale / units.inverse_scale
         self.penalty = Penalty(unit, l2, l1 / self.y_scale)
+        # Rounding of the targets, and of sums over features.
         size = max(1.0, abs(self.y_center) / self.y_scale)
-        self.rounding = ROUNDINGS * float(np.finfo(X.dtype).eps) * size
+        size *= max(2.0, np.sqrt(X.shape[1]))
+        self.rounding = float(np.finfo(X.dtype).eps) * size
 
     def refinement(self, solutions):
         """Return the steps from solutions in the user's units."""

@@ -14,7 +14,6 @@ from collections import deque
 import numpy as np
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve, lapack
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import ElasticNet
 
 # Eigenvalues below this share of the largest belong to collinear columns.
@@ -226,7 +225,7 @@ class CoordinateDescent:
         if self.start is not None:
             model.coef_ = self.start
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.simplefilter("ignore", UserWarning)
             model.fit(A, target, **fit)
         self.start = model.coef_
         return model
@@ -240,6 +239,8 @@ class GramDescent(CoordinateDescent):
         if not convex:
             return None
         gram = rows.gram(values)
+        if not gram.any():
+            return np.zeros_like(b)
         moments = rows.moments(pull) + gram @ b
         first = rows.fit_intercept
         if first:

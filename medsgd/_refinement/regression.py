@@ -64,18 +64,19 @@ N_DOUBLED = 4
 # An inexact step that raises the objective is quartered, at most so often.
 N_QUARTERED = 20
 # A descent ends where a step moves fitted values by less, in standard errors.
-TOLERANCE = 1e-5
+TOLERANCE = 3e-6
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
+# Relative difference of scales that descents to a loose tolerance leave.
+ROUNDED = 1e-4
 # Rounds in which the coefficients of lost features are found again.
 MOST_RECOVERIES = 3
 # Parameters up to which a Gram matrix is the metric of conjugate gradients.
 MOST_GRAM = 2000
 # Passes after which a descent has not converged.
 MOST_PASSES = 500
-# Scales at the rounding of the data are those of an exact fit; residuals below so many
-# of them are 0.
-EXACT = 10.0
+# Scales and residuals of so many roundings of the data are 0.
+EXACT = 8.0
 # Relative accuracy of scales that only rank candidates.
 ROUGH = 1e-2
 TINY = np.finfo(np.float64).tiny
@@ -254,8 +255,8 @@ def descend(objective, solver, b, scale, *, tolerance=None):
             step, change, new = 2 * step, 2 * change, farther
         b, residual, (value, scale) = b + step, residual - change, new
         n_passes += 1
-        before, size = size, np.sqrt(rows.weight @ np.square(change) / rows.total)
-        size = size / scale
+        # Rejected rows may be far out: rounding there is no step.
+        before, size = size, np.sqrt(kept @ np.square(change) / rows.total) / scale
         # Steps of Newton shrink ever faster: the next one is less than this.
         rest = size * min(size, before) / before if newton else size
         newton = size < NEAR
@@ -314,9 +315,8 @@ class Refinement:
         few = sample(self.rows, max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER)))
         if few.n_rows >= np.count_nonzero(self.rows.weight):
             self.rows = few  # without the rows of weight 0
-        self.small = sample(
-            few, max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
-        )
+        n_rows = max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
+        self.small = sample(few, n_rows, ranked=True)
         self.leverage = leverage_weights(self.small)
         self.is_dense = isinstance(few, DenseRows)
         self._set_solvers()
@@ -345,6 +345,9 @@ class Refinement:
             b = start
         objective = self._objective(MObjective, self.rows)
         for progress, _ in descend(objective, self.penalised, b, scale):
+            if progress.is_last and progress.rejected > BREAKDOWN:
+                # The loss is bounded, and a penalty has outweighed it.
+                progress = replace(progress, b=b, converged=True)
             if progress.is_last:
                 progress = replace(progress, b=self._shortest(progress.b))
             yield progress
@@ -366,7 +369,7 @@ class Refinement:
         l2 = np.append(first, penalty.l2 * penalty.unit**2)
         p = rows.n_parameters
         # Weights that bound what a row adds: no row of leverage decides the metric.
-        weight = rows.weight * np.cbrt(self.leverage)
+        self.bounded = weight = rows.weight * np.cbrt(self.leverage)
         full = self.is_dense and p <= MOST_GRAM
         metric = rows.gram(weight) if full else rows.diagonal(weight)
         self._set_rank(metric)
@@ -414,6 +417,7 @@ class Refinement:
         n_values = small.n_rows * small.n_parameters
         if self.is_dense and small.n_parameters <= candidate.MOST_SENSITIVE:
             b.append(candidate.sensitivity(fits, target, self.floor))
+            b.append(candidate.central(fits, self.bounded))
         if self.is_dense and n_values <= candidate.FEW:
             b.append(candidate.subsets(fits))
         b = np.concatenate(b)
@@ -482,7 +486,7 @@ class Refinement:
                 other, others = last(
                     descend(objective, self.solver, b, best.scale, tolerance=LOOSE)
                 )
-                if other.scale >= best.scale:
+                if other.scale > (1 + ROUNDED) * best.scale:
                     break
                 best, residual = other, others
             settled.append((best.b, best.scale, residual))
@@ -528,33 +532,33 @@ def sample(rows, size, *, ranked=False):
     below = np.cumsum(rows.weight[order])
     draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
     drawn = np.minimum(np.searchsorted(below, draws, side="right"), rows.n_rows - 1)
-    chosen, count = np.unique(order[drawn], return_counts=True)
-    weight = count.astype(np.float64)
-    few = rows.take(chosen, weight)
-    added, own = _rare_rows(rows, few, chosen, size / below[-1])
-    if len(added) == 0:
+    weight = np.bincount(order[drawn], minlength=rows.n_rows).astype(np.float64)
+    few = rows.take(order[weight[order] > 0], weight[order][weight[order] > 0])
+    if not _add_rare_rows(rows, few, weight, size / below[-1]):
         return few
-    chosen, weight = np.append(chosen, added), np.append(weight, own)
-    order = np.argsort(chosen)
-    return rows.take(chosen[order], weight[order])
+    chosen = order[weight[order] > 0]
+    return rows.take(chosen, weight[chosen])
 
 
-def _rare_rows(rows, few, chosen, factor):
-    """More rows in which rare features are present, and their weights."""
-    rare = np.flatnonzero(few.present_share * few.total < N_PRESENT)
-    taken = np.zeros(rows.n_rows, dtype=bool)
-    taken[chosen] = True
-    added, weight = [], []
-    for present in rows.present(rare):
+def _add_rare_rows(rows, few, weight, factor):
+    """Give weights to more of the rows in which rare features are present.
+
+    All of them that are in the sample share the weight that such rows have together:
+    one that was drawn by chance counts no more than the others.
+    """
+    is_changed = False
+    for present in rows.present(
+        np.flatnonzero(few.present_share * few.total < N_PRESENT)
+    ):
         present = present[rows.weight[present] > 0]
-        left = present[~taken[present]]
-        n_more = min(N_PRESENT - np.count_nonzero(taken[present]), len(left))
+        present = present[np.argsort(rows.y[present], kind="stable")]
+        drawn = weight[present] > 0
+        left = present[~drawn]
+        n_more = min(N_PRESENT - np.count_nonzero(drawn), len(left))
         if n_more <= 0:
             continue
         more = left[np.linspace(0, len(left) - 1, n_more).astype(np.intp)]
-        taken[more] = True
-        added.append(more)
-        weight.append(np.full(n_more, factor * rows.weight[left].sum() / n_more))
-    if not added:
-        return np.empty(0, dtype=np.intp), np.empty(0)
-    return np.concatenate(added), np.concatenate(weight)
+        own = np.append(present[drawn], more)
+        weight[own] = factor * rows.weight[present].sum() / len(own)
+        is_changed = True
+    return is_changed
