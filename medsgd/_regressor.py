@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, check_random_state
 
 from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
@@ -23,7 +24,7 @@ from medsgd._refinement.exact import (
     has_enough_rows,
     is_blockwise,
 )
-from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
+from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE, MOST_PASSES
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
@@ -193,8 +194,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     refinement removes that bias. No method can recover the model if over half of the
     rows are contaminated, for then the outliers are the majority. A fit tolerates
     coherent bad leverage points, which all tell the same wrong story, up to 40% of the
-    rows. Without refinement, `n_gradients` sample medians break down at lower shares
-    than SPP, as most of 5 random samples may be outliers.
+    rows where they are far from the others, and up to about 30% where they are two
+    standard deviations away in each of ten features. Without refinement, `n_gradients`
+    sample medians break down at lower shares than SPP, as most of 5 random samples may
+    be outliers.
 
     *The exact refinement* has several starting points, the solution of the median stage
     and that of a warm start among them. The scale of the residuals chooses between
@@ -465,7 +468,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
                 if self.verbose:
                     training.report_pass(problem, progress)
             if progress.is_last and name == LAST_STAGE:
-                training.converged = progress.converged
+                training.converged = True
+                if not progress.converged:
+                    warn_user(
+                        f"The M step has not converged in {MOST_PASSES} passes. "
+                        "Features that are nearly collinear may be the reason: leave "
+                        "some out, or set alpha.",
+                        ConvergenceWarning,
+                    )
                 break
         problem.tolerance = stage.y_scale * refinement.tolerance
         if refinement.is_exact:
