@@ -195,6 +195,8 @@ def _sparse_scale(X, weight, clip=None, rare_power=None):
             scale[columns] = median / NORMAL_MEDIAN
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[columns]
+            # Added up column by column: rounding may make the other totals 0.
+            total = np.bincount(column, entry_weight, minlength=len(scale))[columns]
             scale[columns] *= _clipped_deviation(variance / total, clip)
             scale[columns] *= (total / weight.sum()) ** rare_power
             return scale

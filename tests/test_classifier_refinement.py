@@ -1,5 +1,7 @@
 """A classifier's second stage: the gamma-divergence of one multinomial model."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -8,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -353,3 +355,26 @@ def test_a_stream_goes_on_from_the_refined_solution():
     assert_allclose(clf.predict_proba(X), expected)
     assert not hasattr(clf, "weights_")
     assert not hasattr(clf, "stage_starts_")
+
+
+def test_weights_of_zero_for_all_classes_say_nothing_of_labels():
+    X, y = make_classification(100, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        clf = MedianSGDClassifier(class_weight={0: 0, 1: 0}, random_state=0).fit(X, y)
+    assert np.isfinite(clf.coef_).all()
+    assert np.isfinite(clf.weights_).all()
+
+
+def test_sparse_features_have_a_scale_beside_enormous_weights():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 4)) * (rng.random((60, 4)) < 0.5)
+    X[:30, 3] = 0  # a feature of the rows that count for next to nothing
+    X = sp.csr_array(X)
+    y, weight = np.arange(60) % 2, np.ones(60)
+    weight[:30] = 1e18
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        clf = MedianSGDClassifier(random_state=0).fit(X, y, sample_weight=weight)
+        clf.partial_fit(X, y, sample_weight=weight)
+    assert np.isfinite(clf.coef_).all()

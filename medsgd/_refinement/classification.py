@@ -143,7 +143,8 @@ class Rows:
         k, up to a factor.
         """
         share = np.bincount(self.label, self.weight, proba.shape[1])
-        likelihood = proba / np.maximum(share / share.sum(), 1e-300)
+        total = share.sum() or 1.0  # without a weight, no label is implausible
+        likelihood = proba / np.maximum(share / total, 1e-300)
         return likelihood >= IMPLAUSIBLE * likelihood.max(axis=1, keepdims=True)
 
     def judge(self, model):
