@@ -361,9 +361,11 @@ def test_weights_of_zero_for_all_classes_say_nothing_of_labels():
     X, y = make_classification(100, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        clf = MedianSGDClassifier(class_weight={0: 0, 1: 0}, random_state=0).fit(X, y)
-    assert np.isfinite(clf.coef_).all()
-    assert np.isfinite(clf.weights_).all()
+        clf = MedianSGDClassifier(class_weight={0: 0, 1: 0}, random_state=0)
+        for warm_start in (False, True):
+            clf.set_params(warm_start=warm_start).fit(X, y)
+            assert np.isfinite(clf.coef_).all()
+            assert np.isfinite(clf.weights_).all()
 
 
 def test_sparse_features_have_a_scale_beside_enormous_weights():

@@ -330,3 +330,13 @@ def test_classifiers_diverge_with_an_error_too():
     )
     with pytest.raises(ValueError, match=r"eta0=5.*learning_rate"):
         clf.fit(X, y > 140)
+
+
+def test_a_start_out_of_range_is_no_use_and_no_harm():
+    X, y, _ = problem(200, 3)
+    plain = MedianSGDRegressor(random_state=0).fit(X, 1e-290 * y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        est = MedianSGDRegressor(random_state=0, refine=True)
+        est.fit(X, 1e-290 * y, coef_init=np.full(3, 1e20))
+    assert_allclose(est.coef_, plain.coef_, rtol=1e-6)

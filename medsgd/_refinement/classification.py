@@ -306,7 +306,7 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
 
     ``penalty``: that of the user alone; the prior has made the coefficients too small.
     """
-    n_rows = np.count_nonzero(weight)
+    n_rows = max(1, np.count_nonzero(weight))
     scores = rows.scores(model.coef)
     coef = model.coef.ravel()
     l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()

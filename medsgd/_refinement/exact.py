@@ -100,11 +100,12 @@ class ExactStage:
     def _from_user(self, coef, intercept):
         rows = self.rows
         coef = np.asarray(coef, dtype=np.float64)
-        features = coef / rows.inverse_scale / self.y_scale
-        if not rows.fit_intercept:
-            return features
-        first = (intercept - self.y_center + coef @ rows.center) / self.y_scale
-        return np.append(first, features)
+        # In units of tiny targets a warm start may be out of range, and is no use then.
+        with np.errstate(over="ignore", invalid="ignore"):
+            features = coef / rows.inverse_scale / self.y_scale
+            first = (intercept - self.y_center + coef @ rows.center) / self.y_scale
+        b = np.append(first, features) if rows.fit_intercept else features
+        return np.nan_to_num(np.clip(b, -LARGEST, LARGEST), nan=0.0)
 
     def to_user(self, b):
         """Return coefficients and intercept in the user's units."""
