@@ -16,7 +16,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 @dataclass
 class Design:
-    """A drawn problem; `bad` are the contaminated rows, of which the oracle knows."""
+    """A drawn problem; the oracle knows the contaminated rows, `bad`."""
 
     X: np.ndarray
     y: np.ndarray

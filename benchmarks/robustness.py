@@ -228,7 +228,7 @@ def extended(args):
 
 
 def slow_peers():
-    """What else is installed of MM-estimators: too slow for large problems."""
+    """Return the installed MM-estimators, which are slow on large problems."""
     peers = {"R lmrob": r_fit} if installed() else {}
     return peers if pylmrob is None else peers | {"pylmrob": pylmrob_fit}
 

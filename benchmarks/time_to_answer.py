@@ -173,7 +173,7 @@ def resident(field):
 def print_peak(n, d):
     """Print the resident bytes, then the traced ones, that a fit adds at its peak."""
     small = regression(KIND, 0, 50, d=2)
-    timed(ours, small.X, small.y)  # What is imported or set up once is no part of it.
+    timed(ours, small.X, small.y)  # Imports and set-up happen before the timing.
     problem = regression(KIND, 0, n, d)
     X, y = problem.X, problem.y
     del problem

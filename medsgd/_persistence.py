@@ -32,7 +32,7 @@ def as_plain(units, states, first_rows, typical_weight):
 
 
 def from_plain(plain):
-    """What ``as_plain`` was given."""
+    """Return the arguments that ``as_plain`` was given."""
     # In buffers of pickle's protocol 5 and in memory maps arrays may begin anywhere.
     plain = copy.deepcopy(plain)
     return (

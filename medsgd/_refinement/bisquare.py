@@ -11,6 +11,8 @@ import medsgd._core.bisquare as bisquare
 S_CONSTANT = 1.547645
 M_CONSTANT = 4.685061
 BREAKDOWN = 0.5
+# Relative accuracy of scales that only rank candidates.
+ROUGH = 1e-2
 
 
 def m_scales(residual, weight, target, start, floor, **control):

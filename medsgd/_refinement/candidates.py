@@ -4,7 +4,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 import medsgd._core.fits as compiled
-from medsgd._refinement.bisquare import m_scales, s_weights
+from medsgd._refinement.bisquare import ROUGH, m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
 from medsgd._scales import median, weighted_median
 
@@ -40,9 +40,6 @@ RIDGE = 1e-10
 N_ITER = 2
 # A feature is lost where a smaller share of the rows that it is present in is kept.
 LOST = 0.5
-# Relative accuracy of scales that only rank candidates.
-ROUGH = 1e-2
-TINY = np.finfo(np.float64).tiny
 
 
 class Fits:

@@ -39,7 +39,7 @@ TIGHT_GAMMA = 2.0
 PRECISIONS = (3.0, 0.8, 0.2)
 # Rows for each feature beyond which the prior hardly matters: the weak one is taken.
 MANY_ROWS = 20
-# Parts of the rows, of which one or all are held out to choose between the priors.
+# The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
 # As many rows make one part large enough.
 ENOUGH_ROWS = 1000

@@ -22,6 +22,7 @@ from medsgd._refinement import candidates as candidate
 from medsgd._refinement.bisquare import (
     BREAKDOWN,
     M_CONSTANT,
+    ROUGH,
     S_CONSTANT,
     m_scale,
     m_scales,
@@ -71,14 +72,12 @@ LOOSE = 0.005
 ROUNDED = 1e-4
 # Rounds in which the coefficients of lost features are found again.
 MOST_RECOVERIES = 3
-# Parameters up to which a Gram matrix is the metric of conjugate gradients.
+# Parameters up to which a Gram matrix is the metric of the steps.
 MOST_GRAM = 2000
 # Passes after which a descent has not converged.
 MOST_PASSES = 500
 # Scales and residuals of so many roundings of the data are 0.
 EXACT = 8.0
-# Relative accuracy of scales that only rank candidates.
-ROUGH = 1e-2
 TINY = np.finfo(np.float64).tiny
 
 
@@ -108,7 +107,7 @@ class Penalty:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one pass has led to.
+    """Result of one pass.
 
     Attributes
     ----------
