@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.stats import chi2
+from scipy.special import chdtri
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
@@ -25,7 +25,7 @@ from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
 from medsgd._guards import aligned, canonical_rows, checked, warn_user
 from medsgd._persistence import as_plain, from_plain, is_readable, why_not_readable
 from medsgd._problem import Problem, as_columns
-from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
+from medsgd._standardize import ENOUGH_ROWS, N_ROWS, feature_units, stacked
 from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, exact_share, held_out_mask
 from medsgd._training import Training
@@ -204,7 +204,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tracks = self._proximal and not self._follows_each
         return 2 if is_classifier(self) and tracks else 1
 
-    def _feature_units(self, X, sample_weight):
+    def _feature_units(self, X, sample_weight, n_rows=N_ROWS):
         standardize = self.standardize
         if standardize == "auto":
             standardize = self._robust
@@ -217,6 +217,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             centered=self.fit_intercept,
             clip=self._scale_clip,
             rare_power=self._rare_power,
+            n_rows=n_rows,
         )
 
     def _learn_units(self, X, sample_weight, states, *, first):
@@ -341,7 +342,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if median:
             settings["largest_derivative"] = np.sqrt(largest_float)
             if self.leverage_weights:
-                settings["leverage_limit"] = chi2.ppf(0.975, X.shape[1])
+                settings["leverage_limit"] = chdtri(X.shape[1], 0.025)
         elif sparse.issparse(X):
             # scikit-learn's damping; a median's steps are bounded.
             settings["intercept_decay"] = 0.01
@@ -501,6 +502,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         coef, intercept = _solutions(states, units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
+    def _n_unit_rows(self, X, n_rows):
+        """Return how many of the rows set the units."""
+        return N_ROWS
+
     def _first_stage(self, X, n_rows, makers):
         """The makers of the problems of the first stage, and the epochs it may take.
 
@@ -525,7 +530,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
         given_weight = sample_weight
         sample_weight = self._in_weight_units(sample_weight, first=True)
-        self._units, self._first_rows = self._feature_units(X, sample_weight), None
+        n_rows = np.count_nonzero(sample_weight)
+        self._first_rows = None
+        self._units = self._feature_units(
+            X, sample_weight, self._n_unit_rows(X, n_rows)
+        )
         settings = self._settings(X)
         rows = X, y, sample_weight
         states = self._initial_states(
@@ -535,7 +544,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             self, X, y, metadata=metadata, context=context, guarded=True
         )
         makers, max_epochs = self._first_stage(
-            X, np.count_nonzero(sample_weight), self._problems(*rows, states, settings)
+            X, n_rows, self._problems(*rows, states, settings)
         )
         problems = training.run_new(
             makers, settings, max_epochs, adaptive=self.learning_rate == "adaptive"

@@ -16,7 +16,9 @@ from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
 from medsgd._guards import all_or_nothing, warn_user
+from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import (
+    FEW_UNIT_ROWS,
     MOST_EPOCHS,
     UPDATES,
     ExactStage,
@@ -406,6 +408,21 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         n_parameters = X.shape[1] + self.fit_intercept
         return self._refines() and has_enough_rows(n_rows, n_parameters)
 
+    def _n_unit_rows(self, X, n_rows):
+        # Units in which no penalty is only begin a fit that solves for its steps.
+        begin = self._is_exact(X, n_rows) and X.shape[1] < MOST_OUTER
+        if begin and not any(self._exact_penalty()):
+            return FEW_UNIT_ROWS
+        return super()._n_unit_rows(X, n_rows)
+
+    def _exact_penalty(self):
+        """Return the factors of the quadratic and the absolute penalty."""
+        is_default = self.alpha == "auto" and self.penalty == "l2"
+        if self.penalty is None or is_default:
+            return 0.0, 0.0
+        ratio = {"l2": 0.0, "l1": 1.0}.get(self.penalty, self.l1_ratio)
+        return (1 - ratio) * self._alpha(), ratio * self._alpha()
+
     def _first_stage(self, X, n_rows, makers):
         if not self._refines():
             return makers, self.max_iter
@@ -436,18 +453,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     def _refine_exactly(self, training, problem, weight, start):
         """Go on with the steps of an MM-estimator from where the medians have led."""
-        penalty = {"l2": 0.0, "l1": 0.0}
-        if self.penalty is not None and not (
-            self.alpha == "auto" and self.penalty == "l2"
-        ):
-            ratio = {"l2": 0.0, "l1": 1.0}.get(self.penalty, self.l1_ratio)
-            penalty = {"l2": (1 - ratio) * self._alpha(), "l1": ratio * self._alpha()}
+        l2, l1 = self._exact_penalty()
         stage = ExactStage(
             training.X,
             training.y,
             counts_of(weight),
             self._units,
-            **penalty,
+            l2=l2,
+            l1=l1,
             fit_intercept=self.fit_intercept,
         )
         refinement = stage.refinement(

@@ -88,9 +88,17 @@ class FeatureUnits:
 
 
 def feature_units(
-    X, sample_weight, *, standardize, needed, centered, clip=None, rare_power=None
+    X,
+    sample_weight,
+    *,
+    standardize,
+    needed,
+    centered,
+    clip=None,
+    rare_power=None,
+    n_rows=N_ROWS,
 ):
-    """Units from at most ``N_ROWS`` rows with a weight.
+    """Units from at most ``n_rows`` rows with a weight.
 
     Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
     rows, scales are those of deviations from 0. With ``clip`` the scales become
@@ -100,9 +108,9 @@ def feature_units(
     of their share.
     """
     rows = np.flatnonzero(sample_weight)
-    if len(rows) > N_ROWS:
+    if len(rows) > n_rows:
         # Always the same rows: they are part of the data, not of the shuffling.
-        rows = np.sort(check_random_state(0).choice(rows, N_ROWS, replace=False))
+        rows = np.sort(check_random_state(0).choice(rows, n_rows, replace=False))
     weight = np.abs(sample_weight[rows]).astype(np.float64)
     center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if needed and len(rows):

@@ -19,9 +19,9 @@ N_ROUNDS, FEW_ROUNDS = 4, 2
 KEPT = 2.5
 # Iterations of least absolute deviations, the share of a typical residual below which
 # one counts as so large, and the step of fitted values that ends them.
-N_ABSOLUTE = 6
+N_ABSOLUTE = 12
 SMALLEST = 1e-3
-LAST_STEP = 0.01
+LAST_STEP = 2e-3
 # Steps of concentration on rows near to their mean.
 N_CENTRAL = 4
 # The share of its spread over all rows that a feature has at least in the nearest.
@@ -58,6 +58,7 @@ class Fits:
         self.rows, self.precondition = rows, precondition
         if precondition is None:
             self.products = _products(rows.matrix(), rows.y)
+            self.lower = np.tril_indices(rows.n_parameters)
 
     def residuals(self, b):
         """Return residuals, of shape (n_fits, n_rows)."""
@@ -77,7 +78,13 @@ class Fits:
                 N_ITER,
             )
             return b + step.T
-        sums = weight @ self.products.T
+        if len(weight) == 1:
+            # A product of matrices is faster than one with all the products.
+            weight = weight[0]
+            lower = rows.gram(weight)[self.lower]
+            sums = np.append(lower, rows.moments(weight * rows.y))[np.newaxis]
+        else:
+            sums = weight @ self.products.T
         return compiled.solve(sums, rows.n_parameters, RIDGE)
 
 
@@ -148,11 +155,12 @@ def sensitivity(fits, target, floor):
         scales = m_scales(residual, rows.weight, target, start, floor, tolerance=ROUGH)
         best = int(np.argmin(scales))
         scale = scales[best]
-        active = rows.weight * (np.abs(residual[best]) < KEPT * scale)
-        few_left = np.count_nonzero(active) < p + 2
-        if few_left or scale > 0.999 * previous:
+        if scale > 0.999 * previous:
             break
-        previous = scale
+        before, previous = active, scale
+        active = rows.weight * (np.abs(residual[best]) < KEPT * scale)
+        if np.count_nonzero(active) < p + 2 or np.array_equal(active, before):
+            break
     return np.concatenate(found)
 
 
@@ -174,17 +182,17 @@ def central(fits, bounded):
     # A feature that the nearest rows lack must not make others infinitely distant.
     least = SMALLEST_SPREAD * rows.diagonal(bounded)
     least[least == 0] = 1
-    distance, found = np.square(Z).sum(axis=1), []
+    distance, weights = np.square(Z).sum(axis=1), []
     for _ in range(N_CENTRAL):
         weight = compiled.smallest(distance[np.newaxis], rows.weight, half)
-        found.append(fits.solve(weight, np.zeros((1, p))))
+        weights.append(weight)
         gram = rows.gram(weight[0])
         # With an intercept, distances from the mean are those from 0, and a constant.
         gram.flat[:: p + 1] += least
         factor = np.linalg.cholesky(gram)
         inverse, _ = lapack.dtrtri(factor, lower=True)
         distance = np.square(Z @ inverse.T).sum(axis=1)
-    return np.concatenate(found)
+    return fits.solve(np.concatenate(weights), np.zeros((N_CENTRAL, p)))
 
 
 def subsets(fits):

@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 from scipy.special import expit, softmax
-from scipy.stats import chi2
 from sklearn.utils import gen_batches
 
 from medsgd._core.multinomial import divergence
@@ -114,7 +113,7 @@ class Rows:
         self._any_overflows = bool(self._overflows.any())
         self.leverage = np.ones(n)
         if leverage_weights:
-            limit = chi2.ppf(0.975, d)
+            limit = chdtri(d, 0.025)
             self.leverage = limit / np.maximum(norm, limit)
         self.leverage[self._overflows] = 0.0
         self.weight = weight * self.leverage

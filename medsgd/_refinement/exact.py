@@ -16,6 +16,8 @@ FEWEST_ROWS, FEWEST_ROWS_OF_MANY = 2, 5
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
+# Rows that set the units of few features.
+FEW_UNIT_ROWS = 1_000
 # A sparse X with more values than this becomes dense in blocks.
 DENSE = 0.1
 # Weights up to which sums of counts are exact.

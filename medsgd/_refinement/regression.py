@@ -53,6 +53,8 @@ SMALLEST_SHARE = 0.1
 STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
 # Fitted values of two candidates in one basin differ by less, in scales.
 SAME = 0.05
+# So few candidates are not compared before they have converged.
+FEW_CANDIDATES = 3
 # A candidate whose leverage-weighted scale is so much larger than the least one has
 # followed coherent leverage, if rows of little leverage are this many a parameter.
 TRUST = 1.25
@@ -66,6 +68,8 @@ N_DOUBLED = 4
 N_QUARTERED = 20
 # A descent ends where a step moves fitted values by less, in standard errors.
 TOLERANCE = 3e-6
+# The same for an S step, whose scale is stationary: it is accurate to the square.
+S_TOLERANCE = 3e-4
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
 # Relative difference of scales that descents to a loose tolerance leave.
@@ -163,6 +167,7 @@ class SObjective(Objective):
     """
 
     stage, constant, n_doubled = FIRST_STAGE, S_CONSTANT, N_DOUBLED
+    tolerance = S_TOLERANCE
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale, from a first guess of it."""
@@ -183,6 +188,7 @@ class MObjective(Objective):
 
     # The loss is bounded: a longer step could lead to where most rows are rejected.
     stage, constant, n_doubled = LAST_STAGE, M_CONSTANT, 0
+    tolerance = TOLERANCE
 
     def evaluate(self, residual, b, scale):
         """Return the objective and the scale."""
@@ -220,7 +226,7 @@ def descend(objective, solver, b, scale, *, tolerance=None):
     """
     rows, constant = objective.rows, objective.constant
     if tolerance is None:
-        tolerance = TOLERANCE * np.sqrt(rows.n_parameters / rows.total)
+        tolerance = objective.tolerance * np.sqrt(rows.n_parameters / rows.total)
     residual = rows.residuals(b)
     value, scale = objective.evaluate(residual, b, scale)
     newton, n_passes, size = True, 0, TINY
@@ -410,9 +416,15 @@ class Refinement:
     def _best_candidate(self, few):
         """Coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
+        self.same = SAME
+        if few is not small:
+            self.same = max(SAME, np.sqrt(self.rank / small.total))
         target, weighted = self._target(small), small.weight * self.leverage
-        b = [np.stack(self.starts)]
-        b.append(candidate.least_absolute(fits, b[0][:1], weighted, self.floor))
+        first, *others = (start[np.newaxis] for start in self.starts)
+        # Their fixed point, unlike the medians themselves, knows no seed.
+        b = [*others, candidate.least_absolute(fits, first, weighted, self.floor)]
+        if fits.precondition is not None:
+            b.append(first)
         n_values = small.n_rows * small.n_parameters
         if self.is_dense and small.n_parameters <= candidate.MOST_SENSITIVE:
             b.append(candidate.sensitivity(fits, target, self.floor))
@@ -424,6 +436,8 @@ class Refinement:
         typical = weighted_median(np.abs(residual[0]), small.weight) / NORMAL_MEDIAN
         scale = np.full(len(b), typical)
         for n_steps, (n_by_scale, n_by_leverage) in STEPS:
+            if len(b) <= FEW_CANDIDATES:
+                break
             b, residual, scale = candidate.concentrate(
                 fits, b, residual, scale, target, self.floor, n_steps
             )
@@ -440,8 +454,10 @@ class Refinement:
                 *np.argsort(by_leverage, kind="stable")[:n_by_leverage],
             ]
             chosen = list(dict.fromkeys(chosen))
+            if n_steps:
+                chosen = self._distinct(residual, scale, chosen)
             b, residual, scale = b[chosen], residual[chosen], scale[chosen]
-        found = self._settled(small, self._distinct(b, residual, scale))
+        found = self._settled(small, list(zip(b, scale, strict=True)))
         if weighted.sum() >= ENOUGH * self.rank:
             half = BREAKDOWN * weighted.sum()
             by_leverage = [
@@ -458,14 +474,14 @@ class Refinement:
         b, scale, _ = min(found, key=lambda fit: fit[1])
         return b, scale
 
-    def _distinct(self, b, residual, scale):
-        """Candidates of different basins, the best of each."""
+    def _distinct(self, residual, scale, chosen):
+        """Of the chosen candidates those of different basins, the best of each."""
         kept, small = [], self.small
-        for k in np.argsort(scale, kind="stable"):
+        for k in sorted(chosen, key=scale.__getitem__):
             gaps = np.square(residual[kept] - residual[k]) @ small.weight
-            if np.all(gaps > (SAME * scale[k]) ** 2 * small.total):
+            if np.all(gaps > (self.same * scale[k]) ** 2 * small.total):
                 kept.append(k)
-        return [(b[k], scale[k]) for k in kept]
+        return kept
 
     def _settled(self, rows, fits):
         """Coefficients, scale and residuals of candidates where they have converged."""
