@@ -135,6 +135,18 @@ def test_what_a_user_does_not_see(n, d):
     assert distance(est, other, X) < (1e-4 if n <= 10_000 else 0.02)
 
 
+@pytest.mark.parametrize("n", [900, 3000])
+def test_the_order_of_rows_sets_no_units(n):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 4))
+    y = np.round(X @ [1, 2, 0, -1] + rng.standard_normal(n))  # many are equal
+    one = MedianSGDRegressor(random_state=0).fit(X, y)
+    rows = rng.permutation(n)
+    other = MedianSGDRegressor(random_state=0).fit(X[rows], y[rows])
+    assert_array_equal(one._units.center, other._units.center)
+    assert_array_equal(one._units.inverse_scale, other._units.inverse_scale)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_collinear_and_constant_columns_share_the_effect(layout):
     X, y, _ = problem()
