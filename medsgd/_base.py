@@ -14,22 +14,22 @@ from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from medsgd._compat import (
+from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
+from medsgd._fit.epochs import Training
+from medsgd._fit.persistence import as_plain, from_plain, is_readable, why_not_readable
+from medsgd._fit.problem import Problem, as_columns
+from medsgd._fit.state import State
+from medsgd._fit.stopping import HeldOut, StoppingRule, exact_share, held_out_mask
+from medsgd._fit.units import ENOUGH_ROWS, feature_units, stacked
+from medsgd._utils.compat import (
     CallbackSupportMixin,
     Interval,
     SparseCoefMixin,
     StrOptions,
     _check_sample_weight,
 )
-from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
-from medsgd._guards import aligned, canonical_rows, checked, warn_user
-from medsgd._persistence import as_plain, from_plain, is_readable, why_not_readable
-from medsgd._problem import Problem, as_columns
-from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
-from medsgd._state import State
-from medsgd._stopping import HeldOut, StoppingRule, exact_share, held_out_mask
-from medsgd._training import Training
-from medsgd._typing import Floats
+from medsgd._utils.guards import aligned, canonical_rows, checked, warn_user
+from medsgd._utils.typing import Floats
 
 MAX_INT = np.iinfo(np.int32).max
 # Beyond which a clock of doubles stands still.

@@ -13,16 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from medsgd._base import MAX_INT, BaseMedianSGD
-from medsgd._compat import (
-    LinearClassifierMixin,
-    StrOptions,
-    _check_partial_fit_first_call,
-    _fit_context,
-    available_if,
-)
 from medsgd._core.losses import CLASSIFICATION_LOSSES
-from medsgd._docs import fill
-from medsgd._guards import all_or_nothing
+from medsgd._fit.stopping import StoppingRule, exact_share
 from medsgd._refinement.classification import (
     Model,
     Rows,
@@ -31,8 +23,16 @@ from medsgd._refinement.classification import (
     probabilities,
     refine,
 )
-from medsgd._stopping import StoppingRule, exact_share
-from medsgd._typing import (
+from medsgd._utils.compat import (
+    LinearClassifierMixin,
+    StrOptions,
+    _check_partial_fit_first_call,
+    _fit_context,
+    available_if,
+)
+from medsgd._utils.docs import fill
+from medsgd._utils.guards import all_or_nothing
+from medsgd._utils.typing import (
     Auto,
     ClassificationLoss,
     Floats,

@@ -12,10 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, check_random_state
 
 from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
-from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
-from medsgd._docs import fill
-from medsgd._guards import all_or_nothing, warn_user
+from medsgd._fit.scales import residual_scale, residuals, weighted_median
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import (
     MOST_EPOCHS,
@@ -28,8 +26,10 @@ from medsgd._refinement.exact import (
 )
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE, MOST_PASSES
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
-from medsgd._scales import residual_scale, residuals, weighted_median
-from medsgd._typing import (
+from medsgd._utils.compat import Interval, StrOptions, _fit_context
+from medsgd._utils.docs import fill
+from medsgd._utils.guards import all_or_nothing, warn_user
+from medsgd._utils.typing import (
     Auto,
     Floats,
     GradientEstimatorName,

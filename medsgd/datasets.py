@@ -11,8 +11,8 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import levy_stable
 from sklearn.utils import Bunch, check_random_state
 
-from medsgd._compat import Interval, StrOptions, validate_params
-from medsgd._typing import RandomState
+from medsgd._utils.compat import Interval, StrOptions, validate_params
+from medsgd._utils.typing import RandomState
 
 __all__ = [
     "make_contaminated_classification",

@@ -31,12 +31,12 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.extmath import row_norms
 
-from medsgd._compat import Interval, StrOptions, validate_parameter_constraints
 from medsgd._core.settings import EstimatorSettings
 from medsgd._core.update import update
-from medsgd._docs import fill
-from medsgd._guards import all_or_nothing
-from medsgd._typing import Auto, Floats
+from medsgd._utils.compat import Interval, StrOptions, validate_parameter_constraints
+from medsgd._utils.docs import fill
+from medsgd._utils.guards import all_or_nothing
+from medsgd._utils.typing import Auto, Floats
 
 __all__ = ["SPPL1", "SPPL2", "CoordMedian", "GeometricMedian", "Mean"]
 

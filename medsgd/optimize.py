@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
-from medsgd._compat import (
+from medsgd._utils.compat import (
     HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
-from medsgd._typing import Auto, GradientEstimatorName
+from medsgd._utils.typing import Auto, GradientEstimatorName
 from medsgd.gradient_estimators import BY_NAME, CoordMedian, GeometricMedian
 
 __all__ = ["minimize_stochastic"]

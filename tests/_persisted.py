@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
-from medsgd._persistence import VERSION
+from medsgd._fit.persistence import VERSION
 from medsgd.gradient_estimators import SPPL1, SPPL2, GeometricMedian
 
 FOLDER = Path(__file__).parent / "persisted"

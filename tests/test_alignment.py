@@ -11,8 +11,9 @@ from fuzz.driver import shifted
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from medsgd import MedianSGDClassifier, MedianSGDRegressor, _problem
-from medsgd._guards import canonical_rows
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd._fit import problem as _problem
+from medsgd._utils.guards import canonical_rows
 from medsgd.gradient_estimators import SPPL2
 
 X = np.random.default_rng(0).standard_normal((200, 4))
@@ -113,15 +114,15 @@ def test_fitted_estimators_out_of_a_message(calls, estimator, layout):
 @pytest.mark.parametrize("name", ["Regressor", "Classifier"])
 def test_partitions_and_jobs_out_of_messages(calls, monkeypatch, name, layout):
     da = pytest.importorskip("dask.array")
-    from medsgd import _dask_collections
     from medsgd import dask as medsgd_dask
+    from medsgd.dask import _collections
 
     estimator = getattr(medsgd_dask, f"DaskMedianSGD{name}")(random_state=0)
     data = da.from_array(X, chunks=(50, -1)).map_blocks(layout), da.from_array(Y, 50)
     data = data[0], data[1].astype(float)
     desired = clone(estimator).fit(*data)
 
-    run = _dask_collections.Partitions.run
+    run = _collections.Partitions.run
 
     def with_messages(self, key, function, sent):
         def local(block, sent, k):
@@ -129,7 +130,7 @@ def test_partitions_and_jobs_out_of_messages(calls, monkeypatch, name, layout):
 
         return run(self, key, local, sent)
 
-    monkeypatch.setattr(_dask_collections.Partitions, "run", with_messages)
+    monkeypatch.setattr(_collections.Partitions, "run", with_messages)
     n_before = len(calls)
     assert_array_equal(estimator.fit(*data).coef_, desired.coef_)
     assert len(calls) > n_before

@@ -26,8 +26,13 @@ from _dask_data import (  # noqa: E402
 from dask import array as da  # noqa: E402
 from distributed import Client, LocalCluster  # noqa: E402
 
-from medsgd import MedianSGDRegressor, _dask_estimator, _rounds  # noqa: E402
-from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor  # noqa: E402
+from medsgd import MedianSGDRegressor  # noqa: E402
+from medsgd.dask import (  # noqa: E402
+    DaskMedianSGDClassifier,
+    DaskMedianSGDRegressor,
+    _base,
+    _rounds,
+)
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +217,8 @@ def test_a_worker_may_die_before_the_first_round(
     client, data, expected, monkeypatch, tmp_path
 ):
     marker = tmp_path / "killed"
-    summarise = killing_once(str(marker), _dask_estimator.summarise, 3)
-    monkeypatch.setattr(_dask_estimator, "summarise", summarise)
+    summarise = killing_once(str(marker), _base.summarise, 3)
+    monkeypatch.setattr(_base, "summarise", summarise)
     assert_array_equal(fit(data, client=client).coef_, expected)
     assert marker.exists()
     client.wait_for_workers(2)

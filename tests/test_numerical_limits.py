@@ -17,9 +17,9 @@ from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
 from medsgd._core import dense, sparse
-from medsgd._guards import canonical_rows
-from medsgd._standardize import feature_units
-from medsgd._state import State
+from medsgd._fit.state import State
+from medsgd._fit.units import feature_units
+from medsgd._utils.guards import canonical_rows
 
 N_UPDATES = int(float(os.environ.get("MEDSGD_UPDATES", "1e5")))
 LONG = N_UPDATES >= 10**7

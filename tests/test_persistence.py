@@ -20,12 +20,13 @@ from _persisted import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
-from medsgd import MedianSGDRegressor, _persistence
-from medsgd._standardize import FeatureUnits
-from medsgd._state import State
+from medsgd import MedianSGDRegressor
+from medsgd._fit import persistence
+from medsgd._fit.state import State
+from medsgd._fit.units import FeatureUnits
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir())
-NEWEST = f"v{_persistence.VERSION}"
+NEWEST = f"v{persistence.VERSION}"
 
 
 def expected(version):
@@ -104,7 +105,7 @@ def test_pickles_name_no_private_class_but_the_estimator(name):
 def of_another_version(estimator, monkeypatch):
     """The estimator as a later version of the package would have saved it."""
     with monkeypatch.context() as patch:
-        patch.setattr(_persistence, "VERSION", 99)
+        patch.setattr(persistence, "VERSION", 99)
         patch.setattr("medsgd.__version__", "9.8.7")
         return pickle.dumps(estimator)
 
@@ -123,7 +124,7 @@ def test_a_state_of_another_version_predicts_and_says_why_it_cannot_go_on(
         with pytest.raises(
             ValueError,
             match=rf"saved by medsgd 9\.8\.7 in version 99 .* reads version "
-            rf"{_persistence.VERSION}\. .*, load the file with medsgd 9\.8\.7",
+            rf"{persistence.VERSION}\. .*, load the file with medsgd 9\.8\.7",
         ):
             copy.partial_fit(X, y)
         assert pickle.dumps(vars(copy)) == before
@@ -135,7 +136,7 @@ def test_a_file_of_the_later_version_goes_on_there(monkeypatch):
     X, y = rest("regressor")
     later = of_another_version(load(NEWEST, "regressor"), monkeypatch)
     again = pickle.dumps(pickle.loads(later))
-    monkeypatch.setattr(_persistence, "VERSION", 99)
+    monkeypatch.setattr(persistence, "VERSION", 99)
     estimator = pickle.loads(again).partial_fit(X, y)
     stored = expected(NEWEST)["regressor parameters"]
     assert_allclose(parameters(estimator), stored, rtol=1e-8)

@@ -13,7 +13,7 @@ from typing import Literal, get_args, get_origin
 import pytest
 
 import medsgd
-from medsgd._compat import HasMethods, Interval, StrOptions
+from medsgd._utils.compat import HasMethods, Interval, StrOptions
 
 MODULES = [medsgd] + [
     importlib.import_module(f"medsgd.{module.name}")

@@ -4,10 +4,10 @@ import numpy as np
 from scipy.linalg import lapack
 
 import medsgd._core.fits as compiled
+from medsgd._fit.scales import median, weighted_median
 from medsgd._refinement.bisquare import ROUGH, m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
 from medsgd._refinement.rows import ranks
-from medsgd._scales import median, weighted_median
 
 # Parameters up to which the outer products of all rows are kept, and up to which
 # sensitivity components are looked at.

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from medsgd._fit.scales import residuals, starting_scale, weighted_median
+from medsgd._fit.units import N_ROWS, feature_units
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.regression import (
     FIRST_STAGE,
@@ -13,8 +15,6 @@ from medsgd._refinement.regression import (
 )
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows, drawn, ranks
 from medsgd._refinement.stochastic import moved
-from medsgd._scales import residuals, starting_scale, weighted_median
-from medsgd._standardize import N_ROWS, feature_units
 
 # With fewer rows a parameter, of few and of more parameters, the scale of the residuals
 # is too small, and the estimate loses efficiency.

@@ -18,6 +18,7 @@ from scipy.linalg import lapack
 from scipy.special import chdtri
 
 import medsgd._core.bisquare as bisquare
+from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 from medsgd._refinement import candidates as candidate
 from medsgd._refinement.bisquare import (
     BREAKDOWN,
@@ -35,7 +36,6 @@ from medsgd._refinement.least_squares import (
     RowDescent,
 )
 from medsgd._refinement.rows import DenseRows, drawn, ranks
-from medsgd._scales import NORMAL_MEDIAN, weighted_median
 
 FIRST_STAGE, LAST_STAGE = "S step", "M step"
 # Rows that the S step sees, and rows that candidates are made of: the larger of a

@@ -13,8 +13,13 @@ from scipy import sparse
 
 from medsgd._base import OVERSHOOT, UPDATES_NO_CHANGE
 from medsgd._core.losses import REGRESSION_LOSSES
-from medsgd._scales import residual_scale, residuals, starting_scale, weighted_median
-from medsgd._stopping import exact_share
+from medsgd._fit.scales import (
+    residual_scale,
+    residuals,
+    starting_scale,
+    weighted_median,
+)
+from medsgd._fit.stopping import exact_share
 
 # Beaton and Tukey 1974: 95% efficient where the noise is normal.
 BISQUARE = 4.685

@@ -7,10 +7,10 @@ import numpy as np
 import medsgd._core.dense as dense
 import medsgd._core.sparse as csr
 from medsgd._core.order import group, shuffle
-from medsgd._scales import median, start_scales
-from medsgd._standardize import FeatureUnits
-from medsgd._state import State
-from medsgd._stopping import HeldOut, StoppingRule, penalty
+from medsgd._fit.scales import median, start_scales
+from medsgd._fit.state import State
+from medsgd._fit.stopping import HeldOut, StoppingRule, penalty
+from medsgd._fit.units import FeatureUnits
 
 SMALLEST_ADAPTIVE_ETA = 1e-6
 # Where scikit-learn folds the factor of the decay into the coefficients.

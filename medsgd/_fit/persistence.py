@@ -10,9 +10,9 @@ import numpy as np
 from scipy import sparse
 
 import medsgd
-from medsgd._guards import checked
-from medsgd._standardize import FeatureUnits
-from medsgd._state import State
+from medsgd._fit.state import State
+from medsgd._fit.units import FeatureUnits
+from medsgd._utils.guards import checked
 
 # Raised whenever the fields of State or FeatureUnits, or their meaning, change.
 VERSION = 1

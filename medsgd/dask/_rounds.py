@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from medsgd._partitions import Job
-from medsgd._problem import Progress
+from medsgd._fit.epochs import Training
+from medsgd._fit.problem import Progress
+from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
+from medsgd._fit.stopping import penalty
+from medsgd._fit.units import stacked
 from medsgd._refinement.stochastic import (
     at_solution,
     finished,
@@ -16,10 +19,7 @@ from medsgd._refinement.stochastic import (
     step_settings,
     steps,
 )
-from medsgd._scales import NORMAL_MEDIAN, weighted_median
-from medsgd._standardize import stacked
-from medsgd._stopping import penalty
-from medsgd._training import Training
+from medsgd.dask._partitions import Job
 
 # A refinement leaves out updates so many times farther out than the typical one, and
 # partitions whose residuals are larger than is typical by this factor and by so many

@@ -15,8 +15,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from medsgd._base import MAX_INT, UPDATES_NO_CHANGE, BaseMedianSGD
-from medsgd._compat import HasMethods, Interval, StrOptions, _check_feature_names
-from medsgd._dask_collections import (
+from medsgd._fit.scales import residuals, starting_scale
+from medsgd._fit.stopping import exact_share
+from medsgd._fit.units import N_ROWS
+from medsgd._refinement.stochastic import small_sample_factor
+from medsgd._utils.compat import HasMethods, Interval, StrOptions, _check_feature_names
+from medsgd._utils.docs import fill
+from medsgd._utils.guards import warn_user
+from medsgd._utils.typing import Auto, GradientEstimatorName, MatrixLike
+from medsgd.dask._collections import (
     Partitions,
     check_collection,
     check_columns,
@@ -27,15 +34,8 @@ from medsgd._dask_collections import (
     score,
     with_names_of,
 )
-from medsgd._docs import fill
-from medsgd._guards import warn_user
-from medsgd._partitions import run_passes, summarise
-from medsgd._refinement.stochastic import small_sample_factor
-from medsgd._rounds import Consensus, Rounds, Told, refine
-from medsgd._scales import residuals, starting_scale
-from medsgd._standardize import N_ROWS
-from medsgd._stopping import exact_share
-from medsgd._typing import Auto, GradientEstimatorName, MatrixLike
+from medsgd.dask._partitions import run_passes, summarise
+from medsgd.dask._rounds import Consensus, Rounds, Told, refine
 from medsgd.gradient_estimators import BY_NAME
 
 # What is lazy, for which Dask has no types.

@@ -10,7 +10,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
-from medsgd._compat import has_callbacks
+from medsgd._utils.compat import has_callbacks
 
 
 class Training:

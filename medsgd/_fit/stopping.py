@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
 
-from medsgd._scales import median
+from medsgd._fit.scales import median
 
 
 def exact_share(dtype):

@@ -17,7 +17,7 @@ except ImportError as error:
         "medsgd.dask needs Dask, which an extra installs: pip install medsgd[dask]"
     ) from error
 
-from medsgd._partitions import (
+from medsgd.dask._partitions import (
     as_block,
     as_rows,
     as_targets,

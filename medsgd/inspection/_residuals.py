@@ -14,11 +14,11 @@ from sklearn.utils import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._compat import _validate_style_kwargs, check_matplotlib_support
-from medsgd._fit_curve_display import last_step
+from medsgd._fit.scales import residual_scale
 from medsgd._regressor import OUTLIER, MedianSGDRegressor
-from medsgd._scales import residual_scale
-from medsgd._typing import MatrixLike, RandomState, Style
+from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
+from medsgd._utils.typing import MatrixLike, RandomState, Style
+from medsgd.inspection._fit_curve import last_step
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._compat import _validate_style_kwargs, check_matplotlib_support
-from medsgd._typing import Style
+from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
+from medsgd._utils.typing import Style
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -1,6 +1,6 @@
 """Plots of a fit and of its residuals, in scikit-learn's way of displays."""
 
-from medsgd._fit_curve_display import FitCurveDisplay
-from medsgd._residuals_display import ResidualsDisplay
+from medsgd.inspection._fit_curve import FitCurveDisplay
+from medsgd.inspection._residuals import ResidualsDisplay
 
 __all__ = ["FitCurveDisplay", "ResidualsDisplay"]

@@ -12,8 +12,8 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array, column_or_1d
 
 from medsgd._core.settings import Settings
-from medsgd._guards import aligned, canonical_rows, checked
-from medsgd._state import State
+from medsgd._fit.state import State
+from medsgd._utils.guards import aligned, canonical_rows, checked
 
 # Rows of a partition whose losses are looked at in a round: medians of so many are good
 # enough to stop by.

@@ -8,8 +8,8 @@ from scipy.stats import norm
 from sklearn.utils.extmath import row_norms
 
 import medsgd._core.medians as medians
-from medsgd._blocks import column_blocks, fewer_rows, row_blocks
 from medsgd._core.settings import GRADIENT_ESTIMATORS
+from medsgd._fit.blocks import column_blocks, fewer_rows, row_blocks
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
 N_SAMPLES = 256

@@ -1,12 +1,4 @@
-"""The estimators on Dask: robust fits of partitions, some of which may be wrong.
-
-Data stay where they are. In each round every partition makes `local_epochs` passes over
-its rows, from where all of them together have come, and only what that changes is
-collected: by the gradient estimators that on one machine take medians of samples'
-gradients.
-
-Needs the extra ``dask``: ``pip install medsgd[dask]``.
-"""
+"""The regressor and the classifier on Dask."""
 
 from typing import Any, Self
 
@@ -14,12 +6,10 @@ import numpy.typing as npt
 from sklearn.utils import compute_class_weight
 
 from medsgd._classifier import MedianSGDClassifier, _has_probabilities
-from medsgd._compat import available_if
-from medsgd._dask_estimator import Collection, OnDask, document, init_like
 from medsgd._regressor import MedianSGDRegressor
-from medsgd._typing import MatrixLike
-
-__all__ = ["DaskMedianSGDClassifier", "DaskMedianSGDRegressor"]
+from medsgd._utils.compat import available_if
+from medsgd._utils.typing import MatrixLike
+from medsgd.dask._base import Collection, OnDask, document, init_like
 
 
 @document(

@@ -1,0 +1,1 @@
+"""Compatibility, documentation, guards and types, which know nothing of fits."""
