@@ -21,11 +21,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 from scipy.stats import chi2
 from sklearn.utils import gen_batches
 
-from medsgd._core.multinomial import divergence
+from medsgd._core.multinomial import divergence, log_loss_with_noise
 from medsgd._refinement.quasi_newton import inner, minimise
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
@@ -36,9 +36,10 @@ GAMMA = 1.0
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
 # a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
-PRECISIONS = (3.0, 0.8, 0.2)
+PRECISIONS = (3.0, 0.8, 0.2, 0.05)
 # Rows for each feature beyond which the prior hardly matters: the weak one is taken.
 MANY_ROWS = 20
+WEAK = 0.2
 # The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
 # As many rows make one part large enough.
@@ -52,6 +53,7 @@ ONE_THREAD = (2**13, 2**18)
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
+FIRST_NOISE = 0.1
 LARGEST_LOG_SIZE = 5.0
 SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
@@ -61,8 +63,6 @@ LEAD_UPDATES = 1000
 IMPLAUSIBLE = 0.05
 # Leverage weight below which a row is an outlier whatever its label.
 FAR_OUT = 0.1
-# Rounds that bring the intercepts to the frequencies of the classes.
-N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
 PROGRESS = 1e-2
@@ -301,65 +301,67 @@ def fitted(
     return replace(model, converged=converged, interrupted=interrupted)
 
 
-def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
-    """The model with coefficients of the size that fits best, and intercepts to it.
+@dataclass
+class Size:
+    """How large the coefficients of a model should be.
 
-    ``penalty``: that of the user alone; the prior has made the coefficients too small.
+    Attributes
+    ----------
+    factor : float
+        What multiplies the scores.
+    shift : ndarray of shape (n_outputs,)
+        What is added to them then.
+    loss : float
+        The log loss there, plus what is added to it.
     """
-    n_rows = max(1, np.count_nonzero(weight))
-    scores = rows.scores(model.coef)
-    coef = model.coef.ravel()
-    l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()
+
+    factor: float
+    shift: np.ndarray
+    loss: float
+
+    def applied(self, model):
+        intercept = self.factor * model.intercept + self.shift
+        return replace(model, intercept=intercept, coef=self.factor * model.coef)
+
+
+def size_of(scores, label, weight, penalty, *, fit_intercept):
+    """The size that makes labels most plausible, of which a part is wrong.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_outputs)
+    label, weight : ndarray of shape (n_rows,)
+    penalty : Shrinkage
+        What to add for each square of the size, twice, and for each size.
+    fit_intercept : bool
+    """
+    n_rows, n_outputs = max(1, np.count_nonzero(weight)), scores.shape[1]
+    weight = weight / (weight.sum() or 1.0)
+    share = np.bincount(label, weight, max(2, n_outputs))
 
     def objective(parameters):
-        deviation = parameters[0] / SIZE_DEVIATION
-        size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
+        log_size, noise = parameters[0], expit(parameters[1])
+        deviation = SIZE_DEVIATION + noise
+        size = np.exp(min(log_size, LARGEST_LOG_SIZE))
         along = size * scores
-        slope = along + parameters[1:]
-        losses = divergence(slope, rows.label, weight, gamma)
-        value = inner(weight, losses) + size * (0.5 * size * l2 + l1)
+        slope = along + parameters[2:]
+        loss, in_noise = log_loss_with_noise(slope, label, weight, share, noise)
+        loss += size * (0.5 * size * penalty.l2 + penalty.l1)
+        loss += 0.5 * (log_size / deviation) ** 2 / n_rows
+        in_noise -= log_size**2 / deviation**3 / n_rows
         gradient = np.empty_like(parameters)
-        gradient[0] = inner(slope.ravel(), along.ravel()) + size * (size * l2 + l1)
-        gradient[0] += deviation / SIZE_DEVIATION / n_rows
-        gradient[1:] = slope.sum(axis=0) * fit_intercept
-        return value + deviation**2 / (2 * n_rows), gradient
+        gradient[0] = inner(slope.ravel(), along.ravel())
+        gradient[0] += size * (size * penalty.l2 + penalty.l1)
+        gradient[0] += log_size / deviation**2 / n_rows
+        gradient[1] = in_noise * noise * (1 - noise)
+        gradient[2:] = slope.sum(axis=0) * fit_intercept
+        return loss, gradient
 
-    parameters, _ = minimise(
-        objective,
-        np.concatenate([[0.0], model.intercept]),
-        tol=SIZE_PROGRESS,
-        max_iter=100,
-    )
-    size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
-    return replace(model, intercept=parameters[1:], coef=size * model.coef)
-
-
-def balanced(rows, model):
-    """The model with intercepts by which the plausible labels are as frequent as found.
-
-    The divergence alone estimates the frequency of a rare class from few rows of small
-    weight. Rows whose label is not plausible do not count, and the probabilities are
-    those given that the label is plausible.
-    """
-    proba = rows.probabilities(model)
-    plausible, label = rows.plausible(proba), rows.label
-    weight = rows.weight * plausible[np.arange(len(label)), label]
-    proba *= plausible
-    found = np.bincount(label, weight, proba.shape[1])
-    shift = np.zeros(proba.shape[1])
-    for _ in range(N_BALANCING):
-        shifted = proba * np.exp(shift)
-        expected = (weight / shifted.sum(axis=1)) @ shifted
-        useful = (found > 0) & (expected > 0)
-        step = np.log(found, where=useful, out=np.zeros_like(found))
-        step -= np.log(expected, where=useful, out=np.zeros_like(found))
-        shift += step
-        if np.abs(step).max() < 1e-3:
-            break
-    shift -= shift.mean()
-    if len(model.intercept) == 1:
-        shift = shift[1:] - shift[:1]
-    return replace(model, intercept=model.intercept + shift)
+    start = np.zeros(2 + n_outputs)
+    start[1] = logit(FIRST_NOISE)
+    found, _ = minimise(objective, start, tol=SIZE_PROGRESS, max_iter=100)
+    factor = np.exp(min(found[0], LARGEST_LOG_SIZE))
+    return Size(factor, found[2:], objective(found)[0])
 
 
 def prior(rows, n_rows, precision, n_outputs):
@@ -385,31 +387,32 @@ def fold_of(label):
     return fold
 
 
-def choose_precision(rows, start, weight, fit):
-    """The precision whose model finds held-out labels most plausible, and that model.
+def choose_precision(rows, start, weight, fit, size_of):
+    """The precision by which held-out labels are most plausible.
 
-    ``fit(start, weight, gamma, precision)`` returns a model, and its resized one.
+    ``fit(start, weight, gamma, precision)`` returns a model, ``size_of(scores, weight,
+    model)`` a size. Returns the precision, a model and a size.
     """
     used = np.flatnonzero(weight)
     fold = np.full(len(weight), -1)
     fold[used] = fold_of(rows.label[used])
-    n_folds = N_FOLDS if len(used) < ENOUGH_ROWS else 1
-    score = np.zeros(len(PRECISIONS))
-    models = []
-    for k in range(n_folds):
-        training = np.where(fold == k, 0.0, weight)
-        training /= training.sum() or 1.0
-        held_out = fold == k
-        model, _ = fit(start, training, TIGHT_GAMMA, PRECISIONS[0], size=False)
-        for i, precision in enumerate(PRECISIONS):
-            model, whole = fit(model, training, GAMMA, precision)
-            logits = rows.scores(whole.coef) + whole.intercept
-            loss = divergence(logits, rows.label, weight, GAMMA)
-            score[i] += weight[held_out] @ loss[held_out]
-            if k == 0:
-                models.append(model)
-    best = int(np.argmin(score))
-    return PRECISIONS[best], models[best]
+    folds = range(N_FOLDS if len(used) < ENOUGH_ROWS else 1)
+    held_out = np.where(np.isin(fold, folds), weight, 0.0)
+    training = [np.where(fold == k, 0.0, weight) for k in folds]
+    training = [weight / (weight.sum() or 1.0) for weight in training]
+    models = [fit(start, weight, TIGHT_GAMMA, PRECISIONS[0]) for weight in training]
+    best = None
+    for precision in PRECISIONS:
+        scores = np.zeros((len(weight), len(start.intercept)))
+        for k in folds:
+            models[k] = fit(models[k], training[k], GAMMA, precision)
+            own = fold == k
+            scores[own] = rows.scores(models[k].coef)[own] + models[k].intercept
+        size = size_of(scores, held_out, models[0])
+        if best is not None and size.loss >= best[2].loss:
+            break
+        best = precision, models[0], size
+    return best
 
 
 def refine(
@@ -445,47 +448,54 @@ def refine(
     start = centred(start)
     n_rows, n_outputs = np.count_nonzero(weight), len(start.intercept)
     tolerance = tol or 0.0
-    same = {"fit_intercept": fit_intercept}
 
     def with_prior(precision):
         return Shrinkage(
             penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1
         )
 
-    def fit(model, weight, gamma, precision, *, size=True):
-        model = fitted(
+    def fit(model, weight, gamma, precision, tol=PROGRESS_BEFORE, **bounds):
+        return fitted(
             rows,
             model,
             weight,
             gamma,
             with_prior(precision),
-            tol=tolerance * PROGRESS_BEFORE,
-            max_iter=max_iter,
-            **same,
+            tol=tolerance * tol,
+            **{"max_iter": max_iter} | bounds,
+            fit_intercept=fit_intercept,
         )
-        if not size:
-            return model, None
-        return model, resized(rows, model, weight, GAMMA, penalty, **same)
 
-    if n_rows > MANY_ROWS * rows.n_features:
-        precision = PRECISIONS[-1]
-        model, _ = fit(start, weight, TIGHT_GAMMA, precision, size=False)
+    def size(scores, weight, model):
+        coef = model.coef.ravel()
+        return size_of(
+            scores,
+            rows.label,
+            np.where(rows.leverage < FAR_OUT, 0.0, weight),
+            Shrinkage(
+                penalty.l2 * inner(coef, coef), penalty.l1 * float(np.abs(coef).sum())
+            ),
+            fit_intercept=fit_intercept,
+        )
+
+    few = n_rows <= MANY_ROWS * rows.n_features
+    if few:
+        precision, model, best = choose_precision(rows, start, weight, fit, size)
     else:
-        precision, model = choose_precision(rows, start, weight, fit)
-    model = fitted(
-        rows,
+        precision = WEAK
+        model = fit(start, weight, TIGHT_GAMMA, precision)
+    model = fit(
         model,
         weight,
         GAMMA,
-        with_prior(precision),
-        tol=tolerance * PROGRESS,
+        precision,
+        tol=PROGRESS,
         max_iter=max_iter - 1,
         watch=watch,
-        **same,
     )
-    model = resized(rows, model, weight, GAMMA, penalty, **same)
-    if fit_intercept:
-        model = balanced(rows, model)
+    if not few:
+        best = size(rows.scores(model.coef) + model.intercept, weight, model)
+    model = best.applied(model)
     if watch is not None and not model.interrupted:
         losses = rows.losses(model)
         watch(model, inner(weight, losses), losses)
