@@ -77,17 +77,10 @@ def log_loss_with_noise(
     double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
     const double[::1] share, double noise,
 ):
-    """Log loss of labels of which a part is drawn by the shares of the classes.
+    """Weighted sum of the log losses of labels of which a part is random.
 
     A label k has the probability ``(1 - noise) * p[k] + noise * share[k]``. ``logits``,
-    as for ``divergence``, become the derivatives of the weighted sum of the losses.
-
-    Returns
-    -------
-    loss : float
-        The weighted sum.
-    slope : float
-        Its derivative in the noise.
+    as for ``divergence``, become the derivatives of the sum.
 
     Raises
     ------
@@ -97,7 +90,7 @@ def log_loss_with_noise(
     cdef:
         Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
         Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
-        double value = 0, slope = 0, largest, total, own, drawn, factor
+        double loss = 0, largest, total, own, drawn, factor
         double* row
     require(n_outputs > 0, "logits")
     require(label.shape[0] == n, "label")
@@ -121,9 +114,8 @@ def log_loss_with_noise(
                     total += row[j]
                 own = row[label[i]] / total
             drawn = max((1 - noise) * own + noise * share[label[i]], SMALLEST)
-            value -= weight[i] * log(drawn)
-            slope += weight[i] * (own - share[label[i]]) / drawn
-            # The derivative of the loss in log(own), which is 1 without noise.
+            loss -= weight[i] * log(drawn)
+            # Minus the derivative of the loss in log(own).
             factor = weight[i] * (1 - noise) * own / drawn
             if n_outputs == 1:
                 row[0] = (-factor if label[i] == 1 else factor) * (1 - own)
@@ -131,4 +123,4 @@ def log_loss_with_noise(
                 for j in range(n_outputs):
                     row[j] *= factor / total
                 row[label[i]] -= factor
-    return value, slope
+    return loss

@@ -18,10 +18,11 @@ data, and the size of W, which the prior makes too small, is fitted afterwards.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, softmax
 from scipy.stats import chi2
 from sklearn.utils import gen_batches
 
@@ -37,9 +38,9 @@ TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
 # a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
 PRECISIONS = (3.0, 0.8, 0.2, 0.05)
-# Rows for each feature beyond which the prior hardly matters: the weak one is taken.
+# Rows for each feature beyond which the prior hardly matters, and what is taken then.
 MANY_ROWS = 20
-WEAK = 0.2
+WEAK_PRECISION = 0.2
 # The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
 # As many rows make one part large enough.
@@ -53,7 +54,12 @@ ONE_THREAD = (2**13, 2**18)
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
-FIRST_NOISE = 0.1
+# The same by held-out rows, plus the part of the labels that is wrong: the more labels
+# are wrong, the smaller the divergence makes coefficients.
+HELD_OUT_DEVIATION = 0.15
+# Parts of wrong labels. So many as lie between two of them may as well be the data's
+# own, which new rows will have too.
+NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
 SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
@@ -63,6 +69,8 @@ LEAD_UPDATES = 1000
 IMPLAUSIBLE = 0.05
 # Leverage weight below which a row is an outlier whatever its label.
 FAR_OUT = 0.1
+# Rounds that bring the intercepts to the frequencies of the classes.
+N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
 PROGRESS = 1e-2
@@ -303,16 +311,16 @@ def fitted(
 
 @dataclass
 class Size:
-    """How large the coefficients of a model should be.
+    """A size of the coefficients that held-out labels have chosen.
 
     Attributes
     ----------
     factor : float
-        What multiplies the scores.
+        Multiplies coefficients and intercepts.
     shift : ndarray of shape (n_outputs,)
-        What is added to them then.
+        Is added to the intercepts after that.
     loss : float
-        The log loss there, plus what is added to it.
+        How implausible held-out labels are with it.
     """
 
     factor: float
@@ -325,43 +333,113 @@ class Size:
 
 
 def size_of(scores, label, weight, penalty, *, fit_intercept):
-    """The size that makes labels most plausible, of which a part is wrong.
+    """The size by which held-out labels, a part of them wrong, are most plausible.
+
+    It is averaged over the part that is wrong, as likely as each makes the labels.
 
     Parameters
     ----------
     scores : ndarray of shape (n_rows, n_outputs)
+        Of rows that the model was not fitted to.
     label, weight : ndarray of shape (n_rows,)
     penalty : Shrinkage
-        What to add for each square of the size, twice, and for each size.
+        Factors of the squared size over 2 and of the size.
     fit_intercept : bool
     """
     n_rows, n_outputs = max(1, np.count_nonzero(weight)), scores.shape[1]
     weight = weight / (weight.sum() or 1.0)
     share = np.bincount(label, weight, max(2, n_outputs))
 
-    def objective(parameters):
-        log_size, noise = parameters[0], expit(parameters[1])
-        deviation = SIZE_DEVIATION + noise
+    def objective(noise, parameters):
+        deviation = HELD_OUT_DEVIATION + noise
+        log_size = parameters[0]
         size = np.exp(min(log_size, LARGEST_LOG_SIZE))
         along = size * scores
-        slope = along + parameters[2:]
-        loss, in_noise = log_loss_with_noise(slope, label, weight, share, noise)
+        slope = along + parameters[1:]
+        loss = log_loss_with_noise(slope, label, weight, share, noise)
         loss += size * (0.5 * size * penalty.l2 + penalty.l1)
         loss += 0.5 * (log_size / deviation) ** 2 / n_rows
-        in_noise -= log_size**2 / deviation**3 / n_rows
         gradient = np.empty_like(parameters)
         gradient[0] = inner(slope.ravel(), along.ravel())
         gradient[0] += size * (size * penalty.l2 + penalty.l1)
         gradient[0] += log_size / deviation**2 / n_rows
-        gradient[1] = in_noise * noise * (1 - noise)
-        gradient[2:] = slope.sum(axis=0) * fit_intercept
+        gradient[1:] = slope.sum(axis=0) * fit_intercept
         return loss, gradient
 
-    start = np.zeros(2 + n_outputs)
-    start[1] = logit(FIRST_NOISE)
-    found, _ = minimise(objective, start, tol=SIZE_PROGRESS, max_iter=100)
-    factor = np.exp(min(found[0], LARGEST_LOG_SIZE))
-    return Size(factor, found[2:], objective(found)[0])
+    found, losses = [np.zeros(1 + n_outputs)], []
+    for noise in NOISES:
+        at_noise = partial(objective, noise)
+        x, _ = minimise(at_noise, found[-1], tol=SIZE_PROGRESS, max_iter=100)
+        found.append(x)
+        losses.append(at_noise(x)[0])
+    # The size for each part of wrong labels is that for the next smaller one.
+    found[0] = found[1]
+    least = min(losses)
+    likely = np.exp(n_rows * (least - np.array(losses)))
+    parameters = likely @ found[:-1] / likely.sum()
+    factor = float(np.exp(min(parameters[0], LARGEST_LOG_SIZE)))
+    return Size(factor, parameters[1:], least - np.log(likely.mean()) / n_rows)
+
+
+def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
+    """The model with coefficients of the size that fits best, and intercepts to it.
+
+    ``penalty``: that of the user alone; the prior has made the coefficients too small.
+    """
+    n_rows = max(1, np.count_nonzero(weight))
+    scores = rows.scores(model.coef)
+    coef = model.coef.ravel()
+    l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()
+
+    def objective(parameters):
+        deviation = parameters[0] / SIZE_DEVIATION
+        size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
+        along = size * scores
+        slope = along + parameters[1:]
+        losses = divergence(slope, rows.label, weight, gamma)
+        value = inner(weight, losses) + size * (0.5 * size * l2 + l1)
+        gradient = np.empty_like(parameters)
+        gradient[0] = inner(slope.ravel(), along.ravel()) + size * (size * l2 + l1)
+        gradient[0] += deviation / SIZE_DEVIATION / n_rows
+        gradient[1:] = slope.sum(axis=0) * fit_intercept
+        return value + deviation**2 / (2 * n_rows), gradient
+
+    parameters, _ = minimise(
+        objective,
+        np.concatenate([[0.0], model.intercept]),
+        tol=SIZE_PROGRESS,
+        max_iter=100,
+    )
+    size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
+    return replace(model, intercept=parameters[1:], coef=size * model.coef)
+
+
+def balanced(rows, model):
+    """The model with intercepts by which the plausible labels are as frequent as found.
+
+    The divergence alone estimates the frequency of a rare class from few rows of small
+    weight. Rows whose label is not plausible do not count, and the probabilities are
+    those given that the label is plausible.
+    """
+    proba = rows.probabilities(model)
+    plausible, label = rows.plausible(proba), rows.label
+    weight = rows.weight * plausible[np.arange(len(label)), label]
+    proba *= plausible
+    found = np.bincount(label, weight, proba.shape[1])
+    shift = np.zeros(proba.shape[1])
+    for _ in range(N_BALANCING):
+        shifted = proba * np.exp(shift)
+        expected = (weight / shifted.sum(axis=1)) @ shifted
+        useful = (found > 0) & (expected > 0)
+        step = np.log(found, where=useful, out=np.zeros_like(found))
+        step -= np.log(expected, where=useful, out=np.zeros_like(found))
+        shift += step
+        if np.abs(step).max() < 1e-3:
+            break
+    shift -= shift.mean()
+    if len(model.intercept) == 1:
+        shift = shift[1:] - shift[:1]
+    return replace(model, intercept=model.intercept + shift)
 
 
 def prior(rows, n_rows, precision, n_outputs):
@@ -390,8 +468,25 @@ def fold_of(label):
 def choose_precision(rows, start, weight, fit, size_of):
     """The precision by which held-out labels are most plausible.
 
-    ``fit(start, weight, gamma, precision)`` returns a model, ``size_of(scores, weight,
-    model)`` a size. Returns the precision, a model and a size.
+    From the strongest on, as long as weaker ones are better.
+
+    Parameters
+    ----------
+    rows : Rows
+    start : Model
+    weight : ndarray of shape (n_rows,)
+    fit : callable
+        ``fit(start, weight, gamma, precision)`` returns a model.
+    size_of : callable
+        ``size_of(scores, weight, model)`` returns the size by some rows, of models like
+        this one.
+
+    Returns
+    -------
+    precision : float
+    model : Model
+        Fitted with it to a part of the rows.
+    size : Size
     """
     used = np.flatnonzero(weight)
     fold = np.full(len(weight), -1)
@@ -399,15 +494,15 @@ def choose_precision(rows, start, weight, fit, size_of):
     folds = range(N_FOLDS if len(used) < ENOUGH_ROWS else 1)
     held_out = np.where(np.isin(fold, folds), weight, 0.0)
     training = [np.where(fold == k, 0.0, weight) for k in folds]
-    training = [weight / (weight.sum() or 1.0) for weight in training]
-    models = [fit(start, weight, TIGHT_GAMMA, PRECISIONS[0]) for weight in training]
+    training = [part / (part.sum() or 1.0) for part in training]
+    models = [fit(start, part, TIGHT_GAMMA, PRECISIONS[0]) for part in training]
     best = None
     for precision in PRECISIONS:
         scores = np.zeros((len(weight), len(start.intercept)))
         for k in folds:
             models[k] = fit(models[k], training[k], GAMMA, precision)
-            own = fold == k
-            scores[own] = rows.scores(models[k].coef)[own] + models[k].intercept
+            own = rows.scores(models[k].coef) + models[k].intercept
+            scores[fold == k] = own[fold == k]
         size = size_of(scores, held_out, models[0])
         if best is not None and size.loss >= best[2].loss:
             break
@@ -454,19 +549,19 @@ def refine(
             penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1
         )
 
-    def fit(model, weight, gamma, precision, tol=PROGRESS_BEFORE, **bounds):
+    def fit(model, weight, gamma, precision):
         return fitted(
             rows,
             model,
             weight,
             gamma,
             with_prior(precision),
-            tol=tolerance * tol,
-            **{"max_iter": max_iter} | bounds,
+            tol=tolerance * PROGRESS_BEFORE,
+            max_iter=max_iter,
             fit_intercept=fit_intercept,
         )
 
-    def size(scores, weight, model):
+    def size_by(scores, weight, model):
         coef = model.coef.ravel()
         return size_of(
             scores,
@@ -478,24 +573,31 @@ def refine(
             fit_intercept=fit_intercept,
         )
 
-    few = n_rows <= MANY_ROWS * rows.n_features
-    if few:
-        precision, model, best = choose_precision(rows, start, weight, fit, size)
-    else:
-        precision = WEAK
+    size = None
+    if n_rows > MANY_ROWS * rows.n_features:
+        precision = WEAK_PRECISION
         model = fit(start, weight, TIGHT_GAMMA, precision)
-    model = fit(
+    else:
+        precision, model, size = choose_precision(rows, start, weight, fit, size_by)
+    model = fitted(
+        rows,
         model,
         weight,
         GAMMA,
-        precision,
-        tol=PROGRESS,
+        with_prior(precision),
+        tol=tolerance * PROGRESS,
         max_iter=max_iter - 1,
+        fit_intercept=fit_intercept,
         watch=watch,
     )
-    if not few:
-        best = size(rows.scores(model.coef) + model.intercept, weight, model)
-    model = best.applied(model)
+    if size is not None:
+        model = size.applied(model)
+    else:
+        model = resized(
+            rows, model, weight, GAMMA, penalty, fit_intercept=fit_intercept
+        )
+        if fit_intercept:
+            model = balanced(rows, model)
     if watch is not None and not model.interrupted:
         losses = rows.losses(model)
         watch(model, inner(weight, losses), losses)
