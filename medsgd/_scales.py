@@ -65,16 +65,6 @@ def starting_scale(residual, sample_weight):
     return scale or residual_scale(residual, sample_weight * (residual != 0))
 
 
-def column_medians(column, size, weight):
-    """The columns present, the weighted median size in each and the total weight."""
-    order = np.lexsort((size, column))
-    present, start = np.unique(column[order], return_index=True)
-    below = np.cumsum(weight[order])
-    before = below[start] - weight[order][start]
-    total = np.diff(before, append=below[-1])
-    return present, size[order][np.searchsorted(below, before + total / 2)], total
-
-
 def start_scales(settings, state, units, X, y, sample_weight, strata, iterations):
     """Set scales not yet set, from the first samples of a pass.
 
@@ -173,7 +163,9 @@ def _coordinate_scales(features, n_features, intercept):
     for columns, block in features():
         column, size = _sizes(block)
         if len(size):
-            present, median, count = column_medians(column, size, np.ones(len(size)))
+            present, median, count = medians.column_medians(
+                column, size, np.ones(len(size))
+            )
             scales[columns][present], counts[columns][present] = median, count
     few = np.flatnonzero(counts < 2)
     if len(few) and counts.any():

@@ -10,7 +10,8 @@ from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
 from medsgd._blocks import column_blocks, fewer_rows, row_blocks
-from medsgd._scales import NORMAL_MEDIAN, column_medians, weighted_median
+from medsgd._core.medians import column_medians
+from medsgd._scales import NORMAL_MEDIAN, weighted_median
 
 # Rows whose medians are good enough for a preconditioner.
 N_ROWS = 10_000
