@@ -241,7 +241,7 @@ def weighted_median(const double[::1] values, weights=None):
 
 
 def column_medians(
-    const Py_ssize_t[::1] column, const double[::1] size, const double[::1] weight
+    const Py_ssize_t[:] column, const double[:] size, const double[:] weight
 ):
     """The columns present, the weighted median size in each and the total weight.
 
