@@ -61,7 +61,7 @@ HELD_OUT_DEVIATION = 0.15
 # own, which new rows will have too.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
-SIZE_PROGRESS = 1e-5
+SIZE_PROGRESS = 1e-4
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
 # A label is implausible if the features of its row are this much less likely in its
