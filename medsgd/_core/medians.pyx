@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from medsgd._core.checks cimport require
 from medsgd._core.settings cimport COORD_MEDIAN, GEOMETRIC_MEDIAN, GradientEstimator
 from medsgd._core.vector cimport axpy, coordinate_median, dot, f64
 
@@ -237,3 +238,45 @@ def weighted_median(const double[::1] values, weights=None):
     if n == 0:
         return 0.0
     return f64.median(&v[0], NULL if equal else &w[0], n)
+
+
+def column_medians(
+    const Py_ssize_t[:] column, const double[:] size, const double[:] weight
+):
+    """The columns present, the weighted median size in each and the total weight.
+
+    ``column`` is sorted. Of two sizes where half of the weight lies on either side the
+    median is the smaller one.
+
+    Raises
+    ------
+    ValueError
+        If arrays do not fit each other.
+    """
+    cdef Py_ssize_t n = column.shape[0], start = 0, stop, i, k = 0, length
+    require(size.shape[0] == n, "size")
+    require(weight.shape[0] == n, "weight")
+    present_ = np.empty(n, dtype=np.intp)
+    median_, total_ = np.empty(n), np.empty(n)
+    cdef Py_ssize_t[::1] present = present_
+    cdef double[::1] median = median_, total = total_
+    # With one more number, below all others, half of the weight is never on either side.
+    cdef double[::1] v = np.empty(n + 1), w = np.empty(n + 1)
+    cdef bint equal
+    with nogil:
+        while start < n:
+            stop, equal, total[k] = start, True, 0
+            while stop < n and column[stop] == column[start]:
+                i = stop - start
+                v[i], w[i] = size[stop], weight[stop]
+                equal = equal and w[i] == w[0]
+                total[k] += w[i]
+                stop += 1
+            length = stop - start
+            present[k] = column[start]
+            if not equal or length % 2 == 0:
+                v[length], w[length] = -INFINITY, TIE * total[k]
+                length += 1
+            median[k] = f64.median(&v[0], NULL if equal else &w[0], length)
+            start, k = stop, k + 1
+    return present_[:k], median_[:k], total_[:k]

@@ -1,10 +1,14 @@
-"""The gamma-divergence of labels from a multinomial model, and its derivatives."""
+"""Losses of labels under a multinomial model, and their derivatives."""
 
-from libc.math cimport exp, log, log1p
+from libc.math cimport exp, fabs, log, log1p
 
 from medsgd._core.checks cimport all_below, require
 
 import numpy as np
+
+
+# Lower bound of a probability, so that its logarithm is finite.
+cdef double SMALLEST = 1e-300
 
 
 def divergence(
@@ -67,3 +71,56 @@ def divergence(
                 row[label[i]] -= along
             loss[i] = (1 - kept) / power
     return result
+
+
+def log_loss_with_noise(
+    double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
+    const double[::1] share, double noise,
+):
+    """Weighted sum of the log losses of labels of which a part is random.
+
+    A label k has the probability ``(1 - noise) * p[k] + noise * share[k]``. ``logits``,
+    as for ``divergence``, become the derivatives of the sum.
+
+    Raises
+    ------
+    ValueError
+        If arrays do not fit each other.
+    """
+    cdef:
+        Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
+        Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
+        double loss = 0, largest, total, own, drawn, factor
+        double* row
+    require(n_outputs > 0, "logits")
+    require(label.shape[0] == n, "label")
+    require(weight.shape[0] == n, "weight")
+    require(share.shape[0] == n_classes, "share")
+    require(n == 0 or all_below(&label[0], n, n_classes), "label")
+    with nogil:
+        for i in range(n):
+            row = &logits[i, 0]
+            if n_outputs == 1:
+                total = exp(-fabs(row[0]))
+                own = 1 if (label[i] == 1) == (row[0] > 0) else total
+                own /= 1 + total
+            else:
+                largest = row[0]
+                for j in range(1, n_outputs):
+                    largest = max(largest, row[j])
+                total = 0
+                for j in range(n_outputs):
+                    row[j] = exp(row[j] - largest)
+                    total += row[j]
+                own = row[label[i]] / total
+            drawn = max((1 - noise) * own + noise * share[label[i]], SMALLEST)
+            loss -= weight[i] * log(drawn)
+            # Minus the derivative of the loss in log(own).
+            factor = weight[i] * (1 - noise) * own / drawn
+            if n_outputs == 1:
+                row[0] = (-factor if label[i] == 1 else factor) * (1 - own)
+            else:
+                for j in range(n_outputs):
+                    row[j] *= factor / total
+                row[label[i]] -= factor
+    return loss

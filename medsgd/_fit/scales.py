@@ -65,16 +65,6 @@ def starting_scale(residual, sample_weight):
     return scale or residual_scale(residual, sample_weight * (residual != 0))
 
 
-def column_medians(column, size, weight):
-    """The columns present, the weighted median size in each and the total weight."""
-    order = np.lexsort((size, column))
-    present, start = np.unique(column[order], return_index=True)
-    below = np.cumsum(weight[order])
-    before = below[start] - weight[order][start]
-    total = np.diff(before, append=below[-1])
-    return present, size[order][np.searchsorted(below, before + total / 2)], total
-
-
 def start_scales(settings, state, units, X, y, sample_weight, strata, iterations):
     """Set scales not yet set, from the first samples of a pass.
 
@@ -86,7 +76,7 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
     few = max(1, N_SAMPLES // settings.batch_size)
     if settings.tracks_residuals and state.residual_scale == 0:
         rows = batches[:few].ravel()
-        prediction = _predict(state, units, X, rows)
+        prediction, _ = _predict(state, units, X, rows)
         residual = residuals(y[rows], prediction)
         state.residual_scale = starting_scale(residual, sample_weight[rows])
         largest = np.sqrt(float(np.finfo(X.dtype).max))
@@ -107,14 +97,18 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
         if len(own) == 0:
             continue
         with np.errstate(over="ignore", invalid="ignore"):
-            factors = _factors(settings, state, units, X, y, sample_weight, own)
+            prediction, norms = _predict(state, units, X, own.ravel())
+            factors = _factors(settings, state, prediction, y, sample_weight, own)
             intercept = factors.sum(axis=1) * settings.fit_intercept
             features = partial(_gradients, factors, units, X, own.ravel())
             if state.scale.shape[1] == 1:
-                squared = sum(row_norms(g, squared=True) for _, g in features())
+                if settings.batch_size == 1:
+                    squared = factors[:, 0] ** 2 * norms
+                else:
+                    squared = sum(row_norms(g, squared=True) for _, g in features())
                 size = np.sqrt(squared + intercept**2)
                 size = size[(size > 0) & np.isfinite(size)]
-                state.scale[k] = np.median(size) if len(size) else 0
+                state.scale[k] = median(size)
             else:
                 state.scale[k] = _coordinate_scales(features, X.shape[1], intercept)
     return bool(
@@ -124,20 +118,22 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
 
 
 def _predict(state, units, X, rows):
-    prediction = np.empty(len(rows))
+    """Predictions for rows, and their squared norms, as the fit sees them."""
+    prediction, squared = np.empty(len(rows)), np.empty(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
         for block in row_blocks(len(rows), X):
             features = units.transform(X[rows[block]])
             prediction[block] = features @ state.coef + state.intercept
-    return prediction
+            squared[block] = row_norms(
+                features.astype(np.float64, copy=False), squared=True
+            )
+    return prediction, squared
 
 
-def _factors(settings, state, units, X, y, sample_weight, batches):
+def _factors(settings, state, prediction, y, sample_weight, batches):
     """Return the factor of each row of a batch in the batch's gradient."""
     rows = batches.ravel()
-    _, derivative = settings.evaluate(
-        y[rows], _predict(state, units, X, rows), state.residual_scale
-    )
+    _, derivative = settings.evaluate(y[rows], prediction, state.residual_scale)
     bound = settings.largest_derivative
     derivative = np.nan_to_num(np.clip(derivative, -bound, bound), nan=0.0)
     weight = sample_weight[rows].reshape(batches.shape).astype(np.float64)
@@ -173,7 +169,9 @@ def _coordinate_scales(features, n_features, intercept):
     for columns, block in features():
         column, size = _sizes(block)
         if len(size):
-            present, median, count = column_medians(column, size, np.ones(len(size)))
+            present, median, count = medians.column_medians(
+                column, size, np.ones(len(size))
+            )
             scales[columns][present], counts[columns][present] = median, count
     few = np.flatnonzero(counts < 2)
     if len(few) and counts.any():

@@ -8,8 +8,9 @@ from scipy.special import ndtr
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
+from medsgd._core.medians import column_medians
 from medsgd._fit.blocks import column_blocks, fewer_rows, row_blocks
-from medsgd._fit.scales import NORMAL_MEDIAN, column_medians, weighted_median
+from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 
 # Rows whose medians are good enough for a preconditioner.
 N_ROWS = 10_000
@@ -153,12 +154,16 @@ def _center_and_scale(X, weight, centered, clip):
     """
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
-    scale = weighted_median(deviation, weight) / NORMAL_MEDIAN
     tied = weight @ (deviation == 0) / weight.sum()
-    mixed = np.flatnonzero(tied > LARGEST_TIE)
-    if len(mixed):
-        rest = sparse.csc_array(deviation[:, mixed])
-        scale[mixed] = _sparse_scale(rest, weight)
+    mixed, scale = tied > LARGEST_TIE, np.ones(X.shape[1])
+    if not mixed.all():
+        scale[~mixed] = weighted_median(deviation[:, ~mixed], weight) / NORMAL_MEDIAN
+    if mixed.any():
+        rest = deviation.T[mixed]
+        column, row = np.nonzero(rest)
+        columns, median, total = column_medians(column, rest[column, row], weight[row])
+        columns = np.flatnonzero(mixed)[columns]
+        scale[columns] = _mixed_scale(median, total / weight.sum())
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
@@ -176,6 +181,11 @@ def _clipped_deviation(variance, clip):
     tail, density = ndtr(-clip), np.exp(-(clip**2) / 2) / np.sqrt(2 * np.pi)
     normal = 1 - 2 * tail - 2 * clip * density + 2 * clip**2 * tail
     return np.sqrt(np.where(variance > 0, variance / normal, 1))
+
+
+def _mixed_scale(median, share):
+    """Scale of a feature by the median size of its non-zeros, and by their share."""
+    return np.sqrt(np.maximum(share, SMALLEST_SHARE)) * median / NORMAL_MEDIAN
 
 
 def _sparse_scale(X, weight, clip=None, rare_power=None):
@@ -200,8 +210,7 @@ def _sparse_scale(X, weight, clip=None, rare_power=None):
             scale[columns] *= _clipped_deviation(variance / total, clip)
             scale[columns] *= (total / weight.sum()) ** rare_power
             return scale
-        share = np.maximum(total / weight.sum(), SMALLEST_SHARE)
-        scale[columns] = np.sqrt(share) * median / NORMAL_MEDIAN
+        scale[columns] = _mixed_scale(median, total / weight.sum())
         if clip is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))

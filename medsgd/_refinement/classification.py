@@ -18,13 +18,14 @@ data, and the size of W, which the prior makes too small, is fitted afterwards.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
 from scipy.special import chdtri, expit, softmax
 from sklearn.utils import gen_batches
 
-from medsgd._core.multinomial import divergence
+from medsgd._core.multinomial import divergence, log_loss_with_noise
 from medsgd._refinement.quasi_newton import inner, minimise
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
@@ -35,9 +36,10 @@ GAMMA = 1.0
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
 # a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
-PRECISIONS = (3.0, 0.8, 0.2)
-# Rows for each feature beyond which the prior hardly matters: the weak one is taken.
+PRECISIONS = (3.0, 0.8, 0.2, 0.05)
+# Rows for each feature beyond which the prior hardly matters, and what is taken then.
 MANY_ROWS = 20
+WEAK_PRECISION = 0.2
 # The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
 # As many rows make one part large enough.
@@ -51,8 +53,14 @@ ONE_THREAD = (2**13, 2**18)
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
+# The same by held-out rows, plus the part of the labels that is wrong: the more labels
+# are wrong, the smaller the divergence makes coefficients.
+HELD_OUT_DEVIATION = 0.15
+# Parts of wrong labels. So many as lie between two of them may as well be the data's
+# own, which new rows will have too.
+NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
-SIZE_PROGRESS = 1e-5
+SIZE_PROGRESS = 1e-4
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
 # A label is implausible if the features of its row are this much less likely in its
@@ -300,6 +308,78 @@ def fitted(
     return replace(model, converged=converged, interrupted=interrupted)
 
 
+@dataclass
+class Size:
+    """A size of the coefficients that held-out labels have chosen.
+
+    Attributes
+    ----------
+    factor : float
+        Multiplies coefficients and intercepts.
+    shift : ndarray of shape (n_outputs,)
+        Is added to the intercepts after that.
+    loss : float
+        How implausible held-out labels are with it.
+    """
+
+    factor: float
+    shift: np.ndarray
+    loss: float
+
+    def applied(self, model):
+        intercept = self.factor * model.intercept + self.shift
+        return replace(model, intercept=intercept, coef=self.factor * model.coef)
+
+
+def size_of(scores, label, weight, penalty, *, fit_intercept):
+    """The size by which held-out labels, a part of them wrong, are most plausible.
+
+    It is averaged over the part that is wrong, as likely as each makes the labels.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_rows, n_outputs)
+        Of rows that the model was not fitted to.
+    label, weight : ndarray of shape (n_rows,)
+    penalty : Shrinkage
+        Factors of the squared size over 2 and of the size.
+    fit_intercept : bool
+    """
+    n_rows, n_outputs = max(1, np.count_nonzero(weight)), scores.shape[1]
+    weight = weight / (weight.sum() or 1.0)
+    share = np.bincount(label, weight, max(2, n_outputs))
+
+    def objective(noise, parameters):
+        deviation = HELD_OUT_DEVIATION + noise
+        log_size = parameters[0]
+        size = np.exp(min(log_size, LARGEST_LOG_SIZE))
+        along = size * scores
+        slope = along + parameters[1:]
+        loss = log_loss_with_noise(slope, label, weight, share, noise)
+        loss += size * (0.5 * size * penalty.l2 + penalty.l1)
+        loss += 0.5 * (log_size / deviation) ** 2 / n_rows
+        gradient = np.empty_like(parameters)
+        gradient[0] = inner(slope.ravel(), along.ravel())
+        gradient[0] += size * (size * penalty.l2 + penalty.l1)
+        gradient[0] += log_size / deviation**2 / n_rows
+        gradient[1:] = slope.sum(axis=0) * fit_intercept
+        return loss, gradient
+
+    found, losses = [np.zeros(1 + n_outputs)], []
+    for noise in NOISES:
+        at_noise = partial(objective, noise)
+        x, _ = minimise(at_noise, found[-1], tol=SIZE_PROGRESS, max_iter=100)
+        found.append(x)
+        losses.append(at_noise(x)[0])
+    # The size for each part of wrong labels is that for the next smaller one.
+    found[0] = found[1]
+    least = min(losses)
+    likely = np.exp(n_rows * (least - np.array(losses)))
+    parameters = likely @ found[:-1] / likely.sum()
+    factor = float(np.exp(min(parameters[0], LARGEST_LOG_SIZE)))
+    return Size(factor, parameters[1:], least - np.log(likely.mean()) / n_rows)
+
+
 def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
     """The model with coefficients of the size that fits best, and intercepts to it.
 
@@ -384,31 +464,49 @@ def fold_of(label):
     return fold
 
 
-def choose_precision(rows, start, weight, fit):
-    """The precision whose model finds held-out labels most plausible, and that model.
+def choose_precision(rows, start, weight, fit, size_of):
+    """The precision by which held-out labels are most plausible.
 
-    ``fit(start, weight, gamma, precision)`` returns a model, and its resized one.
+    From the strongest on, as long as weaker ones are better.
+
+    Parameters
+    ----------
+    rows : Rows
+    start : Model
+    weight : ndarray of shape (n_rows,)
+    fit : callable
+        ``fit(start, weight, gamma, precision)`` returns a model.
+    size_of : callable
+        ``size_of(scores, weight, model)`` returns the size by some rows, of models like
+        this one.
+
+    Returns
+    -------
+    precision : float
+    model : Model
+        Fitted with it to a part of the rows.
+    size : Size
     """
     used = np.flatnonzero(weight)
     fold = np.full(len(weight), -1)
     fold[used] = fold_of(rows.label[used])
-    n_folds = N_FOLDS if len(used) < ENOUGH_ROWS else 1
-    score = np.zeros(len(PRECISIONS))
-    models = []
-    for k in range(n_folds):
-        training = np.where(fold == k, 0.0, weight)
-        training /= training.sum() or 1.0
-        held_out = fold == k
-        model, _ = fit(start, training, TIGHT_GAMMA, PRECISIONS[0], size=False)
-        for i, precision in enumerate(PRECISIONS):
-            model, whole = fit(model, training, GAMMA, precision)
-            logits = rows.scores(whole.coef) + whole.intercept
-            loss = divergence(logits, rows.label, weight, GAMMA)
-            score[i] += weight[held_out] @ loss[held_out]
-            if k == 0:
-                models.append(model)
-    best = int(np.argmin(score))
-    return PRECISIONS[best], models[best]
+    folds = range(N_FOLDS if len(used) < ENOUGH_ROWS else 1)
+    held_out = np.where(np.isin(fold, folds), weight, 0.0)
+    training = [np.where(fold == k, 0.0, weight) for k in folds]
+    training = [part / (part.sum() or 1.0) for part in training]
+    models = [fit(start, part, TIGHT_GAMMA, PRECISIONS[0]) for part in training]
+    best = None
+    for precision in PRECISIONS:
+        scores = np.zeros((len(weight), len(start.intercept)))
+        for k in folds:
+            models[k] = fit(models[k], training[k], GAMMA, precision)
+            own = rows.scores(models[k].coef) + models[k].intercept
+            scores[fold == k] = own[fold == k]
+        size = size_of(scores, held_out, models[0])
+        if best is not None and size.loss >= best[2].loss:
+            break
+        best = precision, models[0], size
+    return best
 
 
 def refine(
@@ -444,15 +542,14 @@ def refine(
     start = centred(start)
     n_rows, n_outputs = np.count_nonzero(weight), len(start.intercept)
     tolerance = tol or 0.0
-    same = {"fit_intercept": fit_intercept}
 
     def with_prior(precision):
         return Shrinkage(
             penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1
         )
 
-    def fit(model, weight, gamma, precision, *, size=True):
-        model = fitted(
+    def fit(model, weight, gamma, precision):
+        return fitted(
             rows,
             model,
             weight,
@@ -460,17 +557,27 @@ def refine(
             with_prior(precision),
             tol=tolerance * PROGRESS_BEFORE,
             max_iter=max_iter,
-            **same,
+            fit_intercept=fit_intercept,
         )
-        if not size:
-            return model, None
-        return model, resized(rows, model, weight, GAMMA, penalty, **same)
 
+    def size_by(scores, weight, model):
+        coef = model.coef.ravel()
+        return size_of(
+            scores,
+            rows.label,
+            np.where(rows.leverage < FAR_OUT, 0.0, weight),
+            Shrinkage(
+                penalty.l2 * inner(coef, coef), penalty.l1 * float(np.abs(coef).sum())
+            ),
+            fit_intercept=fit_intercept,
+        )
+
+    size = None
     if n_rows > MANY_ROWS * rows.n_features:
-        precision = PRECISIONS[-1]
-        model, _ = fit(start, weight, TIGHT_GAMMA, precision, size=False)
+        precision = WEAK_PRECISION
+        model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
-        precision, model = choose_precision(rows, start, weight, fit)
+        precision, model, size = choose_precision(rows, start, weight, fit, size_by)
     model = fitted(
         rows,
         model,
@@ -479,12 +586,17 @@ def refine(
         with_prior(precision),
         tol=tolerance * PROGRESS,
         max_iter=max_iter - 1,
+        fit_intercept=fit_intercept,
         watch=watch,
-        **same,
     )
-    model = resized(rows, model, weight, GAMMA, penalty, **same)
-    if fit_intercept:
-        model = balanced(rows, model)
+    if size is not None:
+        model = size.applied(model)
+    else:
+        model = resized(
+            rows, model, weight, GAMMA, penalty, fit_intercept=fit_intercept
+        )
+        if fit_intercept:
+            model = balanced(rows, model)
     if watch is not None and not model.interrupted:
         losses = rows.losses(model)
         watch(model, inner(weight, losses), losses)

@@ -9,6 +9,8 @@ coefficients become 0 exactly.
 import numpy as np
 
 MEMORY = 5
+# Numbers up to which BLAS takes an inner product on one thread.
+ONE_THREAD = 10_000
 # Part of the decrease that a step promises and has to make.
 SUFFICIENT = 1e-4
 MOST_HALVINGS = 30
@@ -16,7 +18,7 @@ MOST_HALVINGS = 30
 
 def inner(a, b):
     """Inner product, which stays on one thread."""
-    return float(np.einsum("i,i->", a, b))
+    return float(a.dot(b) if len(a) <= ONE_THREAD else np.einsum("i,i->", a, b))
 
 
 def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
