@@ -13,22 +13,85 @@ from collections import deque
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import cho_factor, cho_solve, lapack, qr
 from sklearn.linear_model import ElasticNet
 
 # Eigenvalues below this share of the largest belong to collinear columns.
 COLLINEAR = 1e-12
+# Singular values of the rows below this share count as 0, and so do those below so many
+# roundings of the data.
+NULL, ROUNDINGS = 1e-6, 1e3
 # A preconditioner of collinear columns must be invertible.
-RIDGE = 1e-9
+RIDGE = 1e-12
 # Relative accuracy of conjugate gradients, and their most iterations.
 ACCURACY = 0.05
 N_ITER = 100
 # Steps that limited-memory BFGS remembers.
 N_MEMORY = 10
+# Steps after which it gets another metric: a number, and one for so many parameters. A
+# Gram matrix costs as much as two or three steps for so many.
+FEW_STEPS, PER_STEP = 15, 10
 # Coordinate descent: as exact as doubles allow.
 N_SWEEPS = 10_000
 GAP = 1e-12
 TINY = np.finfo(np.float64).tiny
+
+
+class Basis:
+    """Directions that the rows determine, and those that they do not.
+
+    Parameters
+    ----------
+    rows : Rows
+    values : ndarray of shape (n_rows,)
+        No negative numbers.
+    rounding : float
+        Relative size of the rounding of ``rows.X``.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_parameters, rank)
+        The Gram matrix of the rows times these is the unit matrix.
+    null : ndarray of shape (n_parameters, n_parameters - rank)
+        Orthonormal directions in which the rows are 0.
+    """
+
+    def __init__(self, rows, values, rounding):
+        factor = rows.triangle(values)
+        p = factor.shape[1]
+        norm = np.sqrt(np.square(factor).sum(axis=0))
+        root = np.divide(1, norm, out=np.ones_like(norm), where=norm > 0)
+        factor, order = qr(factor * root, mode="r", pivoting=True, check_finite=False)
+        size = np.abs(factor.diagonal())
+        offset = 1 + np.abs(rows.center * rows.inverse_scale).max(initial=0.0)
+        least = min(NULL, ROUNDINGS * rounding * np.sqrt(p) * offset)
+        rank = np.count_nonzero(size > least * size[0])
+        inverse, _ = lapack.dtrtri(factor[:rank, :rank])
+        self.vectors = np.zeros((p, rank))
+        self.vectors[order[:rank]] = inverse
+        self.vectors *= root[:, np.newaxis]
+        free = np.zeros((p, p - rank))
+        free[order[:rank]] = -inverse @ factor[:rank, rank:]
+        free[order[rank:], np.arange(p - rank)] = 1
+        self.null, _ = np.linalg.qr(free * root[:, np.newaxis])
+
+    @property
+    def rank(self):
+        """Number of directions that the rows determine."""
+        return self.vectors.shape[1]
+
+    def extend(self, rows):
+        """Take in directions that these rows determine and the others did not."""
+        n_null = self.null.shape[1]
+        if n_null == 0:
+            return
+        gram = rows.gram(np.ones(rows.n_rows), self.null)
+        size, directions = np.linalg.eigh(gram)
+        seen = size > COLLINEAR * rows.n_rows
+        if seen.any():
+            found = self.null @ (directions[:, seen] / np.sqrt(size[seen]))
+            self.vectors = np.hstack([self.vectors, found])
+            self.null = self.null @ directions[:, ~seen]
 
 
 class Cholesky:
@@ -38,10 +101,12 @@ class Cholesky:
     ----------
     penalty : ndarray of shape (n_parameters,)
         Factor of half the square of each coefficient.
+    basis : ndarray of shape (n_parameters, n_directions) or None
+        Directions of the steps, where columns are collinear and there is no penalty.
     """
 
-    def __init__(self, penalty):
-        self.penalty = penalty
+    def __init__(self, penalty, basis=None):
+        self.penalty, self.basis = penalty, basis
 
     def begin(self):
         """Each step depends on its arguments only."""
@@ -66,26 +131,35 @@ class Cholesky:
         """
         penalty = share * self.penalty
         gradient = rows.moments(pull) - penalty * b
-        gram = rows.gram(values)
-        gram.flat[:: len(gram) + 1] += penalty
-        diagonal = gram.diagonal()
-        if diagonal.min() > 0:
-            root = 1 / np.sqrt(diagonal)
-            factor, found, info = lapack.dposv(
-                gram * root * root[:, np.newaxis], gradient * root
-            )
-            if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
-                return found * root
-        if not convex:
-            return None
-        values, vectors = np.linalg.eigh(gram)
-        kept = values > COLLINEAR * values[-1]
-        vectors = vectors[:, kept]
-        return vectors @ ((vectors.T @ gradient) / values[kept])
+        if self.basis is None:
+            gram = rows.gram(values)
+            gram.flat[:: len(gram) + 1] += penalty
+            return _solution(gram, gradient, convex)
+        gram = rows.gram(values, self.basis)
+        found = _solution(gram, self.basis.T @ gradient, convex)
+        return None if found is None else self.basis @ found
 
     def least_squares(self, rows, values, pull):
         """Return the step that minimises the model without a penalty."""
         return self.step(rows, values, pull, 0.0, share=0.0, convex=True)
+
+
+def _solution(gram, gradient, convex):
+    """Solve the equations of a step, or return None."""
+    diagonal = gram.diagonal()
+    if diagonal.min() > 0:
+        root = 1 / np.sqrt(diagonal)
+        factor, found, info = lapack.dposv(
+            gram * root * root[:, np.newaxis], gradient * root
+        )
+        if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
+            return found * root
+    if not convex:
+        return None
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > COLLINEAR * values[-1]
+    vectors = vectors[:, kept]
+    return vectors @ ((vectors.T @ gradient) / values[kept])
 
 
 class QuasiNewton:
@@ -93,6 +167,7 @@ class QuasiNewton:
 
     A step costs two products with the rows. The memory learns how the objective's
     curvature differs from the metric; it is of one descent, which ``begin`` starts.
+    Where that takes long, the metric becomes that of the present weights.
 
     J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics of
     Computation 1980.
@@ -100,19 +175,21 @@ class QuasiNewton:
     Parameters
     ----------
     penalty : ndarray of shape (n_parameters,)
-    metric : ndarray of shape (n_parameters,) or (n_parameters, n_parameters)
+    metric : ndarray of shape (n_parameters,) or (n_directions, n_directions)
     total : float
         Total weight of the rows whose Gram matrix, or its diagonal, ``metric`` is.
+    basis : ndarray of shape (n_parameters, n_directions) or None
+        As for ``Cholesky``.
     """
 
-    def __init__(self, penalty, metric, total):
-        self.penalty = penalty
+    def __init__(self, penalty, metric, total, basis=None):
+        self.penalty, self.basis = penalty, basis
+        self.is_full = metric.ndim == 2
         self._set_metric(metric, total)
         self.begin()
 
     def _set_metric(self, metric, total):
-        self.total = total
-        self.is_full = metric.ndim == 2
+        self.total, basis = total, self.basis
         if not self.is_full:
             inverse = 1 / np.where(metric > 0, metric, 1.0)
             self.precondition = lambda gradient: (gradient.T * inverse).T
@@ -120,24 +197,33 @@ class QuasiNewton:
         ridge = RIDGE * metric.diagonal()
         metric = metric + np.diag(np.where(ridge > 0, ridge, 1.0))
         factor = cho_factor(metric, lower=True, overwrite_a=True, check_finite=False)
-        self.precondition = lambda gradient: cho_solve(
-            factor, gradient, check_finite=False
-        )
+
+        def solve(right):
+            return cho_solve(factor, right, check_finite=False)
+
+        self.precondition = solve
+        if basis is not None:
+            self.precondition = lambda gradient: basis @ solve(basis.T @ gradient)
 
     def adapt(self, rows, values, share):
         """Make the Gram matrix of rows with these values the metric."""
-        if self.is_full:
-            metric = rows.gram(values) + np.diag(share * self.penalty)
-            self._set_metric(metric, values.sum())
+        metric = rows.gram(values, self.basis)
+        if self.basis is None:
+            metric.flat[:: len(metric) + 1] += share * self.penalty
+        self._set_metric(metric, values.sum())
 
     def begin(self):
         """Forget an earlier descent."""
-        self.last, self.memory = None, deque(maxlen=N_MEMORY)
+        self.last, self.memory, self.n_steps = None, deque(maxlen=N_MEMORY), 0
 
     def step(self, rows, values, pull, b, *, share, convex):
         """As ``Cholesky.step``, but inexact, and only with ``convex``."""
         if not convex:
             return None
+        self.n_steps += 1
+        if self.is_full and self.n_steps > FEW_STEPS + len(b) / PER_STEP:
+            self.n_steps = 0
+            self.adapt(rows, values, share)
         gradient = self.penalty * b - rows.moments(pull) / max(share, TINY)
         if self.last is not None:
             change, bend = b - self.last[0], gradient - self.last[1]
@@ -159,7 +245,11 @@ class QuasiNewton:
         return step
 
     def least_squares(self, rows, values, pull):
-        """As ``Cholesky.least_squares``, but inexact."""
+        """As ``Cholesky.least_squares``, where the metric is a diagonal inexact."""
+        if self.is_full:
+            return Cholesky(0 * self.penalty, self.basis).least_squares(
+                rows, values, pull
+            )
         return conjugate_gradients(
             lambda direction: rows.moments(values * rows.product(direction)),
             rows.moments(pull),

@@ -29,6 +29,8 @@ from medsgd._refinement.bisquare import (
 )
 from medsgd._refinement.least_squares import (
     COLLINEAR,
+    TINY,
+    Basis,
     Cholesky,
     GramDescent,
     QuasiNewton,
@@ -78,7 +80,6 @@ MOST_GRAM = 2000
 MOST_PASSES = 500
 # Scales and residuals of so many roundings of the data are 0.
 EXACT = 8.0
-TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,6 +309,8 @@ class Refinement:
         self.rows, self.penalty, self.starts = rows, penalty, starts
         self.floor, self.tolerance = rounding, EXACT * rounding
         self.is_exact = False
+        # The rows of a sample have another type.
+        self.precision = float(np.finfo(rows.X.dtype).eps)
 
     def passes(self):
         """Run the steps, and yield each ``Pass`` of the S and the M step."""
@@ -369,43 +372,50 @@ class Refinement:
         p = rows.n_parameters
         # Weights that bound what a row adds: no row of leverage decides the metric.
         self.bounded = weight = rows.weight * np.cbrt(self.leverage)
-        full = self.is_dense and p <= MOST_GRAM
+        full = p <= MOST_GRAM
         metric = rows.gram(weight) if full else rows.diagonal(weight)
         self._set_rank(metric)
         direct = self.is_dense and p <= candidate.MOST_OUTER
+        basis = self.basis and self.basis.vectors
         if direct:
-            self.solver, self.penalised = Cholesky(0 * l2), Cholesky(l2)
+            self.solver = self.penalised = Cholesky(0 * l2, basis)
+            if penalty.l2:
+                self.penalised = Cholesky(l2)
         else:
             total = weight.sum()
-            self.solver = QuasiNewton(0 * l2, metric, total)
-            self.penalised = QuasiNewton(l2, metric, total)
+            plain = metric if basis is None else np.eye(self.rank)
+            self.solver = self.penalised = QuasiNewton(0 * l2, plain, total, basis)
+            if penalty.l2:
+                metric = metric + (np.diag(total * l2) if full else total * l2)
+                self.penalised = QuasiNewton(l2, metric, total)
         if penalty.l1 > 0:
             kind = GramDescent if full else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
         self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
 
     def _set_rank(self, metric):
-        """Set how many parameters the rows determine, and the other directions."""
-        self.null = None
+        """Set how many parameters the rows determine, and a basis if not all."""
+        self.basis = None
         if metric.ndim == 1:
             self.rank = np.count_nonzero(metric)
             return
         diagonal = metric.diagonal()
-        root = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, TINY)), 0)
-        scaled = metric * root * root[:, np.newaxis]
-        _, _, self.rank, _ = lapack.dpstrf(scaled, tol=COLLINEAR)
-        if self.rank < len(metric):
-            _, vectors = np.linalg.eigh(scaled)
-            # Of a column without values the root is 0, and the coefficient free.
-            free = vectors[:, : len(metric) - self.rank]
-            free = free * np.where(root > 0, root, 1)[:, np.newaxis]
-            self.null, _ = np.linalg.qr(free)
+        if diagonal.min() > 0:
+            root = 1 / np.sqrt(diagonal)
+            factor, info = lapack.dpotrf(metric * root * root[:, np.newaxis])
+            if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
+                self.rank = len(metric)
+                return
+        self.basis = Basis(self.small, self.bounded, self.precision)
+        self.basis.extend(self.rows)
+        self.rank = self.basis.rank
 
     def _shortest(self, b):
         """The shortest of the equivalent coefficients of collinear columns."""
-        if self.null is None or self.penalty.l2 or self.penalty.l1:
+        if self.basis is None or self.penalty.l2 or self.penalty.l1:
             return b
-        return b - self.null @ (self.null.T @ b)
+        null = self.basis.null
+        return b - null @ (null.T @ b)
 
     def _best_candidate(self, few):
         """Coefficients and scale at which the S step begins."""
