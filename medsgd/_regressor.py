@@ -20,9 +20,9 @@ from medsgd._refinement.exact import (
     MOST_EPOCHS,
     UPDATES,
     ExactStage,
+    any_start_will_do,
     counts_of,
     has_enough_rows,
-    is_blockwise,
 )
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE, MOST_PASSES
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
@@ -410,7 +410,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         if not self._refines():
             return makers, self.max_iter
         max_epochs = -(-self.max_iter // 2)
-        if not (self._is_exact(X, X.shape[0]) and is_blockwise(X)):
+        held_out = makers[0].keywords["validation_mask"]
+        if held_out is not None:
+            n_rows -= np.count_nonzero(held_out)
+        if not (self._is_exact(X, n_rows) and any_start_will_do(X)):
             return makers, max_epochs
 
         def make():
@@ -419,7 +422,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             few = problem.rows[:: -(-len(problem.rows) // UPDATES)].copy()
             return replace(problem, rows=few)
 
-        most = int(np.clip(UPDATES // X.shape[0], 1, MOST_EPOCHS))
+        most = int(np.clip(UPDATES // n_rows, 1, MOST_EPOCHS))
         return [make], min(max_epochs, most)
 
     def _later_stages(self, training, problems, sample_weight, given_weight, starts):

@@ -10,9 +10,8 @@ from medsgd._refinement.stochastic import moved
 from medsgd._scales import residuals, starting_scale, weighted_median
 from medsgd._standardize import N_ROWS, feature_units
 
-# With fewer rows a parameter, of few and of more parameters, the scale of the residuals
-# is too small, and the estimate loses efficiency.
-FEWEST_ROWS, FEWEST_ROWS_OF_MANY = 2, 5
+# With fewer rows a parameter the scale of the residuals is too small.
+FEWEST_ROWS = 2
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
@@ -38,8 +37,7 @@ def counts_of(weight):
 
 def has_enough_rows(n_rows, n_parameters):
     """Whether rows are so many that exact steps are worth it."""
-    fewest = FEWEST_ROWS if n_parameters <= MOST_OUTER else FEWEST_ROWS_OF_MANY
-    return n_rows >= fewest * n_parameters
+    return n_rows >= FEWEST_ROWS * n_parameters
 
 
 def is_blockwise(X):
@@ -50,6 +48,11 @@ def is_blockwise(X):
     return X.shape[1] < MOST_OUTER or (
         X.shape[1] < MOST_GRAM and X.nnz > DENSE * n_values
     )
+
+
+def any_start_will_do(X):
+    """Whether steps in the metric of a Gram matrix make a rough start good enough."""
+    return is_blockwise(X) or X.shape[1] < MOST_GRAM
 
 
 class ExactStage:

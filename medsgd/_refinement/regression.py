@@ -424,7 +424,7 @@ class Refinement:
         b = [np.stack(self.starts)]
         b.append(candidate.least_absolute(fits, b[0][:1], weighted, self.floor))
         n_values = small.n_rows * small.n_parameters
-        if self.is_dense and small.n_parameters <= candidate.MOST_SENSITIVE:
+        if small.n_parameters <= candidate.MOST_SENSITIVE:
             b.append(candidate.sensitivity(fits, target, self.floor))
             b.append(candidate.central(fits, self.bounded))
         if self.is_dense and n_values <= candidate.FEW:

@@ -138,6 +138,12 @@ class Rows:
                 room = np.empty((X.shape[0], self.n_parameters))
             yield rows, self._standardise(X, room[: X.shape[0]])
 
+    def matrix(self):
+        """Return all rows standardised; they must be few."""
+        if self._all is not None:
+            return self._all
+        return np.concatenate([Z.copy() for _, Z in self.blocks()])
+
     def gram(self, values, basis=None):
         """Return the sum of the rows' outer products, each times its value.
 
@@ -178,12 +184,6 @@ class Rows:
 
 class DenseRows(Rows):
     """Rows that are standardised block by block; sparse ones become dense there."""
-
-    def matrix(self):
-        """Return all rows standardised; they must be few."""
-        if self._all is not None:
-            return self._all
-        return np.concatenate([Z.copy() for _, Z in self.blocks()])
 
     @cached_property
     def _is_plain(self):
