@@ -20,7 +20,6 @@ from medsgd._refinement.exact import (
     MOST_EPOCHS,
     UPDATES,
     ExactStage,
-    any_start_will_do,
     counts_of,
     has_enough_rows,
 )
@@ -219,13 +218,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
       `eta0`, `tol` and `n_iter_no_change` then concern it as well, and the result
       depends on the seed.
     - The median stage only has to give one of the starting points. Before an exact
-      refinement it takes one epoch of at most 2,000 of the samples, or up to ten of
-      fewer samples. It runs until its stopping criterion is met where `X` is sparse
-      with 2,000 features or more, or with 64 or more of which at most a tenth is
-      stored.
-    - Up to 64 parameters the steps solve for the coefficients; beyond that, and on such
-      sparse `X`, they take conjugate gradients, and sparse `X` stays sparse. With an L1
-      penalty they take coordinate descent, and zeros are exact.
+      refinement it takes one epoch of at most 1,000 of the samples, or up to four of
+      fewer samples.
+    - Up to 64 parameters the steps solve for the coefficients. Beyond that, and for
+      sparse `X` of 64 features or more, they are quasi-Newton steps in the metric of a
+      Gram matrix, or of its diagonal beyond 2,000 parameters. Sparse `X` stays sparse.
+      With an L1 penalty the steps are coordinate descent, and zeros are exact.
+    - With more than 2,000 parameters, or with a penalty, the S step ends once a pass
+      changes predictions by less than .005 scales.
     - The result does not depend on `random_state`, `shuffle`, the order of the samples,
       the number of threads or a robust `gradient_estimator`: coefficients in float64
       agree to some 1e-4 of their standard errors, not to the last bit. Of more than
@@ -413,7 +413,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         held_out = makers[0].keywords["validation_mask"]
         if held_out is not None:
             n_rows -= np.count_nonzero(held_out)
-        if not (self._is_exact(X, n_rows) and any_start_will_do(X)):
+        if not self._is_exact(X, n_rows):
             return makers, max_epochs
 
         def make():

@@ -50,11 +50,6 @@ def is_blockwise(X):
     )
 
 
-def any_start_will_do(X):
-    """Whether steps in the metric of a Gram matrix make a rough start good enough."""
-    return is_blockwise(X) or X.shape[1] < MOST_GRAM
-
-
 class ExactStage:
     """The refinement of one regression, in the units of the user.
 

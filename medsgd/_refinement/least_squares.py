@@ -40,23 +40,36 @@ TINY = np.finfo(np.float64).tiny
 class Basis:
     """Directions that the rows determine, and those that they do not.
 
-    Parameters
-    ----------
-    rows : Rows
-    values : ndarray of shape (n_rows,)
-        No negative numbers.
-    rounding : float
-        Relative size of the rounding of ``rows.X``.
-
     Attributes
     ----------
     vectors : ndarray of shape (n_parameters, rank)
-        The Gram matrix of the rows times these is the unit matrix.
+        The rows times these are far from collinear.
     null : ndarray of shape (n_parameters, n_parameters - rank)
         Orthonormal directions in which the rows are 0.
     """
 
-    def __init__(self, rows, values, rounding):
+    def __init__(self, vectors, null):
+        self.vectors, self.null = vectors, null
+
+    @classmethod
+    def of_columns(cls, columns, root, n_parameters):
+        """Return the basis of some coefficients, where the other columns are 0."""
+        vectors = np.zeros((n_parameters, len(columns)))
+        vectors[columns, np.arange(len(columns))] = root
+        return cls(vectors, np.delete(np.eye(n_parameters), columns, axis=1))
+
+    @classmethod
+    def of_rows(cls, rows, values, rounding):
+        """Return the basis in which the Gram matrix of the rows is the unit matrix.
+
+        Parameters
+        ----------
+        rows : Rows
+        values : ndarray of shape (n_rows,)
+            No negative numbers.
+        rounding : float
+            Relative size of the rounding of the data.
+        """
         factor = rows.triangle(values)
         p = factor.shape[1]
         norm = np.sqrt(np.square(factor).sum(axis=0))
@@ -67,13 +80,13 @@ class Basis:
         least = min(NULL, ROUNDINGS * rounding * np.sqrt(p) * offset)
         rank = np.count_nonzero(size > least * size[0])
         inverse, _ = lapack.dtrtri(factor[:rank, :rank])
-        self.vectors = np.zeros((p, rank))
-        self.vectors[order[:rank]] = inverse
-        self.vectors *= root[:, np.newaxis]
+        vectors = np.zeros((p, rank))
+        vectors[order[:rank]] = inverse
         free = np.zeros((p, p - rank))
         free[order[:rank]] = -inverse @ factor[:rank, rank:]
         free[order[rank:], np.arange(p - rank)] = 1
-        self.null, _ = np.linalg.qr(free * root[:, np.newaxis])
+        null, _ = np.linalg.qr(free * root[:, np.newaxis])
+        return cls(vectors * root[:, np.newaxis], null)
 
     @property
     def rank(self):

@@ -325,8 +325,11 @@ class Refinement:
         b, scale = self._best_candidate(few)
 
         objective = self._objective(SObjective, few)
-        # A penalised scale is approached slowly, and need not be exact.
-        tolerance = LOOSE if self.penalty.l1 or self.penalty.l2 else None
+        # The scale of a penalised or a wide fit is approached slowly, and need not be
+        # exact.
+        penalised = self.penalty.l1 or self.penalty.l2
+        is_wide = self.rows.n_parameters > MOST_GRAM
+        tolerance = LOOSE if penalised or is_wide else None
         for progress, _ in descend(
             objective, self.penalised, b, scale, tolerance=tolerance
         ):
@@ -383,7 +386,7 @@ class Refinement:
                 self.penalised = Cholesky(l2)
         else:
             total = weight.sum()
-            plain = metric if basis is None else np.eye(self.rank)
+            plain = metric if basis is None else basis.T @ metric @ basis
             self.solver = self.penalised = QuasiNewton(0 * l2, plain, total, basis)
             if penalty.l2:
                 metric = metric + (np.diag(total * l2) if full else total * l2)
@@ -399,14 +402,16 @@ class Refinement:
         if metric.ndim == 1:
             self.rank = np.count_nonzero(metric)
             return
-        diagonal = metric.diagonal()
-        if diagonal.min() > 0:
-            root = 1 / np.sqrt(diagonal)
-            factor, info = lapack.dpotrf(metric * root * root[:, np.newaxis])
-            if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
-                self.rank = len(metric)
-                return
-        self.basis = Basis(self.small, self.bounded, self.precision)
+        used = np.flatnonzero(metric.diagonal() > 0)
+        root = 1 / np.sqrt(metric.diagonal()[used])
+        scaled = metric[used[:, np.newaxis], used] * root * root[:, np.newaxis]
+        factor, info = lapack.dpotrf(scaled)
+        if info == 0 and factor.diagonal().min(initial=1) ** 2 > COLLINEAR:
+            self.rank = len(used)
+            if self.rank < len(metric):
+                self.basis = Basis.of_columns(used, root, len(metric))
+            return
+        self.basis = Basis.of_rows(self.small, self.bounded, self.precision)
         self.basis.extend(self.rows)
         self.rank = self.basis.rank
 
