@@ -15,7 +15,7 @@ from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._docs import fill
-from medsgd._guards import all_or_nothing, warn_user
+from medsgd._guards import all_or_nothing, summing_quietly, warn_user
 from medsgd._refinement.exact import (
     MOST_EPOCHS,
     UPDATES,
@@ -375,7 +375,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
                 y = y.astype(np.float64)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"y must be numbers: {error}.") from error
-        assert_all_finite(y, input_name="y")  # None has become NaN by now
+        with summing_quietly():
+            assert_all_finite(y, input_name="y")  # None has become NaN by now
         # Values beyond the range of a narrower dtype stay enormous, but finite.
         limit = np.finfo(dtype).max
         return np.clip(y, -limit, limit).astype(dtype, copy=False)

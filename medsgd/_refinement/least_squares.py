@@ -88,23 +88,15 @@ class Basis:
         null, _ = np.linalg.qr(free * root[:, np.newaxis])
         return cls(vectors * root[:, np.newaxis], null)
 
-    @property
-    def rank(self):
-        """Number of directions that the rows determine."""
-        return self.vectors.shape[1]
-
     def extend(self, rows):
-        """Take in directions that these rows determine and the others did not."""
-        n_null = self.null.shape[1]
-        if n_null == 0:
+        """Take in directions that these rows determine and a sample of them did not."""
+        if self.null.size == 0:
             return
-        gram = rows.gram(np.ones(rows.n_rows), self.null)
-        size, directions = np.linalg.eigh(gram)
-        seen = size > COLLINEAR * rows.n_rows
-        if seen.any():
-            found = self.null @ (directions[:, seen] / np.sqrt(size[seen]))
-            self.vectors = np.hstack([self.vectors, found])
-            self.null = self.null @ directions[:, ~seen]
+        size, directions = np.linalg.eigh(rows.gram(rows.weight, self.null))
+        seen = size > COLLINEAR * rows.total
+        found = self.null @ (directions[:, seen] / np.sqrt(size[seen]))
+        self.vectors = np.hstack([self.vectors, found])
+        self.null = self.null @ directions[:, ~seen]
 
 
 class Cholesky:

@@ -403,17 +403,22 @@ class Refinement:
             self.rank = np.count_nonzero(metric)
             return
         used = np.flatnonzero(metric.diagonal() > 0)
+        if len(used) == 0:
+            self.rank = 0
+            return
         root = 1 / np.sqrt(metric.diagonal()[used])
         scaled = metric[used[:, np.newaxis], used] * root * root[:, np.newaxis]
         factor, info = lapack.dpotrf(scaled)
-        if info == 0 and factor.diagonal().min(initial=1) ** 2 > COLLINEAR:
+        if info != 0 or factor.diagonal().min() ** 2 <= COLLINEAR:
+            self.basis = Basis.of_rows(self.small, self.bounded, self.precision)
+        elif len(used) < len(metric):
+            self.basis = Basis.of_columns(used, root, len(metric))
+        else:
             self.rank = len(used)
-            if self.rank < len(metric):
-                self.basis = Basis.of_columns(used, root, len(metric))
             return
-        self.basis = Basis.of_rows(self.small, self.bounded, self.precision)
-        self.basis.extend(self.rows)
-        self.rank = self.basis.rank
+        if self.small is not self.rows:
+            self.basis.extend(self.rows)
+        self.rank = self.basis.vectors.shape[1]
 
     def _shortest(self, b):
         """The shortest of the equivalent coefficients of collinear columns."""
