@@ -13,7 +13,7 @@ from collections import deque
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve, lapack, qr
+from scipy.linalg import block_diag, cho_factor, cho_solve, lapack, qr
 from sklearn.linear_model import ElasticNet
 
 # Eigenvalues below this share of the largest belong to collinear columns.
@@ -23,9 +23,10 @@ COLLINEAR = 1e-12
 NULL, ROUNDINGS = 1e-6, 1e3
 # A preconditioner of collinear columns must be invertible.
 RIDGE = 1e-12
-# Relative accuracy of conjugate gradients, and their most iterations.
-ACCURACY = 0.05
-N_ITER = 100
+# A direction is lacking in a later metric below this share of it in the first.
+SMALLEST = 1e-8
+# Relative accuracy of conjugate gradients for candidates, and for exact fits.
+ROUGH, EXACT = 0.05, 1e-9
 # Steps that limited-memory BFGS remembers.
 N_MEMORY = 10
 # Steps after which it gets another metric: a number, and one for so many parameters. A
@@ -44,23 +45,25 @@ class Basis:
     ----------
     vectors : ndarray of shape (n_parameters, rank)
         The rows times these are far from collinear.
+    gram : ndarray of shape (rank, rank)
+        Gram matrix of the rows times ``vectors``.
     null : ndarray of shape (n_parameters, n_parameters - rank)
         Orthonormal directions in which the rows are 0.
     """
 
-    def __init__(self, vectors, null):
-        self.vectors, self.null = vectors, null
+    def __init__(self, vectors, gram, null):
+        self.vectors, self.gram, self.null = vectors, gram, null
 
     @classmethod
-    def of_columns(cls, columns, root, n_parameters):
+    def of_columns(cls, columns, root, gram, n_parameters):
         """Return the basis of some coefficients, where the other columns are 0."""
         vectors = np.zeros((n_parameters, len(columns)))
         vectors[columns, np.arange(len(columns))] = root
-        return cls(vectors, np.delete(np.eye(n_parameters), columns, axis=1))
+        return cls(vectors, gram, np.delete(np.eye(n_parameters), columns, axis=1))
 
     @classmethod
     def of_rows(cls, rows, values, rounding):
-        """Return the basis in which the Gram matrix of the rows is the unit matrix.
+        """Return a basis that makes the Gram matrix the unit matrix.
 
         Parameters
         ----------
@@ -86,16 +89,20 @@ class Basis:
         free[order[:rank]] = -inverse @ factor[:rank, rank:]
         free[order[rank:], np.arange(p - rank)] = 1
         null, _ = np.linalg.qr(free * root[:, np.newaxis])
-        return cls(vectors * root[:, np.newaxis], null)
+        return cls(vectors * root[:, np.newaxis], np.eye(rank), null)
 
-    def extend(self, rows):
-        """Take in directions that these rows determine and a sample of them did not."""
+    def extend(self, rows, share):
+        """Take in directions that these rows determine and a sample of them did not.
+
+        ``share``: total weight of the sample, relative to that of the rows.
+        """
         if self.null.size == 0:
             return
         size, directions = np.linalg.eigh(rows.gram(rows.weight, self.null))
         seen = size > COLLINEAR * rows.total
-        found = self.null @ (directions[:, seen] / np.sqrt(size[seen]))
+        found = self.null @ (directions[:, seen] / np.sqrt(share * size[seen]))
         self.vectors = np.hstack([self.vectors, found])
+        self.gram = block_diag(self.gram, np.eye(found.shape[1]))
         self.null = self.null @ directions[:, ~seen]
 
 
@@ -190,6 +197,8 @@ class QuasiNewton:
     def __init__(self, penalty, metric, total, basis=None):
         self.penalty, self.basis = penalty, basis
         self.is_full = metric.ndim == 2
+        if self.is_full:
+            self.first = metric.diagonal() / total
         self._set_metric(metric, total)
         self.begin()
 
@@ -212,10 +221,14 @@ class QuasiNewton:
 
     def adapt(self, rows, values, share):
         """Make the Gram matrix of rows with these values the metric."""
-        metric = rows.gram(values, self.basis)
+        metric, total = rows.gram(values, self.basis), values.sum()
         if self.basis is None:
             metric.flat[:: len(metric) + 1] += share * self.penalty
-        self._set_metric(metric, values.sum())
+        # Other rows may have a direction that these rows lack.
+        first, diagonal = total * self.first, metric.diagonal()
+        is_lacking = diagonal < SMALLEST * first
+        metric.flat[:: len(metric) + 1] += np.where(is_lacking, first, 0)
+        self._set_metric(metric, total)
 
     def begin(self):
         """Forget an earlier descent."""
@@ -259,11 +272,12 @@ class QuasiNewton:
             lambda direction: rows.moments(values * rows.product(direction)),
             rows.moments(pull),
             self.precondition,
-            N_ITER,
+            rows.n_parameters,
+            EXACT,
         )
 
 
-def conjugate_gradients(multiply, right, precondition, n_iter):
+def conjugate_gradients(multiply, right, precondition, n_iter, accuracy=ROUGH):
     """Solve linear systems side by side, inexactly, by conjugate gradients.
 
     SciPy's ``cg`` solves one system, with a product a system.
@@ -273,7 +287,7 @@ def conjugate_gradients(multiply, right, precondition, n_iter):
     direction = conjugate = precondition(rest)
     size = first = np.sum(rest * conjugate, axis=0)
     for _ in range(n_iter):
-        active = size > ACCURACY**2 * first
+        active = size > accuracy**2 * first
         if not np.any(active):
             break
         product = multiply(direction)
@@ -345,16 +359,26 @@ class GramDescent(CoordinateDescent):
             gram = gram[1:, 1:] - np.outer(along[1:], gram[0, 1:])
             moments = moments[1:] - along[1:] * moments[0]
         gram = gram / self.unit / self.unit[:, np.newaxis]
-        size, vectors = np.linalg.eigh(gram)
-        root = np.sqrt(np.maximum(size, 0))
-        along_vectors = vectors.T @ (moments / self.unit)
-        kept = size > COLLINEAR * size[-1]
-        target = np.divide(along_vectors, root, out=np.zeros_like(root), where=kept)
-        model = self._descend(root[:, np.newaxis] * vectors.T, target, len(root), share)
-        found = model.coef_ / self.unit
+        root = _square_root(gram, moments / self.unit)
+        found = self._descend(*root, len(b) - first, share).coef_ / self.unit
         if first:
             found = np.append(intercept - along[1:] @ found, found)
         return found - b
+
+
+def _square_root(gram, moments):
+    """Return A and t: ``A.T @ A`` is the matrix, ``A.T @ t`` are the moments."""
+    factor, info = lapack.dpotrf(gram)
+    pivots = np.square(factor.diagonal())
+    if info == 0 and np.all(pivots > COLLINEAR * gram.diagonal()):
+        target, _ = lapack.dtrtrs(factor, moments, trans=1)
+        return factor, target
+    size, vectors = np.linalg.eigh(gram)
+    root = np.sqrt(np.maximum(size, 0))
+    target = np.zeros_like(root)
+    kept = size > COLLINEAR * size[-1]
+    np.divide(vectors.T @ moments, root, out=target, where=kept)
+    return root[:, np.newaxis] * vectors.T, target
 
 
 class RowDescent(CoordinateDescent):

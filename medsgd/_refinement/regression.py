@@ -386,7 +386,7 @@ class Refinement:
                 self.penalised = Cholesky(l2)
         else:
             total = weight.sum()
-            plain = metric if basis is None else basis.T @ metric @ basis
+            plain = metric if basis is None else self.basis.gram
             self.solver = self.penalised = QuasiNewton(0 * l2, plain, total, basis)
             if penalty.l2:
                 metric = metric + (np.diag(total * l2) if full else total * l2)
@@ -409,15 +409,19 @@ class Refinement:
         root = 1 / np.sqrt(metric.diagonal()[used])
         scaled = metric[used[:, np.newaxis], used] * root * root[:, np.newaxis]
         factor, info = lapack.dpotrf(scaled)
-        if info != 0 or factor.diagonal().min() ** 2 <= COLLINEAR:
+        inverse_condition = 0.0
+        if info == 0:
+            norm = np.abs(scaled).sum(axis=0).max()
+            inverse_condition, _ = lapack.dpocon(factor, norm)
+        if inverse_condition <= COLLINEAR:
             self.basis = Basis.of_rows(self.small, self.bounded, self.precision)
         elif len(used) < len(metric):
-            self.basis = Basis.of_columns(used, root, len(metric))
+            self.basis = Basis.of_columns(used, root, scaled, len(metric))
         else:
             self.rank = len(used)
             return
         if self.small is not self.rows:
-            self.basis.extend(self.rows)
+            self.basis.extend(self.rows, self.bounded.sum() / self.rows.total)
         self.rank = self.basis.vectors.shape[1]
 
     def _shortest(self, b):
