@@ -36,8 +36,9 @@ INDEPENDENT = 1e-6
 # A diagonal is raised by this share of itself, so that a singular matrix has a
 # solution: candidates need not be exact.
 RIDGE = 1e-10
-# Conjugate gradients for candidates, which an S step refines anyway.
-N_ITER = 2
+# Conjugate gradients for candidates, which an S step refines anyway, and where columns
+# are collinear: there the weights of a candidate may change a metric by much.
+N_ITER, N_ITER_COLLINEAR = 2, 20
 # A feature is lost where a smaller share of the rows that it is present in is kept.
 LOST = 0.5
 
@@ -52,10 +53,12 @@ class Fits:
     rows : Rows
     precondition : callable or None
         Approximate solution of the normal equations; None solves them.
+    n_iter : int
+        Most iterations of conjugate gradients in a solution.
     """
 
-    def __init__(self, rows, precondition):
-        self.rows, self.precondition = rows, precondition
+    def __init__(self, rows, precondition, n_iter):
+        self.rows, self.precondition, self.n_iter = rows, precondition, n_iter
         if precondition is None:
             self.products = _products(rows.matrix(), rows.y)
 
@@ -74,7 +77,7 @@ class Fits:
                 lambda direction: rows.moments(weight * rows.product(direction)),
                 rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
-                N_ITER,
+                self.n_iter,
             )
             return b + step.T
         sums = weight @ self.products.T

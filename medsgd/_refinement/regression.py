@@ -394,7 +394,11 @@ class Refinement:
         if penalty.l1 > 0:
             kind = GramDescent if full else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
-        self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
+        self.fits = candidate.Fits(
+            rows,
+            None if direct else self.solver.precondition,
+            candidate.N_ITER if basis is None else candidate.N_ITER_COLLINEAR,
+        )
 
     def _set_rank(self, metric):
         """Set how many parameters the rows determine, and a basis if not all."""
