@@ -228,6 +228,12 @@ def test_sparse_features_are_fitted_as_dense_ones_are(n, collinear):
         assert_allclose(2 * sparse.coef_[100:], sparse.coef_[:20], rtol=1e-5)
 
 
+def test_a_seed_chooses_no_minimum_of_many_parameters():
+    X, y, _ = problem(1500, 510, share=0.1)
+    one, other = (MedianSGDRegressor(random_state=seed).fit(X, y) for seed in (0, 1))
+    assert distance(one, other, X) < 1e-4
+
+
 def test_wide_sparse_features_take_few_passes():
     rng = np.random.default_rng(0)
     n, d = 10_000, 2200

@@ -253,11 +253,12 @@ class QuasiNewton:
         for change, bend, along in reversed(self.memory):
             lengths.append(change @ rest / along)
             rest = rest - lengths[-1] * bend
-        step = self.precondition(rest)
         if not self.memory:
-            return step * share * self.total / values.sum()
+            return self.precondition(rest) * share * self.total / values.sum()
         change, bend, along = self.memory[-1]
-        step *= along / (bend @ self.precondition(bend))
+        # Two solutions at a time read a factor once.
+        step, bent = self.precondition(np.column_stack([rest, bend])).T
+        step = step * (along / (bend @ bent))
         for change, bend, along in self.memory:
             step += (lengths.pop() - bend @ step / along) * change
         return step

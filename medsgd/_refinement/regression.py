@@ -439,7 +439,10 @@ class Refinement:
         """Coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
         target, weighted = self._target(small), small.weight * self.leverage
-        b = [np.stack(self.starts)]
+        # A short median stage does not get far with more parameters, and its seed would
+        # choose between minima that lie next to each other.
+        is_led = small.n_parameters <= candidate.MOST_SENSITIVE
+        b = [np.stack(self.starts if is_led else self.starts[-1:])]
         b.append(candidate.least_absolute(fits, b[0][:1], weighted, self.floor))
         n_values = small.n_rows * small.n_parameters
         if small.n_parameters <= candidate.MOST_SENSITIVE:
