@@ -28,7 +28,13 @@ from medsgd._utils.compat import (
     StrOptions,
     _check_sample_weight,
 )
-from medsgd._utils.guards import aligned, canonical_rows, checked, warn_user
+from medsgd._utils.guards import (
+    aligned,
+    canonical_rows,
+    checked,
+    summing_quietly,
+    warn_user,
+)
 from medsgd._utils.typing import Floats
 
 MAX_INT = np.iinfo(np.int32).max
@@ -351,16 +357,17 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """Check and convert the data; weights of 1 where None are given."""
         # Not that of coef_, which the user may have set.
         dtype = [np.float64, np.float32] if reset else self._states[0].dtype
-        X, y = validate_data(
-            self,
-            checked(X),
-            y,
-            accept_sparse="csr",
-            order="C",
-            dtype=dtype,
-            reset=reset,
-            y_numeric=not is_classifier(self),
-        )
+        with summing_quietly():
+            X, y = validate_data(
+                self,
+                checked(X),
+                y,
+                accept_sparse="csr",
+                order="C",
+                dtype=dtype,
+                reset=reset,
+                y_numeric=not is_classifier(self),
+            )
         X = canonical_rows(X)
         sample_weight = _check_sample_weight(
             sample_weight,
@@ -488,7 +495,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _product(self, X):
         """Rows times coefficients, a dense array."""
         check_is_fitted(self)
-        X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
+        with summing_quietly():
+            X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
         coef = checked(self.coef_, "coef_")
         if sparse.issparse(X) and sparse.issparse(coef):
             # sparsify of scikit-learn 1.9 may leave a matrix of one dimension, which

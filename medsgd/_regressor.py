@@ -22,13 +22,12 @@ from medsgd._refinement.exact import (
     counts_of,
     few_rows,
     has_enough_rows,
-    is_blockwise,
 )
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE, MOST_PASSES
 from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
 from medsgd._utils.compat import Interval, StrOptions, _fit_context
 from medsgd._utils.docs import fill
-from medsgd._utils.guards import all_or_nothing, warn_user
+from medsgd._utils.guards import all_or_nothing, summing_quietly, warn_user
 from medsgd._utils.typing import (
     Auto,
     Floats,
@@ -221,13 +220,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
       `eta0`, `tol` and `n_iter_no_change` then concern it as well, and the result
       depends on the seed.
     - The median stage only has to give one of the starting points. Before an exact
-      refinement it takes one epoch of at most 2,000 of the samples, or up to ten of
-      fewer samples. It runs until its stopping criterion is met where `X` is sparse
-      with 2,000 features or more, or with 64 or more of which at most a tenth is
-      stored.
-    - Up to 64 parameters the steps solve for the coefficients; beyond that, and on such
-      sparse `X`, they take conjugate gradients, and sparse `X` stays sparse. With an L1
-      penalty they take coordinate descent, and zeros are exact.
+      refinement it takes one epoch of at most 1,000 of the samples, or up to four of
+      fewer samples.
+    - Up to 64 parameters the steps solve for the coefficients. Beyond that, and for
+      sparse `X` of 64 features or more, they are quasi-Newton steps in the metric of a
+      Gram matrix, or of its diagonal beyond 2,000 parameters. Sparse `X` stays sparse.
+      With an L1 penalty the steps are coordinate descent, and zeros are exact.
+    - With more than 2,000 parameters, or with a penalty, the S step ends once a pass
+      changes predictions by less than .005 scales.
     - The result does not depend on `random_state`, `shuffle`, the order of the samples,
       the number of threads or a robust `gradient_estimator`: coefficients in float64
       agree to some 1e-4 of their standard errors, not to the last bit. Of more than
@@ -377,7 +377,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
                 y = y.astype(np.float64)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"y must be numbers: {error}.") from error
-        assert_all_finite(y, input_name="y")  # None has become NaN by now
+        with summing_quietly():
+            assert_all_finite(y, input_name="y")  # None has become NaN by now
         # Values beyond the range of a narrower dtype stay enormous, but finite.
         limit = np.finfo(dtype).max
         return np.clip(y, -limit, limit).astype(dtype, copy=False)
@@ -427,7 +428,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         if not self._refines():
             return makers, self.max_iter
         max_epochs = -(-self.max_iter // 2)
-        if not (self._is_exact(X, X.shape[0]) and is_blockwise(X)):
+        held_out = makers[0].keywords["validation_mask"]
+        if held_out is not None:
+            n_rows -= np.count_nonzero(held_out)
+        if not self._is_exact(X, n_rows):
             return makers, max_epochs
 
         def make():
@@ -436,7 +440,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             few = problem.rows[:: -(-len(problem.rows) // UPDATES)].copy()
             return replace(problem, rows=few)
 
-        most = int(np.clip(UPDATES // X.shape[0], 1, MOST_EPOCHS))
+        most = int(np.clip(UPDATES // n_rows, 1, MOST_EPOCHS))
         return [make], min(max_epochs, most)
 
     def _later_stages(self, training, problems, sample_weight, given_weight, starts):

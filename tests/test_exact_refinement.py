@@ -9,7 +9,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    PolynomialFeatures,
+    SplineTransformer,
+    StandardScaler,
+)
 from threadpoolctl import threadpool_limits
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
@@ -145,6 +150,125 @@ def test_the_order_of_rows_sets_no_units(n):
     other = MedianSGDRegressor(random_state=0).fit(X[rows], y[rows])
     assert_array_equal(one._units.center, other._units.center)
     assert_array_equal(one._units.inverse_scale, other._units.inverse_scale)
+
+
+def bisquare_fit(X, y, scale, good):
+    """Predictions of the bisquare fit at a scale, from least squares on good rows."""
+    units = np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
+    Q = np.column_stack([np.ones(len(y)), (X - X.mean(axis=0)) / units])
+    U, size, _ = np.linalg.svd(Q, full_matrices=False)
+    Q = U[:, size > 1e-11 * size[0]]
+    found = Q @ np.linalg.lstsq(Q[good], y[good])[0]
+    for _ in range(60):
+        root = np.maximum(1 - ((y - found) / (M_CONSTANT * scale)) ** 2, 0)
+        found = Q @ np.linalg.lstsq(Q * root[:, np.newaxis], y * root)[0]
+    return found, Q.shape[1]
+
+
+def splines(rng):
+    X = rng.uniform(-2, 2, (1000, 2))
+    interactions = PolynomialFeatures(2, include_bias=False)
+    return make_pipeline(SplineTransformer(6), interactions).fit_transform(X)
+
+
+def powers(rng):
+    return PolynomialFeatures(11).fit_transform(rng.uniform(0, 1, (1000, 2)))
+
+
+def ill_conditioned(condition, d=100):
+    def design(rng):
+        V, _ = np.linalg.qr(rng.standard_normal((d, d)))
+        return rng.standard_normal((800, d)) * np.geomspace(1, 1 / condition, d) @ V
+
+    return design
+
+
+def common_factor(rng):
+    X = rng.standard_normal((1000, 1)) + 1e-7 * rng.standard_normal((1000, 80))
+    return np.column_stack([X, X[:, :10].sum(axis=1)])
+
+
+@pytest.mark.parametrize("share", [0, 0.2])
+@pytest.mark.parametrize(
+    "design",
+    [splines, powers, common_factor, *map(ill_conditioned, (1e6, 1e8, 1e10))],
+)
+def test_many_nearly_collinear_columns(design, share):
+    rng = np.random.default_rng(0)
+    X = design(rng)
+    effects = X @ rng.standard_normal(X.shape[1])
+    y = 10 * effects / effects.std() + rng.standard_normal(len(X))
+    good = np.arange(len(y)) >= share * len(y)
+    y[~good] += 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = MedianSGDRegressor(random_state=0).fit(X, y)
+    expected, rank = bisquare_fit(X, y, est.scale_, good)
+    gap = (est.predict(X) - expected)[good]
+    assert np.sqrt(gap @ gap / rank) < 0.02 * est.scale_
+    assert est.n_iter_ < 150
+
+
+@pytest.mark.parametrize("d", [3, 80])
+def test_columns_that_differ_in_few_of_many_rows(d):
+    # The sample that shows which columns are collinear may lack the rows.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12_000, d))
+    X[:, 1] = X[:, 0]
+    X[::2000, 1] += 1
+    y = X @ np.r_[1, -1, np.ones(d - 2)] + rng.standard_normal(len(X))
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    expected, rank = bisquare_fit(X, y, est.scale_, slice(None))
+    gap = est.predict(X) - expected
+    assert np.sqrt(gap @ gap / rank) < 0.02 * est.scale_
+
+
+@pytest.mark.parametrize("collinear", [False, True])
+@pytest.mark.parametrize("n", [500, 2000])
+def test_sparse_features_are_fitted_as_dense_ones_are(n, collinear):
+    rng = np.random.default_rng(0)
+    X = sp.random(n, 100, 0.04, random_state=0, data_rvs=rng.standard_normal)
+    X = sp.csr_array(sp.hstack([X, 2 * X.tocsc()[:, :20]]) if collinear else X)
+    y = X @ rng.standard_normal(X.shape[1]) + 3 + rng.standard_normal(n)
+    y[: n // 10] += 50
+    sparse = MedianSGDRegressor(random_state=0).fit(X, y)
+    dense = MedianSGDRegressor(random_state=0).fit(X.toarray(), y)
+    assert_allclose(sparse.scale_, dense.scale_, rtol=1e-4)
+    assert distance(sparse, dense, X.toarray()) < 1e-3
+    assert sparse.n_iter_ < 100
+    if collinear:
+        assert_allclose(2 * sparse.coef_[100:], sparse.coef_[:20], rtol=1e-5)
+
+
+def test_a_seed_chooses_no_minimum_of_many_parameters():
+    X, y, _ = problem(1500, 510, share=0.1)
+    one, other = (MedianSGDRegressor(random_state=seed).fit(X, y) for seed in (0, 1))
+    assert distance(one, other, X) < 1e-4
+
+
+def test_wide_sparse_features_take_few_passes():
+    rng = np.random.default_rng(0)
+    n, d = 10_000, 2200
+    X = sp.random(n, d, 0.005, format="csr", random_state=0)
+    y = X @ (10 * rng.standard_normal(d)) + rng.standard_normal(n)
+    bad = np.arange(n) < n / 10
+    y[bad] += 50
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    right = Ridge(1e-6, solver="lsqr", tol=1e-6).fit(X[~bad], y[~bad])
+    clean = X[~bad]
+    gap = est.predict(clean) - right.predict(clean)
+    assert np.sqrt(gap @ gap / d) < 0.3
+    assert est.n_iter_ < 60
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rows_of_weight_zero_do_not_shorten_the_first_stage():
+    # Weighted rows are too few for exact steps, which need only a rough start.
+    X, y, _ = problem(300, 40)
+    weight = np.r_[np.zeros(230), np.ones(70)]
+    est = MedianSGDRegressor(random_state=0).fit(X, y, sample_weight=weight)
+    few = MedianSGDRegressor(random_state=0).fit(X[230:], y[230:])
+    assert est.stage_starts_[0] == few.stage_starts_[0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -342,6 +466,22 @@ def test_classifiers_diverge_with_an_error_too():
     )
     with pytest.raises(ValueError, match=r"eta0=5.*learning_rate"):
         clf.fit(X, y > 140)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("options", [{}, {"penalty": "l1", "alpha": 0.01}])
+@pytest.mark.parametrize(
+    "dtype, largest, d",
+    [(np.float32, 3e38, 5), (np.float32, 3e38, 80), (np.float64, 1.7e308, 5)],
+)
+def test_enormous_values_of_both_signs_are_outliers(dtype, largest, d, options):
+    X, y, _ = problem(500, d, share=0)
+    y[:50] = largest * np.sign(y[:50])
+    X[50:60] = largest * np.sign(X[50:60])
+    est = MedianSGDRegressor(random_state=0, **options)
+    est.fit(X.astype(dtype), y.astype(dtype))
+    assert est.outliers_[:50].all()
+    assert est.outliers_[60:].mean() < 0.05
 
 
 def test_a_start_out_of_range_is_no_use_and_no_harm():

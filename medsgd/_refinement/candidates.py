@@ -39,8 +39,9 @@ INDEPENDENT = 1e-6
 RIDGE = 1e-10
 # Outer products of rows beyond this many numbers are read slower than made anew.
 MOST_CACHED = 2**17
-# Conjugate gradients for candidates, which an S step refines anyway.
-N_ITER = 2
+# Conjugate gradients for candidates, which an S step refines anyway, and where columns
+# are collinear: there the weights of a candidate may change a metric by much.
+N_ITER, N_ITER_COLLINEAR = 2, 20
 # A feature is lost where a smaller share of the rows that it is present in is kept.
 LOST = 0.5
 
@@ -55,10 +56,12 @@ class Fits:
     rows : Rows
     precondition : callable or None
         Approximate solution of the normal equations; None solves them.
+    n_iter : int
+        Most iterations of conjugate gradients in a solution.
     """
 
-    def __init__(self, rows, precondition):
-        self.rows, self.precondition = rows, precondition
+    def __init__(self, rows, precondition, n_iter):
+        self.rows, self.precondition, self.n_iter = rows, precondition, n_iter
         if precondition is None:
             self.products = _products(rows.matrix(), rows.y)
             self.lower = np.tril_indices(rows.n_parameters)
@@ -78,7 +81,7 @@ class Fits:
                 lambda direction: rows.moments(weight * rows.product(direction)),
                 rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
-                N_ITER,
+                self.n_iter,
             )
             return b + step.T
         if len(weight) == 1 and self.products.size > MOST_CACHED:

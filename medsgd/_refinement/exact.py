@@ -16,9 +16,8 @@ from medsgd._refinement.regression import (
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows, drawn, ranks
 from medsgd._refinement.stochastic import moved
 
-# With fewer rows a parameter, of few and of more parameters, the scale of the residuals
-# is too small, and the estimate loses efficiency.
-FEWEST_ROWS, FEWEST_ROWS_OF_MANY = 2, 5
+# With fewer rows a parameter the scale of the residuals is too small.
+FEWEST_ROWS = 2
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
@@ -46,8 +45,7 @@ def counts_of(weight):
 
 def has_enough_rows(n_rows, n_parameters):
     """Whether rows are so many that exact steps are worth it."""
-    fewest = FEWEST_ROWS if n_parameters <= MOST_OUTER else FEWEST_ROWS_OF_MANY
-    return n_rows >= fewest * n_parameters
+    return n_rows >= FEWEST_ROWS * n_parameters
 
 
 def few_rows(X, y, weight):

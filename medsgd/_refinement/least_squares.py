@@ -13,22 +13,97 @@ from collections import deque
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import block_diag, cho_factor, cho_solve, lapack, qr
 from sklearn.linear_model import ElasticNet
 
 # Eigenvalues below this share of the largest belong to collinear columns.
 COLLINEAR = 1e-12
+# Singular values of the rows below this share count as 0, and so do those below so many
+# roundings of the data.
+NULL, ROUNDINGS = 1e-6, 1e3
 # A preconditioner of collinear columns must be invertible.
-RIDGE = 1e-9
-# Relative accuracy of conjugate gradients, and their most iterations.
-ACCURACY = 0.05
-N_ITER = 100
+RIDGE = 1e-12
+# A direction is lacking in a later metric below this share of it in the first.
+SMALLEST = 1e-8
+# Relative accuracy of conjugate gradients for candidates, and for exact fits.
+ROUGH, EXACT = 0.05, 1e-9
 # Steps that limited-memory BFGS remembers.
 N_MEMORY = 10
+# Steps after which it gets another metric: a number, and one for so many parameters. A
+# Gram matrix costs as much as two or three steps for so many.
+FEW_STEPS, PER_STEP = 15, 10
 # Coordinate descent: as exact as doubles allow.
 N_SWEEPS = 10_000
 GAP = 1e-12
 TINY = np.finfo(np.float64).tiny
+
+
+class Basis:
+    """Directions that the rows determine, and those that they do not.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_parameters, rank)
+        The rows times these are far from collinear.
+    gram : ndarray of shape (rank, rank)
+        Gram matrix of the rows times ``vectors``.
+    null : ndarray of shape (n_parameters, n_parameters - rank)
+        Orthonormal directions in which the rows are 0.
+    """
+
+    def __init__(self, vectors, gram, null):
+        self.vectors, self.gram, self.null = vectors, gram, null
+
+    @classmethod
+    def of_columns(cls, columns, root, gram, n_parameters):
+        """Return the basis of some coefficients, where the other columns are 0."""
+        vectors = np.zeros((n_parameters, len(columns)))
+        vectors[columns, np.arange(len(columns))] = root
+        return cls(vectors, gram, np.delete(np.eye(n_parameters), columns, axis=1))
+
+    @classmethod
+    def of_rows(cls, rows, values, rounding):
+        """Return a basis that makes the Gram matrix the unit matrix.
+
+        Parameters
+        ----------
+        rows : Rows
+        values : ndarray of shape (n_rows,)
+            No negative numbers.
+        rounding : float
+            Relative size of the rounding of the data.
+        """
+        factor = rows.triangle(values)
+        p = factor.shape[1]
+        norm = np.sqrt(np.square(factor).sum(axis=0))
+        root = np.divide(1, norm, out=np.ones_like(norm), where=norm > 0)
+        factor, order = qr(factor * root, mode="r", pivoting=True, check_finite=False)
+        size = np.abs(factor.diagonal())
+        offset = 1 + np.abs(rows.center * rows.inverse_scale).max(initial=0.0)
+        least = min(NULL, ROUNDINGS * rounding * np.sqrt(p) * offset)
+        rank = np.count_nonzero(size > least * size[0])
+        inverse, _ = lapack.dtrtri(factor[:rank, :rank])
+        vectors = np.zeros((p, rank))
+        vectors[order[:rank]] = inverse
+        free = np.zeros((p, p - rank))
+        free[order[:rank]] = -inverse @ factor[:rank, rank:]
+        free[order[rank:], np.arange(p - rank)] = 1
+        null, _ = np.linalg.qr(free * root[:, np.newaxis])
+        return cls(vectors * root[:, np.newaxis], np.eye(rank), null)
+
+    def extend(self, rows, share):
+        """Take in directions that these rows determine and a sample of them did not.
+
+        ``share``: total weight of the sample, relative to that of the rows.
+        """
+        if self.null.size == 0:
+            return
+        size, directions = np.linalg.eigh(rows.gram(rows.weight, self.null))
+        seen = size > COLLINEAR * rows.total
+        found = self.null @ (directions[:, seen] / np.sqrt(share * size[seen]))
+        self.vectors = np.hstack([self.vectors, found])
+        self.gram = block_diag(self.gram, np.eye(found.shape[1]))
+        self.null = self.null @ directions[:, ~seen]
 
 
 class Cholesky:
@@ -38,10 +113,12 @@ class Cholesky:
     ----------
     penalty : ndarray of shape (n_parameters,)
         Factor of half the square of each coefficient.
+    basis : ndarray of shape (n_parameters, n_directions) or None
+        Directions of the steps, where columns are collinear and there is no penalty.
     """
 
-    def __init__(self, penalty):
-        self.penalty = penalty
+    def __init__(self, penalty, basis=None):
+        self.penalty, self.basis = penalty, basis
 
     def begin(self):
         """Each step depends on its arguments only."""
@@ -66,26 +143,35 @@ class Cholesky:
         """
         penalty = share * self.penalty
         gradient = rows.moments(pull) - penalty * b
-        gram = rows.gram(values)
-        gram.flat[:: len(gram) + 1] += penalty
-        diagonal = gram.diagonal()
-        if diagonal.min() > 0:
-            root = 1 / np.sqrt(diagonal)
-            factor, found, info = lapack.dposv(
-                gram * root * root[:, np.newaxis], gradient * root
-            )
-            if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
-                return found * root
-        if not convex:
-            return None
-        values, vectors = np.linalg.eigh(gram)
-        kept = values > COLLINEAR * values[-1]
-        vectors = vectors[:, kept]
-        return vectors @ ((vectors.T @ gradient) / values[kept])
+        if self.basis is None:
+            gram = rows.gram(values)
+            gram.flat[:: len(gram) + 1] += penalty
+            return _solution(gram, gradient, convex)
+        gram = rows.gram(values, self.basis)
+        found = _solution(gram, self.basis.T @ gradient, convex)
+        return None if found is None else self.basis @ found
 
     def least_squares(self, rows, values, pull):
         """Return the step that minimises the model without a penalty."""
         return self.step(rows, values, pull, 0.0, share=0.0, convex=True)
+
+
+def _solution(gram, gradient, convex):
+    """Solve the equations of a step, or return None."""
+    diagonal = gram.diagonal()
+    if diagonal.min() > 0:
+        root = 1 / np.sqrt(diagonal)
+        factor, found, info = lapack.dposv(
+            gram * root * root[:, np.newaxis], gradient * root
+        )
+        if info == 0 and factor.diagonal().min() ** 2 > COLLINEAR:
+            return found * root
+    if not convex:
+        return None
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > COLLINEAR * values[-1]
+    vectors = vectors[:, kept]
+    return vectors @ ((vectors.T @ gradient) / values[kept])
 
 
 class QuasiNewton:
@@ -93,6 +179,7 @@ class QuasiNewton:
 
     A step costs two products with the rows. The memory learns how the objective's
     curvature differs from the metric; it is of one descent, which ``begin`` starts.
+    Where that takes long, the metric becomes that of the present weights.
 
     J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics of
     Computation 1980.
@@ -100,19 +187,23 @@ class QuasiNewton:
     Parameters
     ----------
     penalty : ndarray of shape (n_parameters,)
-    metric : ndarray of shape (n_parameters,) or (n_parameters, n_parameters)
+    metric : ndarray of shape (n_parameters,) or (n_directions, n_directions)
     total : float
         Total weight of the rows whose Gram matrix, or its diagonal, ``metric`` is.
+    basis : ndarray of shape (n_parameters, n_directions) or None
+        As for ``Cholesky``.
     """
 
-    def __init__(self, penalty, metric, total):
-        self.penalty = penalty
+    def __init__(self, penalty, metric, total, basis=None):
+        self.penalty, self.basis = penalty, basis
+        self.is_full = metric.ndim == 2
+        if self.is_full:
+            self.first = metric.diagonal() / total
         self._set_metric(metric, total)
         self.begin()
 
     def _set_metric(self, metric, total):
-        self.total = total
-        self.is_full = metric.ndim == 2
+        self.total, basis = total, self.basis
         if not self.is_full:
             inverse = 1 / np.where(metric > 0, metric, 1.0)
             self.precondition = lambda gradient: (gradient.T * inverse).T
@@ -120,24 +211,37 @@ class QuasiNewton:
         ridge = RIDGE * metric.diagonal()
         metric = metric + np.diag(np.where(ridge > 0, ridge, 1.0))
         factor = cho_factor(metric, lower=True, overwrite_a=True, check_finite=False)
-        self.precondition = lambda gradient: cho_solve(
-            factor, gradient, check_finite=False
-        )
+
+        def solve(right):
+            return cho_solve(factor, right, check_finite=False)
+
+        self.precondition = solve
+        if basis is not None:
+            self.precondition = lambda gradient: basis @ solve(basis.T @ gradient)
 
     def adapt(self, rows, values, share):
         """Make the Gram matrix of rows with these values the metric."""
-        if self.is_full:
-            metric = rows.gram(values) + np.diag(share * self.penalty)
-            self._set_metric(metric, values.sum())
+        metric, total = rows.gram(values, self.basis), values.sum()
+        if self.basis is None:
+            metric.flat[:: len(metric) + 1] += share * self.penalty
+        # Other rows may have a direction that these rows lack.
+        first, diagonal = total * self.first, metric.diagonal()
+        is_lacking = diagonal < SMALLEST * first
+        metric.flat[:: len(metric) + 1] += np.where(is_lacking, first, 0)
+        self._set_metric(metric, total)
 
     def begin(self):
         """Forget an earlier descent."""
-        self.last, self.memory = None, deque(maxlen=N_MEMORY)
+        self.last, self.memory, self.n_steps = None, deque(maxlen=N_MEMORY), 0
 
     def step(self, rows, values, pull, b, *, share, convex):
         """As ``Cholesky.step``, but inexact, and only with ``convex``."""
         if not convex:
             return None
+        self.n_steps += 1
+        if self.is_full and self.n_steps > FEW_STEPS + len(b) / PER_STEP:
+            self.n_steps = 0
+            self.adapt(rows, values, share)
         gradient = self.penalty * b - rows.moments(pull) / max(share, TINY)
         if self.last is not None:
             change, bend = b - self.last[0], gradient - self.last[1]
@@ -149,26 +253,32 @@ class QuasiNewton:
         for change, bend, along in reversed(self.memory):
             lengths.append(change @ rest / along)
             rest = rest - lengths[-1] * bend
-        step = self.precondition(rest)
         if not self.memory:
-            return step * share * self.total / values.sum()
+            return self.precondition(rest) * share * self.total / values.sum()
         change, bend, along = self.memory[-1]
-        step *= along / (bend @ self.precondition(bend))
+        # Two solutions at a time read a factor once.
+        step, bent = self.precondition(np.column_stack([rest, bend])).T
+        step = step * (along / (bend @ bent))
         for change, bend, along in self.memory:
             step += (lengths.pop() - bend @ step / along) * change
         return step
 
     def least_squares(self, rows, values, pull):
-        """As ``Cholesky.least_squares``, but inexact."""
+        """As ``Cholesky.least_squares``, where the metric is a diagonal inexact."""
+        if self.is_full:
+            return Cholesky(0 * self.penalty, self.basis).least_squares(
+                rows, values, pull
+            )
         return conjugate_gradients(
             lambda direction: rows.moments(values * rows.product(direction)),
             rows.moments(pull),
             self.precondition,
-            N_ITER,
+            rows.n_parameters,
+            EXACT,
         )
 
 
-def conjugate_gradients(multiply, right, precondition, n_iter):
+def conjugate_gradients(multiply, right, precondition, n_iter, accuracy=ROUGH):
     """Solve linear systems side by side, inexactly, by conjugate gradients.
 
     SciPy's ``cg`` solves one system, with a product a system.
@@ -178,7 +288,7 @@ def conjugate_gradients(multiply, right, precondition, n_iter):
     direction = conjugate = precondition(rest)
     size = first = np.sum(rest * conjugate, axis=0)
     for _ in range(n_iter):
-        active = size > ACCURACY**2 * first
+        active = size > accuracy**2 * first
         if not np.any(active):
             break
         product = multiply(direction)
@@ -250,16 +360,26 @@ class GramDescent(CoordinateDescent):
             gram = gram[1:, 1:] - np.outer(along[1:], gram[0, 1:])
             moments = moments[1:] - along[1:] * moments[0]
         gram = gram / self.unit / self.unit[:, np.newaxis]
-        size, vectors = np.linalg.eigh(gram)
-        root = np.sqrt(np.maximum(size, 0))
-        along_vectors = vectors.T @ (moments / self.unit)
-        kept = size > COLLINEAR * size[-1]
-        target = np.divide(along_vectors, root, out=np.zeros_like(root), where=kept)
-        model = self._descend(root[:, np.newaxis] * vectors.T, target, len(root), share)
-        found = model.coef_ / self.unit
+        root = _square_root(gram, moments / self.unit)
+        found = self._descend(*root, len(b) - first, share).coef_ / self.unit
         if first:
             found = np.append(intercept - along[1:] @ found, found)
         return found - b
+
+
+def _square_root(gram, moments):
+    """Return A and t: ``A.T @ A`` is the matrix, ``A.T @ t`` are the moments."""
+    factor, info = lapack.dpotrf(gram)
+    pivots = np.square(factor.diagonal())
+    if info == 0 and np.all(pivots > COLLINEAR * gram.diagonal()):
+        target, _ = lapack.dtrtrs(factor, moments, trans=1)
+        return factor, target
+    size, vectors = np.linalg.eigh(gram)
+    root = np.sqrt(np.maximum(size, 0))
+    target = np.zeros_like(root)
+    kept = size > COLLINEAR * size[-1]
+    np.divide(vectors.T @ moments, root, out=target, where=kept)
+    return root[:, np.newaxis] * vectors.T, target
 
 
 class RowDescent(CoordinateDescent):

@@ -30,6 +30,8 @@ from medsgd._refinement.bisquare import (
 )
 from medsgd._refinement.least_squares import (
     COLLINEAR,
+    TINY,
+    Basis,
     Cholesky,
     GramDescent,
     QuasiNewton,
@@ -82,7 +84,6 @@ MOST_GRAM = 2000
 MOST_PASSES = 500
 # Scales and residuals of so many roundings of the data are 0.
 EXACT = 8.0
-TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,6 +315,8 @@ class Refinement:
         self.rows, self.penalty, self.starts = rows, penalty, starts
         self.floor, self.tolerance = rounding, EXACT * rounding
         self.is_exact = False
+        # The rows of a sample have another type.
+        self.precision = float(np.finfo(rows.X.dtype).eps)
 
     def passes(self):
         """Run the steps, and yield each ``Pass`` of the S and the M step."""
@@ -328,8 +331,11 @@ class Refinement:
         b, scale = self._best_candidate(few)
 
         objective = self._objective(SObjective, few)
-        # A penalised scale is approached slowly, and need not be exact.
-        tolerance = LOOSE if self.penalty.l1 or self.penalty.l2 else None
+        # The scale of a penalised or a wide fit is approached slowly, and need not be
+        # exact.
+        penalised = self.penalty.l1 or self.penalty.l2
+        is_wide = self.rows.n_parameters > MOST_GRAM
+        tolerance = LOOSE if penalised or is_wide else None
         for progress, _ in descend(
             objective, self.penalised, b, scale, tolerance=tolerance
         ):
@@ -375,43 +381,65 @@ class Refinement:
         p = rows.n_parameters
         # Weights that bound what a row adds: no row of leverage decides the metric.
         self.bounded = weight = rows.weight * np.cbrt(self.leverage)
-        full = self.is_dense and p <= MOST_GRAM
+        full = p <= MOST_GRAM
         metric = rows.gram(weight) if full else rows.diagonal(weight)
         self._set_rank(metric)
         direct = self.is_dense and p <= candidate.MOST_OUTER
+        basis = self.basis and self.basis.vectors
         if direct:
-            self.solver, self.penalised = Cholesky(0 * l2), Cholesky(l2)
+            self.solver = self.penalised = Cholesky(0 * l2, basis)
+            if penalty.l2:
+                self.penalised = Cholesky(l2)
         else:
             total = weight.sum()
-            self.solver = QuasiNewton(0 * l2, metric, total)
-            self.penalised = QuasiNewton(l2, metric, total)
+            plain = metric if basis is None else self.basis.gram
+            self.solver = self.penalised = QuasiNewton(0 * l2, plain, total, basis)
+            if penalty.l2:
+                metric = metric + (np.diag(total * l2) if full else total * l2)
+                self.penalised = QuasiNewton(l2, metric, total)
         if penalty.l1 > 0:
             kind = GramDescent if full else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
-        self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
+        self.fits = candidate.Fits(
+            rows,
+            None if direct else self.solver.precondition,
+            candidate.N_ITER if basis is None else candidate.N_ITER_COLLINEAR,
+        )
 
     def _set_rank(self, metric):
-        """Set how many parameters the rows determine, and the other directions."""
-        self.null = None
+        """Set how many parameters the rows determine, and a basis if not all."""
+        self.basis = None
         if metric.ndim == 1:
             self.rank = np.count_nonzero(metric)
             return
-        diagonal = metric.diagonal()
-        root = np.where(diagonal > 0, 1 / np.sqrt(np.maximum(diagonal, TINY)), 0)
-        scaled = metric * root * root[:, np.newaxis]
-        _, _, self.rank, _ = lapack.dpstrf(scaled, tol=COLLINEAR)
-        if self.rank < len(metric):
-            _, vectors = np.linalg.eigh(scaled)
-            # Of a column without values the root is 0, and the coefficient free.
-            free = vectors[:, : len(metric) - self.rank]
-            free = free * np.where(root > 0, root, 1)[:, np.newaxis]
-            self.null, _ = np.linalg.qr(free)
+        used = np.flatnonzero(metric.diagonal() > 0)
+        if len(used) == 0:
+            self.rank = 0
+            return
+        root = 1 / np.sqrt(metric.diagonal()[used])
+        scaled = metric[used[:, np.newaxis], used] * root * root[:, np.newaxis]
+        factor, info = lapack.dpotrf(scaled)
+        inverse_condition = 0.0
+        if info == 0:
+            norm = np.abs(scaled).sum(axis=0).max()
+            inverse_condition, _ = lapack.dpocon(factor, norm)
+        if inverse_condition <= COLLINEAR:
+            self.basis = Basis.of_rows(self.small, self.bounded, self.precision)
+        elif len(used) < len(metric):
+            self.basis = Basis.of_columns(used, root, scaled, len(metric))
+        else:
+            self.rank = len(used)
+            return
+        if self.small is not self.rows:
+            self.basis.extend(self.rows, self.bounded.sum() / self.rows.total)
+        self.rank = self.basis.vectors.shape[1]
 
     def _shortest(self, b):
         """The shortest of the equivalent coefficients of collinear columns."""
-        if self.null is None or self.penalty.l2 or self.penalty.l1:
+        if self.basis is None or self.penalty.l2 or self.penalty.l1:
             return b
-        return b - self.null @ (self.null.T @ b)
+        null = self.basis.null
+        return b - null @ (null.T @ b)
 
     def _best_candidate(self, few):
         """Coefficients and scale at which the S step begins."""
@@ -421,12 +449,15 @@ class Refinement:
             self.same = max(SAME, np.sqrt(self.rank / small.total))
         target, weighted = self._target(small), small.weight * self.leverage
         first, *others = (start[np.newaxis] for start in self.starts)
-        # Their fixed point, unlike the medians themselves, knows no seed.
-        b = [*others, candidate.least_absolute(fits, first, weighted, self.floor)]
-        if fits.precondition is not None:
+        # A short median stage does not get far with more parameters.
+        is_led = small.n_parameters <= candidate.MOST_SENSITIVE
+        # A fixed point, unlike the medians themselves, knows no seed.
+        begin = first if is_led else others[-1]
+        b = [*others, candidate.least_absolute(fits, begin, weighted, self.floor)]
+        if is_led and fits.precondition is not None:
             b.append(first)
         n_values = small.n_rows * small.n_parameters
-        if self.is_dense and small.n_parameters <= candidate.MOST_SENSITIVE:
+        if small.n_parameters <= candidate.MOST_SENSITIVE:
             b.append(candidate.sensitivity(fits, target, self.floor))
             b.append(candidate.central(fits, self.bounded))
         if self.is_dense and n_values <= candidate.FEW:

@@ -10,6 +10,8 @@ from sklearn.utils import gen_batches
 
 # Elements of a block: a few blocks stay in a processor's cache.
 BLOCK = 2**15
+# A block has at least so many rows: fewer cost less to multiply than to add up.
+BLOCK_ROWS = 512
 # Arrays of at most so many elements are standardised once, and not in each pass.
 SMALL = 2**20
 # Centres up to so many scales from 0 cost products few digits.
@@ -126,15 +128,6 @@ class Rows:
         features -= np.multiply.outer(self._offset, total)
         return self._with_intercept(total, features)
 
-    def residuals(self, b):
-        """Return the residuals of one fit, or of several side by side."""
-        y = self.y if b.ndim == 1 else self.y[:, np.newaxis]
-        return y - self.product(b)
-
-
-class DenseRows(Rows):
-    """Rows that are standardised block by block; sparse ones become dense there."""
-
     @cached_property
     def _all(self):
         if self.n_rows * self.n_parameters > SMALL:
@@ -153,7 +146,7 @@ class DenseRows(Rows):
 
     def blocks(self):
         """Yield slices of rows, and these rows standardised."""
-        size = max(1, BLOCK // self.n_parameters)
+        size = max(BLOCK_ROWS, BLOCK // self.n_parameters)
         room = None
         for rows in gen_batches(self.n_rows, size):
             if self._all is not None:
@@ -169,6 +162,47 @@ class DenseRows(Rows):
         if self._all is not None:
             return self._all
         return np.concatenate([Z.copy() for _, Z in self.blocks()])
+
+    def gram(self, values, basis=None):
+        """Return the sum of the rows' outer products, each times its value.
+
+        With ``basis``, of shape (n_parameters, n_directions), of the rows times it.
+        """
+        p = self.n_parameters if basis is None else basis.shape[1]
+        total = np.zeros((p, p))
+        # NumPy computes half of the product of a matrix with itself.
+        is_convex = values.min() >= 0
+        values = np.sqrt(values) if is_convex else values
+        for rows, Z in self.blocks():
+            Z = Z if basis is None else Z @ basis
+            weighted = Z * values[rows, np.newaxis]
+            total += weighted.T @ (weighted if is_convex else Z)
+        return total
+
+    def triangle(self, values):
+        """Return the Cholesky factor of ``gram``, transposed, up to signs of its rows.
+
+        It comes from the rows and not from their sums, and so has all digits where
+        columns are nearly collinear. No value is negative.
+        """
+        root, parts, n_rows = np.sqrt(values), [], 0
+        for rows, Z in self.blocks():
+            parts.append(Z * root[rows, np.newaxis])
+            n_rows += len(Z)
+            # The factor counts as rows: with few others most of the work is for it.
+            if n_rows >= 2 * self.n_parameters or rows.stop == self.n_rows:
+                parts = [np.linalg.qr(np.concatenate(parts), mode="r")]
+                n_rows = len(parts[0])
+        return parts[0]
+
+    def residuals(self, b):
+        """Return the residuals of one fit, or of several side by side."""
+        y = self.y if b.ndim == 1 else self.y[:, np.newaxis]
+        return y - self.product(b)
+
+
+class DenseRows(Rows):
+    """Rows that are standardised block by block; sparse ones become dense there."""
 
     @cached_property
     def _is_plain(self):
@@ -191,17 +225,6 @@ class DenseRows(Rows):
         if self._is_plain:
             return self._scaled_moments(values)
         return sum(Z.T @ values[rows] for rows, Z in self.blocks())
-
-    def gram(self, values):
-        """Return the sum of the rows' outer products, each times its value."""
-        total = np.zeros((self.n_parameters, self.n_parameters))
-        # NumPy computes half of the product of a matrix with itself.
-        is_convex = values.min() >= 0
-        values = np.sqrt(values) if is_convex else values
-        for rows, Z in self.blocks():
-            weighted = Z * values[rows, np.newaxis]
-            total += weighted.T @ (weighted if is_convex else Z)
-        return total
 
     def diagonal(self, values):
         """Return the diagonal of ``gram``, for one or several fits."""
@@ -251,6 +274,22 @@ class SparseRows(Rows):
         squares = squares - 2 * crossed + np.multiply.outer(self.center**2, total)
         squares = (squares.T * self.inverse_scale**2).T
         return self._with_intercept(total, squares)
+
+    def gram(self, values, basis=None):
+        """As ``Rows.gram``, from the values that are stored."""
+        if basis is not None:
+            return super().gram(values, basis)
+        total, moments = values.sum(), self.X.T @ values
+        weighted = sparse.diags_array(values, format="csr") @ self.X
+        gram = (self.X.T @ weighted).toarray()
+        gram -= np.outer(self.center, moments)
+        gram -= np.outer(moments - total * self.center, self.center)
+        gram *= self.inverse_scale * self.inverse_scale[:, np.newaxis]
+        if not self.fit_intercept:
+            return gram
+        along = (moments - total * self.center) * self.inverse_scale
+        first = np.append(total, along)
+        return np.vstack([first, np.column_stack([along, gram])])
 
     def squared_norms(self, factors):
         """Return each row's sum of squared features times ``factors``."""

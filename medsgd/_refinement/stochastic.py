@@ -110,9 +110,11 @@ def at_solution(state, solved):
 
 def moved(state, coef, intercept, **changes):
     """A state with other coefficients, averaging nothing."""
+    with np.errstate(over="ignore"):  # the end of a fit looks for infinite ones
+        coef = coef.astype(state.dtype)
     return replace(
         state,
-        coef=coef.astype(state.dtype),
+        coef=coef,
         intercept=intercept,
         sums=None,
         sum_scale=0.0,

@@ -43,6 +43,15 @@ def warn_user(message, category=UserWarning):
     warnings.warn(message, category, stacklevel=level)
 
 
+def summing_quietly():
+    """Return a context in which scikit-learn looks for values that are not finite.
+
+    It takes the sum of all values first, which is not a number where both infinities
+    are among the partial sums of enormous values. The look at each value follows.
+    """
+    return np.errstate(invalid="ignore")
+
+
 def checked(X, name="X"):
     """X, after a look at where a sparse one points to.
 
