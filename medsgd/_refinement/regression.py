@@ -53,8 +53,9 @@ SMALLEST_SHARE = 0.1
 # Iterations of the candidates in each round, and how many then go on: the best by their
 # scale, and the best by the scale in which rows count by their leverage.
 STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
-# Fitted values of two candidates in one basin differ by less, in scales.
-SAME = 0.05
+# Fitted values of two candidates in one basin differ by less, in scales; in a sample,
+# whose basins are where chance has put them, by less than the second.
+SAME, SAME_IN_SAMPLE = 0.05, 0.1
 # So few candidates are not compared before they have converged.
 FEW_CANDIDATES = 3
 # A candidate whose leverage-weighted scale is so much larger than the least one has
@@ -70,7 +71,7 @@ N_DOUBLED = 4
 N_QUARTERED = 20
 # A descent ends where a step moves fitted values by less, in standard errors.
 TOLERANCE = 3e-6
-# The same for an S step, whose scale is stationary: it is accurate to the square.
+# The same for Newton's steps of an S step, whose scale is accurate to the square.
 S_TOLERANCE = 3e-4
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
@@ -226,8 +227,8 @@ def descend(objective, solver, b, scale, *, tolerance=None):
     residual : ndarray of shape (n_rows,)
     """
     rows, constant = objective.rows, objective.constant
-    if tolerance is None:
-        tolerance = objective.tolerance * np.sqrt(rows.n_parameters / rows.total)
+    # A standard error of fitted values, in scales.
+    error = np.sqrt(rows.n_parameters / rows.total)
     residual = rows.residuals(b)
     value, scale = objective.evaluate(residual, b, scale)
     newton, n_passes, size = True, 0, TINY
@@ -265,8 +266,10 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         before, size = size, np.sqrt(kept @ np.square(change) / rows.total) / scale
         # Steps of Newton shrink ever faster: the next one is less than this.
         rest = size * min(size, before) / before if newton else size
+        # What other steps leave is more than the last one.
+        limit = error * (objective.tolerance if newton else TOLERANCE)
         newton = size < NEAR
-        converged = bool(rest <= tolerance)
+        converged = bool(rest <= (tolerance or limit))
         is_last = converged or n_passes == MOST_PASSES
         yield (
             Pass(
@@ -444,9 +447,7 @@ class Refinement:
     def _best_candidate(self, few):
         """Coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
-        self.same = SAME
-        if few is not small:
-            self.same = max(SAME, np.sqrt(self.rank / small.total))
+        self.same = SAME if few is small else SAME_IN_SAMPLE
         target, weighted = self._target(small), small.weight * self.leverage
         first, *others = (start[np.newaxis] for start in self.starts)
         # A short median stage does not get far with more parameters.
@@ -454,8 +455,6 @@ class Refinement:
         # A fixed point, unlike the medians themselves, knows no seed.
         begin = first if is_led else others[-1]
         b = [*others, candidate.least_absolute(fits, begin, weighted, self.floor)]
-        if is_led and fits.precondition is not None:
-            b.append(first)
         n_values = small.n_rows * small.n_parameters
         if small.n_parameters <= candidate.MOST_SENSITIVE:
             b.append(candidate.sensitivity(fits, target, self.floor))
