@@ -10,8 +10,10 @@ from medsgd._refinement.stochastic import moved
 from medsgd._scales import residuals, starting_scale, weighted_median
 from medsgd._standardize import N_ROWS, feature_units
 
-# With fewer rows a parameter the scale of the residuals is too small.
-FEWEST_ROWS = 2
+# With fewer rows a parameter the scale of the residuals is too small. So it is with
+# fewer rows for each of many parameters and an L1 penalty, whose M step then takes
+# hundreds of passes.
+FEWEST_ROWS, FEWEST_ROWS_OF_L1 = 2, 5
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
@@ -35,9 +37,10 @@ def counts_of(weight):
     return weight * (len(used) / used.sum())
 
 
-def has_enough_rows(n_rows, n_parameters):
+def has_enough_rows(n_rows, n_parameters, *, has_l1):
     """Whether rows are so many that exact steps are worth it."""
-    return n_rows >= FEWEST_ROWS * n_parameters
+    is_slow = has_l1 and n_parameters > MOST_OUTER
+    return n_rows >= (FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS) * n_parameters
 
 
 def is_blockwise(X):
