@@ -214,11 +214,11 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     many copies of an integer weight do. Collinear features get the coefficients of
     least norm.
 
-    - The refinement is exact if there are at least two samples a parameter. With fewer
-      samples it is stochastic: plain SGD on the bisquare loss, first with a tight and
-      then with the efficient threshold, in place of the S step and the M step.
-      `eta0`, `tol` and `n_iter_no_change` then concern it as well, and the result
-      depends on the seed.
+    - The refinement is exact if there are at least two samples a parameter, or five of
+      more than 64 parameters with an L1 penalty. With fewer samples it is stochastic:
+      plain SGD on the bisquare loss, first with a tight and then with the efficient
+      threshold, in place of the S step and the M step. `eta0`, `tol` and
+      `n_iter_no_change` then concern it as well, and the result depends on the seed.
     - The median stage only has to give one of the starting points. Before an exact
       refinement it takes one epoch of at most 1,000 of the samples, or up to four of
       fewer samples.
@@ -407,7 +407,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     def _is_exact(self, X, n_rows):
         """Whether a refinement can solve for its steps."""
         n_parameters = X.shape[1] + self.fit_intercept
-        return self._refines() and has_enough_rows(n_rows, n_parameters)
+        has_l1 = self.penalty in ("l1", "elasticnet")
+        return self._refines() and has_enough_rows(n_rows, n_parameters, has_l1=has_l1)
 
     def _unit_weights(self, X, y, sample_weight):
         # Few rows are enough where the units only say where exact steps begin.

@@ -16,8 +16,10 @@ from medsgd._refinement.regression import (
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows, drawn, ranks
 from medsgd._refinement.stochastic import moved
 
-# With fewer rows a parameter the scale of the residuals is too small.
-FEWEST_ROWS = 2
+# With fewer rows a parameter the scale of the residuals is too small. So it is with
+# fewer rows for each of many parameters and an L1 penalty, whose M step then takes
+# hundreds of passes.
+FEWEST_ROWS, FEWEST_ROWS_OF_L1 = 2, 5
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
@@ -43,9 +45,10 @@ def counts_of(weight):
     return weight * (len(used) / used.sum())
 
 
-def has_enough_rows(n_rows, n_parameters):
+def has_enough_rows(n_rows, n_parameters, *, has_l1):
     """Whether rows are so many that exact steps are worth it."""
-    return n_rows >= FEWEST_ROWS * n_parameters
+    is_slow = has_l1 and n_parameters > MOST_OUTER
+    return n_rows >= (FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS) * n_parameters
 
 
 def few_rows(X, y, weight):

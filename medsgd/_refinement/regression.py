@@ -401,7 +401,7 @@ class Refinement:
                 metric = metric + (np.diag(total * l2) if full else total * l2)
                 self.penalised = QuasiNewton(l2, metric, total)
         if penalty.l1 > 0:
-            kind = GramDescent if full else RowDescent
+            kind = GramDescent if full and self.is_dense else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
         self.fits = candidate.Fits(
             rows,
