@@ -1,28 +1,19 @@
 """Robust linear classification by stochastic gradient descent."""
 
-from dataclasses import replace
-from functools import partial
 from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
-from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._base import MAX_INT, BaseMedianSGD
+from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import CLASSIFICATION_LOSSES
-from medsgd._fit.stopping import StoppingRule, exact_share
-from medsgd._refinement.classification import (
-    Model,
-    Rows,
-    Shrinkage,
-    lead_epochs,
-    probabilities,
-    refine,
-)
+from medsgd._fit.tasks import Classification
+from medsgd._refinement import multinomial
+from medsgd._refinement.classification import lead_epochs, probabilities
 from medsgd._utils.compat import (
     LinearClassifierMixin,
     StrOptions,
@@ -249,20 +240,6 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "refine": ["boolean"],
     }
-    _losses = CLASSIFICATION_LOSSES
-    _passive_aggressive_loss = "hinge"
-    # Measured: a radius this wide keeps the accuracy of the mean on clean data; a
-    # smaller one helps minorities, a larger one calibration on clean data.
-    _c_tau = 2.5
-    _c_eta = 0.2
-    # Nothing gives back later what good leverage loses here.
-    _leverage_power = 1.0
-    # Measured: features that differ by class are skewed, and medians of deviations make
-    # their units too small.
-    _scale_clip = 5.0
-    # Measured on texts: rare words at unit scale cost accuracy, at their own time.
-    _rare_power = 0.25
-    _c_epsilon: dict = {}
 
     def __setstate__(self, state):
         # As it was before there was a refinement.
@@ -347,105 +324,16 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
             )
         return y
 
-    def _n_problems(self):
-        return 1 if len(self.classes_) == 2 else len(self.classes_)
+    def _task(self):
+        return Classification(getattr(self, "classes_", None), self.class_weight)
 
     def _coef_attributes(self, coef):
         return {"coef_": coef}
 
-    def _class_factors(self, y):
-        return compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-
-    def _problems(self, X, y, sample_weight, states, settings):
-        """What makes the problem of each class against the rest."""
-        class_weight = self._class_factors(y)
-        rows = np.flatnonzero(sample_weight)
-        random_state = check_random_state(self.random_state)
-        # Seeds and splits are drawn in scikit-learn's order.
-        if len(states) == 1:
-            random_state.randint(1, MAX_INT)
-            validation_mask = self._validation_mask(y, rows)
-            seeds = [random_state.randint(MAX_INT)]
-            problems = [(1, class_weight[0], class_weight[1])]
-        else:
-            validation_mask = self._validation_mask(y, rows)
-            seeds = []
-            for seed in random_state.randint(MAX_INT, size=len(states)):
-                random_state = np.random.RandomState(seed)
-                random_state.randint(1, MAX_INT)
-                seeds.append(random_state.randint(MAX_INT))
-            problems = [(i, 1.0, weight) for i, weight in enumerate(class_weight)]
-        held_X = None if validation_mask is None else X[validation_mask]
-        return [
-            partial(
-                self._binary_problem,
-                X,
-                y,
-                self.classes_[i],
-                sample_weight,
-                (negative, positive),
-                state,
-                seed,
-                settings,
-                validation_mask=validation_mask,
-                held_X=held_X,
-            )
-            for (i, negative, positive), state, seed in zip(
-                problems, states, seeds, strict=True
-            )
-        ]
-
-    def _binary_problem(
-        self,
-        X,
-        y,
-        label,
-        sample_weight,
-        factors,
-        state,
-        seed,
-        settings,
-        **held_out,
-    ):
-        """One class against the rest; ``factors``: weights of rest and class."""
-        is_positive = y == label
-        y = np.where(is_positive, 1, -1).astype(X.dtype)
-        if self._n_strata() == 1:
-            factor = np.where(is_positive, factors[1], factors[0])
-            # Class weights make steps larger, and not a pass longer.
-            typical = (
-                np.average(factor, weights=sample_weight) if self._repeats_rows else 1.0
-            )
-            sample_weight = (sample_weight * factor).astype(X.dtype)
-            return self._problem(
-                X,
-                y,
-                sample_weight,
-                state,
-                seed,
-                settings,
-                **held_out,
-                typical_factor=typical,
-            )
-        return self._problem(
-            X,
-            y,
-            sample_weight,
-            state,
-            seed,
-            settings,
-            **held_out,
-            strata=is_positive.view(np.uint8),
-            stratum_factors=factors,
-        )
-
-    def _refines(self):
-        return self.refine and self._robust and self.loss == "log_loss"
-
-    def _first_stage(self, X, n_rows, makers):
-        if not self._refines():
-            return makers, self.max_iter
-        return makers, min(lead_epochs(n_rows), -(-self.max_iter // 2))
+    def _first_stage(self, plan, data, makers):
+        if not plan.refines:
+            return makers, plan.max_iter
+        return makers, min(lead_epochs(len(data.rows)), -(-plan.max_iter // 2))
 
     def _forget_refinement(self):
         """Drop what a refinement has told of the rows it was fitted to."""
@@ -457,88 +345,16 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         self._forget_refinement()
         return self
 
-    def _later_stages(self, training, problems, sample_weight, given_weight, starts):
+    def _later_stages(self, training, data, problems, states):
         self._forget_refinement()
-        n_lead = max(len(problem.curve) for problem in problems)
-        max_iter = self.max_iter - training.n_epochs
-        if not self._refines() or training.interrupted or max_iter == 0:
-            self.stage_starts_ = np.empty(0, dtype=np.intp)
-            return problems
-        for problem in problems:
-            for curve in (problem.curve, problem.clip_curve):
-                curve += curve[-1:] * (n_lead - len(curve))
-        label = np.searchsorted(self.classes_, training.y)
-        weight = sample_weight * self._class_factors(training.y)[label]
-        held_out = problems[0].validation_mask
-        in_training = weight if held_out is None else np.where(held_out, 0.0, weight)
-        rows = Rows(
-            training.X,
-            label,
-            in_training,
-            self._units,
-            leverage_weights=self.leverage_weights,
-        )
-        rule = None
-        if held_out is not None:
-            patience = self.n_iter_no_change
-            rule = StoppingRule(
-                self.tol,
-                5 if patience == "auto" else patience,
-                relative=True,
-                exact=exact_share(training.X.dtype),
-            )
-
-        def watch(model, objective, losses):
-            if held_out is not None:
-                objective = np.average(losses[held_out], weights=weight[held_out])
-            if training.context is not None or self.verbose:
-                self._adopt(model, problems)
-            rejected = rows.rejected(losses)
-            for problem in problems:
-                problem.curve.append(float(objective))
-                problem.clip_curve.append(rejected)
-                problem.n_iterations += 1
-                problem.objective = objective
-                if self.verbose:
-                    problem.losses[:] = losses
-            interrupted = training.note_iteration(problems)
-            return interrupted or (rule is not None and rule.stalled(objective))
-
-        coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
-        model = refine(
-            rows,
-            Model(np.array(intercept), np.array(coef, dtype=np.float64).T),
-            penalty=self._penalty(),
-            fit_intercept=self.fit_intercept,
-            tol=self.tol,
-            max_iter=max_iter,
-            watch=watch,
-        )
-        self._adopt(model, problems)
-        training.converged = model.converged
-        self._is_multinomial = True
-        self.weights_, self.outliers_ = rows.judge(model)
-        self.stage_starts_ = np.array([n_lead], dtype=np.intp)
+        self.stage_starts_ = np.empty(0, dtype=np.intp)
+        if training.plan.refines:
+            n_lead, judged = multinomial.refine(training, data, problems)
+            if judged is not None:
+                self._is_multinomial = True
+                self.weights_, self.outliers_ = judged
+                self.stage_starts_ = np.array([n_lead], dtype=np.intp)
         return problems
-
-    def _penalty(self):
-        alpha = 0.0 if self.penalty is None else self.alpha
-        l1_ratio = {"l1": 1.0, "elasticnet": self.l1_ratio}.get(self.penalty, 0.0)
-        return Shrinkage(alpha * (1 - l1_ratio), alpha * l1_ratio)
-
-    def _adopt(self, model, problems):
-        """Set the states of the problems to the outputs of a model."""
-        for i, problem in enumerate(problems):
-            state = problem.state
-            problem.state = replace(
-                state,
-                coef=model.coef[:, i].astype(state.dtype),
-                intercept=float(model.intercept[i]),
-                sums=None,
-                sum_scale=0.0,
-                n_averaged=0.0,
-                records=None,
-            )
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -627,7 +443,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         """
         self._check_state()
         if not hasattr(self, "classes_"):
-            self._check_parameters(for_partial_fit=True)
+            self._plan().check(for_partial_fit=True)
         first = _check_partial_fit_first_call(self, classes)
         if first and self.class_weight == "balanced":
             raise ValueError(

@@ -1,33 +1,25 @@
 """Robust linear regression by stochastic gradient descent."""
 
 from dataclasses import replace
-from functools import partial
 from numbers import Real
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, check_random_state
 
-from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
+from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import REGRESSION_LOSSES
-from medsgd._fit.scales import residual_scale, residuals, weighted_median
+from medsgd._fit.scales import residual_scale, residuals
+from medsgd._fit.tasks import Regression, as_targets
+from medsgd._refinement import exact, stochastic
 from medsgd._refinement.candidates import MOST_OUTER
-from medsgd._refinement.exact import (
-    MOST_EPOCHS,
-    UPDATES,
-    ExactStage,
-    counts_of,
-    few_rows,
-    has_enough_rows,
-)
-from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE, MOST_PASSES
-from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
+from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
+from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
+from medsgd._refinement.stochastic import small_sample_factor
 from medsgd._utils.compat import Interval, StrOptions, _fit_context
 from medsgd._utils.docs import fill
-from medsgd._utils.guards import all_or_nothing, summing_quietly, warn_user
+from medsgd._utils.guards import all_or_nothing
 from medsgd._utils.typing import (
     Auto,
     Floats,
@@ -39,11 +31,6 @@ from medsgd._utils.typing import (
     RegressionLoss,
 )
 
-# Huber 1964: 95% efficient where the noise is normal.
-HUBER = 1.345
-# Smola, Murata, Schoelkopf and Mueller, ICANN 1998: the most efficient insensitivity
-# where the noise is normal.
-INSENSITIVITY = 0.612
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
@@ -294,23 +281,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "refine": ["boolean"],
     }
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
-    _losses = REGRESSION_LOSSES
-    _c_epsilon = {
-        "huber": HUBER,
-        "epsilon_insensitive": INSENSITIVITY,
-        "squared_epsilon_insensitive": INSENSITIVITY,
-        "bisquare": BISQUARE,
-    }
-    _passive_aggressive_loss = "epsilon_insensitive"
-    # Measured: tracks the median as well as least absolute deviations does.
-    _c_tau = 0.1
-    # Measured: small enough to be stable with any number of features, large enough for
-    # correlated ones to converge.
-    _c_eta = 0.2
-    # Measured: the cube tolerates 10% more of bad leverage than the ratio itself, and
-    # the refinement counts good leverage in full.
-    _leverage_power = 3.0
-    _scale_clip = None
 
     def __init__(
         self,
@@ -372,67 +342,27 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self.refine = refine
 
     def _check_targets(self, y, dtype, *, first):
-        if y.dtype.kind not in "biuf":
-            try:  # as SGDRegressor does with strings and times
-                y = y.astype(np.float64)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"y must be numbers: {error}.") from error
-        with summing_quietly():
-            assert_all_finite(y, input_name="y")  # None has become NaN by now
-        # Values beyond the range of a narrower dtype stay enormous, but finite.
-        limit = np.finfo(dtype).max
-        return np.clip(y, -limit, limit).astype(dtype, copy=False)
+        return as_targets(y, dtype)
 
-    def _n_problems(self):
-        return 1
+    def _task(self):
+        return Regression()
 
     def _coef_attributes(self, coef):
         return {"coef_": coef[0]}
 
-    def _first_intercepts(self, X, y, sample_weight, coef):
-        rows = np.flatnonzero(sample_weight)
-        if not (self._robust and self.fit_intercept and len(rows)):
-            return np.zeros(1)
-        # So that an offset costs no epochs.
-        residual = residuals(y.astype(np.float64), 0.0 if coef is None else X @ coef[0])
-        return np.atleast_1d(weighted_median(residual[rows], sample_weight[rows]))
-
-    def _refines(self):
-        return self.refine and self._robust
-
-    def _alpha(self):
-        """Strength of the penalty, except in the exact refinement."""
-        return SGD_ALPHA if self.alpha == "auto" else self.alpha
-
-    def _is_exact(self, X, n_rows):
-        """Whether a refinement can solve for its steps."""
-        n_parameters = X.shape[1] + self.fit_intercept
-        has_l1 = self.penalty in ("l1", "elasticnet")
-        return self._refines() and has_enough_rows(n_rows, n_parameters, has_l1=has_l1)
-
-    def _unit_weights(self, X, y, sample_weight):
+    def _unit_weights(self, plan, data):
         # Few rows are enough where the units only say where exact steps begin.
-        begin = self._is_exact(X, np.count_nonzero(sample_weight))
-        if not begin or X.shape[1] >= MOST_OUTER or any(self._exact_penalty()):
-            return sample_weight
-        return few_rows(X, y, sample_weight)
+        is_small = data.X.shape[1] < MOST_OUTER and plan.exact_alpha == 0
+        if is_small and is_exact(plan, data, len(data.rows)):
+            return few_rows(data.X, data.y, data.weight)
+        return data.weight
 
-    def _exact_penalty(self):
-        """Return the factors of the quadratic and the absolute penalty."""
-        is_default = self.alpha == "auto" and self.penalty == "l2"
-        if self.penalty is None or is_default:
-            return 0.0, 0.0
-        ratio = {"l2": 0.0, "l1": 1.0}.get(self.penalty, self.l1_ratio)
-        return (1 - ratio) * self._alpha(), ratio * self._alpha()
-
-    def _first_stage(self, X, n_rows, makers):
-        if not self._refines():
-            return makers, self.max_iter
-        max_epochs = -(-self.max_iter // 2)
-        held_out = makers[0].keywords["validation_mask"]
-        if held_out is not None:
-            n_rows -= np.count_nonzero(held_out)
-        if not self._is_exact(X, n_rows):
+    def _first_stage(self, plan, data, makers):
+        if not plan.refines:
+            return makers, plan.max_iter
+        max_epochs = -(-plan.max_iter // 2)
+        n_rows = np.count_nonzero(data.training_weight(data.weight))
+        if not is_exact(plan, data, n_rows):
             return makers, max_epochs
 
         def make():
@@ -444,97 +374,27 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         most = int(np.clip(UPDATES // n_rows, 1, MOST_EPOCHS))
         return [make], min(max_epochs, most)
 
-    def _later_stages(self, training, problems, sample_weight, given_weight, starts):
-        if not self._refines():
+    def _later_stages(self, training, data, problems, states):
+        plan, (problem,) = training.plan, problems
+        if not plan.refines:
             return problems
-        problem = problems[0]
-        weight = given_weight
-        if problem.validation_mask is not None:
-            weight = np.where(problem.validation_mask, 0, weight)
-        if not self._is_exact(training.X, np.count_nonzero(weight)):
-            return [refine(self, training, problem, sample_weight)]
-        self._refine_exactly(training, problem, weight, starts[0])
+        weight = data.training_weight(data.given_weight)
+        if not is_exact(plan, data, np.count_nonzero(weight)):
+            return [stochastic.refine(training, data, problem)]
+        exact.refine(training, data, problem, states[0], weight)
         return problems
 
-    def _refine_exactly(self, training, problem, weight, start):
-        """Go on with the steps of an MM-estimator from where the medians have led."""
-        l2, l1 = self._exact_penalty()
-        stage = ExactStage(
-            training.X,
-            training.y,
-            counts_of(weight),
-            self._units,
-            l2=l2,
-            l1=l1,
-            fit_intercept=self.fit_intercept,
-        )
-        refinement = stage.refinement(
-            self._units.to_user(*solution)
-            for solution in (problem.state.solution(), start.solution())
-        )
-        passes, name = refinement.passes(), None
-        training.converged = False
-        for _ in range(self.max_iter - training.n_epochs):
-            if training.interrupted:
-                break
-            with training.epoch([problem]):
-                progress = next(passes)
-                if progress.stage != name:
-                    name = progress.stage
-                    problem.stage_starts.append(len(problem.curve))
-                stage.take(problem, progress)
-                if self.verbose:
-                    training.report_pass(problem, progress)
-            if progress.is_last and name == LAST_STAGE:
-                training.converged = True
-                if not progress.converged:
-                    warn_user(
-                        f"The M step has not converged in {MOST_PASSES} passes. "
-                        "Features that are nearly collinear may be the reason: leave "
-                        "some out, or set alpha.",
-                        ConvergenceWarning,
-                    )
-                break
-        problem.tolerance = stage.y_scale * refinement.tolerance
-        if refinement.is_exact:
-            warn_user(
-                f"{1 - progress.rejected:.0%} of the targets are fitted without an "
-                "error, so that scale_ is 0 and outliers_ marks all other rows. If "
-                "these are not wrong, fit a model of both kinds of rows: whether a "
-                "row is of the larger one, and the others on their own.",
-            )
-
-    def _set_residual_attributes(self, X, y, sample_weight, problems):
-        prediction = self._units.predict(X, *self._states[0].solution())
-        residual = residuals(y, prediction)
+    def _finish(self, training, data, problems):
+        if not training.guarded:
+            return
+        prediction = data.units.predict(data.X, *self._states[0].solution())
+        residual = residuals(data.y, prediction)
         tolerance = problems[0].tolerance
         if tolerance is None:
-            self.scale_ = residual_scale(residual, sample_weight)
-            self.scale_ *= small_sample_factor(self, np.count_nonzero(sample_weight))
+            self.scale_ = residual_scale(residual, data.weight)
+            self.scale_ *= small_sample_factor(training.plan, data, len(data.rows))
             tolerance = 0.0
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
-
-    def _problems(self, X, y, sample_weight, states, settings):
-        """What makes the problem, in a list."""
-        rows = np.flatnonzero(sample_weight)
-        validation_mask = self._validation_mask(y, rows)
-        random_state = check_random_state(self.random_state)
-        seed = random_state.randint(0, MAX_INT)
-        # scikit-learn draws once more: the same random_state goes on in the same way.
-        random_state.randint(1, MAX_INT)
-        return [
-            partial(
-                self._problem,
-                X,
-                y,
-                sample_weight,
-                states[0],
-                seed,
-                settings,
-                validation_mask=validation_mask,
-                held_X=None if validation_mask is None else X[validation_mask],
-            )
-        ]
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -628,7 +488,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self._check_state()
         first = not hasattr(self, "_states") or getattr(self, "coef_", None) is None
         if first:
-            self._check_parameters(for_partial_fit=True)
+            self._plan().check(for_partial_fit=True)
         return self._partial_fit(X, y, sample_weight, first=first)
 
     def predict(self, X: MatrixLike) -> Floats:

@@ -66,7 +66,7 @@ def starting_scale(residual, sample_weight):
     return scale or residual_scale(residual, sample_weight * (residual != 0))
 
 
-def start_scales(settings, state, units, X, y, sample_weight, strata, iterations):
+def start_scales(settings, state, data, strata, iterations):
     """Set scales not yet set, from the first samples of a pass.
 
     Each stratum's scale becomes the median size of g - m over its first samples, the
@@ -77,15 +77,15 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
     few = max(1, N_SAMPLES // settings.batch_size)
     if settings.tracks_residuals and state.residual_scale == 0:
         rows = batches[:few].ravel()
-        prediction, _ = _predict(state, units, X, rows)
-        residual = residuals(y[rows], prediction)
-        state.residual_scale = starting_scale(residual, sample_weight[rows])
-        largest = np.sqrt(float(np.finfo(X.dtype).max))
+        prediction, _ = _predict(state, data, rows)
+        residual = residuals(data.y[rows], prediction)
+        state.residual_scale = starting_scale(residual, data.weight[rows])
+        largest = np.sqrt(float(np.finfo(data.X.dtype).max))
         is_median = settings.gradient_estimator != GRADIENT_ESTIMATORS["mean"]
         if is_median and state.residual_scale > largest:
             raise ValueError(
                 f"The residuals have a scale of {state.residual_scale:.3g}, too large "
-                f"for gradients in {X.dtype}. Divide y by its scale."
+                f"for gradients in {data.X.dtype}. Divide y by its scale."
             )
     for k in range(len(state.n_updates) if settings.c_tau > 0 else 0):
         if state.scale[k].any():
@@ -98,10 +98,10 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
         if len(own) == 0:
             continue
         with np.errstate(over="ignore", invalid="ignore"):
-            prediction, norms = _predict(state, units, X, own.ravel())
-            factors = _factors(settings, state, prediction, y, sample_weight, own)
+            prediction, norms = _predict(state, data, own.ravel())
+            factors = _factors(settings, state, prediction, data, own)
             intercept = factors.sum(axis=1) * settings.fit_intercept
-            features = partial(_gradients, factors, units, X, own.ravel())
+            features = partial(_gradients, factors, data, own.ravel())
             if state.scale.shape[1] == 1:
                 if settings.batch_size == 1:
                     squared = factors[:, 0] ** 2 * norms
@@ -111,19 +111,21 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
                 size = size[(size > 0) & np.isfinite(size)]
                 state.scale[k] = median(size)
             else:
-                state.scale[k] = _coordinate_scales(features, X.shape[1], intercept)
+                state.scale[k] = _coordinate_scales(
+                    features, data.X.shape[1], intercept
+                )
     return bool(
         (state.residual_scale > 0 or not settings.tracks_residuals)
         and (settings.c_tau == 0 or state.scale.any(axis=1).all())
     )
 
 
-def _predict(state, units, X, rows):
+def _predict(state, data, rows):
     """Predictions for rows, and their squared norms, as the fit sees them."""
     prediction, squared = np.empty(len(rows)), np.empty(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
-        for block in row_blocks(len(rows), X):
-            features = units.transform(X[rows[block]])
+        for block in row_blocks(len(rows), data.X):
+            features = data.units.transform(data.X[rows[block]])
             prediction[block] = features @ state.coef + state.intercept
             squared[block] = row_norms(
                 features.astype(np.float64, copy=False), squared=True
@@ -131,20 +133,20 @@ def _predict(state, units, X, rows):
     return prediction, squared
 
 
-def _factors(settings, state, prediction, y, sample_weight, batches):
+def _factors(settings, state, prediction, data, batches):
     """Return the factor of each row of a batch in the batch's gradient."""
     rows = batches.ravel()
-    _, derivative = settings.evaluate(y[rows], prediction, state.residual_scale)
+    _, derivative = settings.evaluate(data.y[rows], prediction, state.residual_scale)
     bound = settings.largest_derivative
     derivative = np.nan_to_num(np.clip(derivative, -bound, bound), nan=0.0)
-    weight = sample_weight[rows].reshape(batches.shape).astype(np.float64)
+    weight = data.weight[rows].reshape(batches.shape).astype(np.float64)
     share = weight / weight.sum(axis=1, keepdims=True)
     return share * derivative.reshape(batches.shape)
 
 
-def _gradients(factors, units, X, rows):
+def _gradients(factors, data, rows):
     """Yield slices of columns, and the gradients' block with these columns."""
-    n_batches, size = factors.shape
+    (n_batches, size), X, units = factors.shape, data.X, data.units
     if not sparse.issparse(X):
         for columns, block in column_blocks(X, rows):
             features = units.of(columns).transform(block)

@@ -159,6 +159,11 @@ class State:
                 setattr(self, name, getattr(self, name).astype(np.float64))
         self.records = records
 
+    def share_strata(self, factors):
+        """Set each stratum's part of a step, by its weight so far and a factor."""
+        frequency = self.stratum_weight / self.stratum_weight.sum()
+        self.shares = frequency * factors
+
     def measure(self):
         """Set the norms to those of the coefficients."""
         coef = self.coef.astype(np.float64)

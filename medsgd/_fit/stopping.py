@@ -104,16 +104,16 @@ class HeldOut:
     not classified correctly.
     """
 
-    def __init__(self, X, y, sample_weight, *, classification, robust):
+    def __init__(self, X, y, sample_weight, *, classification, watches_median):
         self.X, self.y, self.sample_weight = X, y, sample_weight
         self.classification = classification
-        self.robust = robust
+        self.watches_median = watches_median
 
     def statistic(self, settings, state, units):
         # scikit-learn scores the coefficients without the factor of their decay.
-        coef = state.coef if self.robust else state.coef / state.decay
+        coef = state.coef if self.watches_median else state.coef / state.decay
         prediction = units.predict(self.X, coef, state.intercept)
-        if self.robust:
+        if self.watches_median:
             losses, _ = settings.evaluate(self.y, prediction, state.residual_scale)
             return median(losses, self.sample_weight)
         if self.classification:
@@ -123,4 +123,4 @@ class HeldOut:
 
     def score(self, statistic):
         """The statistic as a score, greater is better."""
-        return -statistic if self.robust else 1 - statistic
+        return -statistic if self.watches_median else 1 - statistic

@@ -2,19 +2,23 @@
 
 import numpy as np
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from medsgd._fit.scales import residuals, starting_scale, weighted_median
 from medsgd._fit.units import N_ROWS, feature_units
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.regression import (
     FIRST_STAGE,
+    LAST_STAGE,
     MOST_GRAM,
+    MOST_PASSES,
     N_S_ROWS,
     Penalty,
     Refinement,
 )
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows, drawn, ranks
 from medsgd._refinement.stochastic import moved
+from medsgd._utils.guards import warn_user
 
 # With fewer rows a parameter the scale of the residuals is too small. So it is with
 # fewer rows for each of many parameters and an L1 penalty, whose M step then takes
@@ -45,10 +49,12 @@ def counts_of(weight):
     return weight * (len(used) / used.sum())
 
 
-def has_enough_rows(n_rows, n_parameters, *, has_l1):
-    """Whether rows are so many that exact steps are worth it."""
-    is_slow = has_l1 and n_parameters > MOST_OUTER
-    return n_rows >= (FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS) * n_parameters
+def is_exact(plan, data, n_rows):
+    """Whether rows are so many that a refinement solves for its steps."""
+    n_parameters = data.X.shape[1] + plan.fit_intercept
+    is_slow = plan.penalty in ("l1", "elasticnet") and n_parameters > MOST_OUTER
+    fewest = FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS
+    return plan.refines and n_rows >= fewest * n_parameters
 
 
 def few_rows(X, y, weight):
@@ -71,25 +77,75 @@ def is_blockwise(X):
     )
 
 
+def refine(training, data, problem, start, weight):
+    """Go on with the steps of an MM-estimator from where the medians have led.
+
+    Parameters
+    ----------
+    training : Training
+    data : Data
+    problem : Problem
+        At the solution of the median stage.
+    start : State
+        Where that began: a further candidate.
+    weight : ndarray of shape (n_samples,)
+        As the user gave them, 0 for rows that are held out.
+    """
+    plan, stage = training.plan, ExactStage(training.plan, data, counts_of(weight))
+    refinement = stage.refinement(
+        data.units.to_user(*solution)
+        for solution in (problem.state.solution(), start.solution())
+    )
+    passes, name = refinement.passes(), None
+    training.converged = False
+    for _ in range(plan.max_iter - training.n_epochs):
+        if training.interrupted:
+            break
+        with training.epoch([problem]):
+            progress = next(passes)
+            if progress.stage != name:
+                name = progress.stage
+                problem.stage_starts.append(len(problem.curve))
+            stage.take(problem, progress)
+            if plan.verbose:
+                training.report_pass(problem, progress)
+        if progress.is_last and name == LAST_STAGE:
+            training.converged = True
+            if not progress.converged:
+                warn_user(
+                    f"The M step has not converged in {MOST_PASSES} passes. Features "
+                    "that are nearly collinear may be the reason: leave some out, or "
+                    "set alpha.",
+                    ConvergenceWarning,
+                )
+            break
+    problem.tolerance = stage.y_scale * refinement.tolerance
+    if refinement.is_exact:
+        warn_user(
+            f"{1 - progress.rejected:.0%} of the targets are fitted without an error, "
+            "so that scale_ is 0 and outliers_ marks all other rows. If these are not "
+            "wrong, fit a model of both kinds of rows: whether a row is of the larger "
+            "one, and the others on their own.",
+        )
+
+
 class ExactStage:
     """The refinement of one regression, in the units of the user.
 
     Parameters
     ----------
-    X, y : data
+    plan : Plan
+    data : Data
+        The penalty is in their units.
     counts : ndarray of shape (n_samples,)
         Weights of the rows, 0 for those that are held out.
-    units : FeatureUnits
-        Those of the fit, in which the penalty is.
-    l2, l1 : float
-        Factors of the penalty.
-    fit_intercept : bool
     """
 
-    def __init__(self, X, y, counts, units, *, l2, l1, fit_intercept):
-        self.units = units
+    def __init__(self, plan, data, counts):
+        self.units = units = data.units
+        X, fit_intercept = data.X, plan.fit_intercept
         used = np.flatnonzero(counts)
-        y = y.astype(np.float64)
+        y = data.y.astype(np.float64)
         self.y_center = 0.0
         if fit_intercept:
             self.y_center = float(weighted_median(y[used], counts[used]))
@@ -105,6 +161,8 @@ class ExactStage:
         unit = inverse_scale
         if units.applied:
             unit = inverse_scale / units.inverse_scale
+        l2 = (1 - plan.l1_ratio) * plan.exact_alpha
+        l1 = plan.l1_ratio * plan.exact_alpha
         self.penalty = Penalty(unit, l2, l1 / self.y_scale)
         # Rounding of the targets, and of sums over features.
         size = max(1.0, abs(self.y_center) / self.y_scale)

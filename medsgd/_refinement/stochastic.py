@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
-from medsgd._base import OVERSHOOT, UPDATES_NO_CHANGE
 from medsgd._core.losses import REGRESSION_LOSSES
+from medsgd._fit.plan import OVERSHOOT, UPDATES_NO_CHANGE
 from medsgd._fit.scales import (
     residual_scale,
     residuals,
@@ -20,9 +20,7 @@ from medsgd._fit.scales import (
     weighted_median,
 )
 from medsgd._fit.stopping import exact_share
-
-# Beaton and Tukey 1974: 95% efficient where the noise is normal.
-BISQUARE = 4.685
+from medsgd._fit.tasks import BISQUARE
 
 
 @dataclass(frozen=True)
@@ -61,26 +59,26 @@ CONSTANT_STEPS = 12.0
 POWER_T = 0.75
 
 
-def refine(estimator, training, problem, sample_weight):
+def refine(training, data, problem):
     """Go on with plain SGD on the bisquare loss from where the medians have led."""
     found, rows = problem.state, problem.rows
     # Some thousand samples are enough to find the majority.
     few = rows[:: -(-len(rows) // UPDATES_NO_CHANGE)].copy()
-    for step, max_epochs in steps(estimator, training, len(few), estimator.max_iter):
+    for step, max_epochs in steps(training, data, len(few), training.plan.max_iter):
         problem = problem.next_stage(
             replace(problem.state), rows if step is EFFICIENT else few
         )
-        _run_step(step, estimator, training, problem, sample_weight, max_epochs)
+        _run_step(step, training, data, problem, max_epochs)
     return finished(problem, found)
 
 
-def steps(estimator, training, n_samples, max_epochs):
+def steps(training, data, n_samples, max_epochs):
     """The steps of a refinement, each with the epochs it may take.
 
     ``n_samples``: those of the first step; ``max_epochs``: of all stages together.
     """
     first = TIGHT
-    n_parameters = estimator.n_features_in_ + estimator.fit_intercept
+    n_parameters = data.X.shape[1] + training.plan.fit_intercept
     if n_samples < FEWEST_PER_PARAMETER * n_parameters:
         first = replace(TIGHT, constant=BISQUARE)
     half = (max_epochs - training.n_epochs) // 2
@@ -123,31 +121,29 @@ def moved(state, coef, intercept, **changes):
     )
 
 
-def _run_step(step, estimator, training, problem, sample_weight, max_epochs):
+def _run_step(step, training, data, problem, max_epochs):
     """Set the problem to the step and run its epochs."""
     rows = problem.training_rows()
-    y, weight = training.y[rows].astype(np.float64), sample_weight[rows]
+    y, weight = data.y[rows].astype(np.float64), data.weight[rows]
     state = at_solution(problem.state, problem.state)
     # For all of X: rows in shuffled order would be a copy.
-    prediction = problem.units.predict(training.X, state.coef, state.intercept)[rows]
+    prediction = data.units.predict(data.X, state.coef, state.intercept)[rows]
     scale = residual_scale(residuals(y, prediction), weight)
 
-    settings, first = step_settings(step, estimator, training.X, len(rows), scale)
+    settings, first = step_settings(step, training.plan, data, len(rows), scale)
     problem.state = replace(state, residual_scale=scale, t=first).prepared(
         settings,
         n_strata=1,
-        inverse_scale=(
-            problem.units.inverse_scale if sparse.issparse(training.X) else None
-        ),
+        inverse_scale=data.units.inverse_scale if sparse.issparse(data.X) else None,
     )
     losses, _ = settings.evaluate(y, prediction, scale)
     objective = problem.median_objective(settings, losses)
-    problem.rule = estimator._stopping_rule(
+    problem.rule = training.plan.stopping_rule(
         len(rows),
         settings,
         step.n_updates,
         best=problem.statistic(settings, objective),
-        **rule_of_fit(y, weight, training.X.dtype),
+        **rule_of_fit(y, weight, data.X.dtype),
     )
     training.run([problem], settings, max_epochs, adaptive=False)
     if settings.l1_ratio > 0:
@@ -159,18 +155,18 @@ def rule_of_fit(y, weight, dtype):
     exact = exact_share(dtype)
     spread = starting_scale(residuals(y, weighted_median(y, weight)), weight)
     floor = exact * spread * spread  # infinite where ** would raise
-    return {"robust": True, "exact": exact, "floor": floor}
+    return {"relative": True, "exact": exact, "floor": floor}
 
 
-def step_settings(step, estimator, X, n_samples, scale, **changes):
+def step_settings(step, plan, data, n_samples, scale, **changes):
     """The settings of a step at the scale found, and the first iteration's number."""
-    eta0 = estimator._eta0()
+    eta0 = plan.first_eta(data.units)
     first = float(np.ceil(CONSTANT_STEPS / eta0))
-    settings = estimator._settings(
-        X,
+    settings = plan.settings(
+        data,
         loss=REGRESSION_LOSSES["bisquare"][0],
         epsilon=None,
-        c_epsilon=step.constant * small_sample_factor(estimator, n_samples),
+        c_epsilon=step.constant * small_sample_factor(plan, data, n_samples),
         largest_residual_scale=step.growth * scale,
         overshoot=step.overshoot,
         leverage_limit=np.inf,
@@ -188,7 +184,7 @@ def step_settings(step, estimator, X, n_samples, scale, **changes):
     return settings, first
 
 
-def small_sample_factor(estimator, n_samples):
+def small_sample_factor(plan, data, n_samples):
     """What makes up for residuals that the fit has shrunk, sqrt(n / (n - p))."""
-    n_free = n_samples - estimator.n_features_in_ - estimator.fit_intercept
+    n_free = n_samples - data.X.shape[1] - plan.fit_intercept
     return np.sqrt(n_samples / n_free) if n_free > 0 else 1.0

@@ -83,8 +83,3 @@ __all__ = [
     "validate_parameter_constraints",
     "validate_params",
 ]
-
-
-def has_callbacks(context):
-    """Whether anybody listens to the tasks of a callback context."""
-    return bool(context._callbacks)

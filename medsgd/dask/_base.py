@@ -4,7 +4,7 @@ import copy
 import inspect
 import re
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, Self, TypeAlias
 
@@ -14,12 +14,19 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._base import MAX_INT, UPDATES_NO_CHANGE, BaseMedianSGD
+from medsgd._base import BaseMedianSGD
+from medsgd._fit.plan import UPDATES_NO_CHANGE
 from medsgd._fit.scales import residuals, starting_scale
 from medsgd._fit.stopping import exact_share
+from medsgd._fit.tasks import MAX_INT
 from medsgd._fit.units import N_ROWS
 from medsgd._refinement.stochastic import small_sample_factor
-from medsgd._utils.compat import HasMethods, Interval, StrOptions, _check_feature_names
+from medsgd._utils.compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    _check_feature_names,
+)
 from medsgd._utils.docs import fill
 from medsgd._utils.guards import warn_user
 from medsgd._utils.typing import Auto, GradientEstimatorName, MatrixLike
@@ -34,8 +41,8 @@ from medsgd.dask._collections import (
     score,
     with_names_of,
 )
-from medsgd.dask._partitions import run_passes, summarise
-from medsgd.dask._rounds import Consensus, Rounds, Told, refine
+from medsgd.dask._partitions import summarise
+from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
 from medsgd.gradient_estimators import BY_NAME
 
 # What is lazy, for which Dask has no types.
@@ -216,74 +223,11 @@ class OnDask(BaseMedianSGD):
         cls = self._single_machine
         return cls(**{name: getattr(self, name) for name in cls._get_param_names()})
 
-    def _fit(self, X, y, coef_init, intercept_init, sample_weight):
-        self._check_parameters()
-        context = self._init_callback_context(max_subtasks=self.max_rounds)
-        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        with self._begin(X, y, sample_weight, reset=True, new_classes=True) as (
-            partitions,
-            told,
-        ):
-            context.call_on_fit_task_begin(estimator=self, X=X, y=y, metadata=metadata)
-            told.weight_unit = self._weight_unit(
-                told.n_rows, told.weight / told.n_rows, first=True
-            )
-            rows = told.X, told.y, told.sample_weight
-            self._units = self._feature_units(told.X, told.sample_weight)
-            self._first_rows, self._aggregators = None, None
-            states = self._initial_states(
-                *rows, coef_init, intercept_init, resume=self.warm_start
-            )
-            rounds, problems, settings = self._rounds(
-                partitions, told, states, X, y, metadata=metadata, context=context
-            )
-            refines = not is_classifier(self) and self._refines()
-            rounds.run(
-                problems,
-                settings,
-                -(-self.max_rounds // 2) if refines else self.max_rounds,
-                adaptive=self.learning_rate == "adaptive",
-            )
-            n_judged = rounds.n_epochs
-            if refines:
-                refine(rounds, problems[0])
-                n_judged = rounds.n_epochs - n_judged or n_judged
-            self._finish(rounds, problems, settings, t=1.0)
-        self._warn_of_rejected(n_judged)
-        context.call_on_fit_task_end(
-            estimator=self, X=X, y=y, metadata=metadata, reconstruction_attributes={}
-        )
-        if self.tol is not None and not (rounds.converged or rounds.interrupted):
-            warn_user(
-                "Maximum number of rounds reached before convergence. Consider "
-                "increasing max_rounds or local_epochs to improve the fit.",
-                ConvergenceWarning,
-            )
-        return self
-
-    def _partial_fit(self, X, y, sample_weight, first):
-        with self._begin(X, y, sample_weight, reset=first, new_classes=False) as (
-            partitions,
-            told,
-        ):
-            states = [] if first else self._current_states()
-            self._learn_units(told.X, told.sample_weight, states, first=first)
-            told.weight_unit = self._weight_unit(
-                told.n_rows, told.weight / told.n_rows, first=first
-            )
-            if first:
-                states = self._initial_states(
-                    told.X, told.y, told.sample_weight, resume=True
-                )
-                self._aggregators = None
-            rounds, problems, settings = self._rounds(partitions, told, states, X, y)
-            rounds.run(problems, settings, 1, adaptive=False)
-            self._finish(rounds, problems, settings, t=1.0 if first else self.t_)
-        self._warn_of_rejected(1)
-        return self
+    def _max_epochs(self):
+        return self.max_rounds
 
     @contextmanager
-    def _begin(self, X, y, sample_weight, *, reset, new_classes):
+    def _training_data(self, X, y, sample_weight, *, reset, new_classes):
         """The partitions as long as they are needed, and what they have told."""
         if getattr(self.client, "status", "running") != "running":
             raise ValueError(
@@ -294,18 +238,18 @@ class OnDask(BaseMedianSGD):
         dtype = row_dtype(X) if reset else self._states[0].dtype
         partitions = Partitions(
             (X, y, sample_weight),
-            self._local(),
+            self._plan(),
             dtype,
             client=self.client,
             persist=self.persist,
         )
         try:
-            yield partitions, self._told(partitions, X, reset, new_classes)
+            yield self._sample(partitions, X, reset, new_classes)
         finally:
             partitions.release()
 
-    def _told(self, partitions, X, reset, new_classes):
-        """What the partitions tell of themselves, checked."""
+    def _sample(self, partitions, X, reset, new_classes):
+        """Some of the rows, and what the partitions tell of themselves, checked."""
         n_sample = -(-N_ROWS // len(partitions.blocks))
         wanted = n_sample, is_classifier(self)
         told = Told(partitions.run("summary", summarise, wanted))
@@ -317,74 +261,119 @@ class OnDask(BaseMedianSGD):
         if not np.isfinite(told.weight):
             raise ValueError("The weights are too large to add up. Divide them.")
         rows = with_names_of(X, told.X) if is_frame(X) else told.X
-        told.X, told.y, told.sample_weight = self._validate(
-            rows, told.y, told.sample_weight, reset=reset
-        )
-        self._check_targets(told.labels, told.X.dtype, first=new_classes)
-        return told
+        X, y, weight = self._validate(rows, told.y, told.sample_weight, reset=reset)
+        self._check_targets(told.labels, X.dtype, first=new_classes)
+        return Sample(X=X, y=y, weight=weight, told=told, partitions=partitions)
 
-    def _rounds(self, partitions, told, states, X, y, **kwargs):
-        """All that a loop of rounds needs: itself, the problems and the settings."""
-        settings = self._settings(told.X)
-        local = self._local()
-        local._units = self._units
-        if is_classifier(self):
-            local.classes_ = self.classes_
-            local.class_weight = self._class_weights(told)
+    def _seen_by_callbacks(self, X, y, data):
+        return X, y
+
+    def _mean_weight(self, data):
+        return data.told.n_rows, data.told.weight / data.told.n_rows
+
+    def _divided(self, data, unit):
+        # Partitions divide theirs themselves.
+        return replace(data, weight_unit=unit)
+
+    def _unit_weights(self, plan, data):
+        return data.weight
+
+    def _initial_states(self, plan, data, *init, resume):
+        self._aggregators = None
+        return super()._initial_states(plan, data, *init, resume=resume)
+
+    def _training(self, plan, data, callbacks=None, *, guarded=False):
+        return Rounds(
+            plan,
+            callbacks=callbacks,
+            guarded=guarded,
+            data=data,
+            task=self._partitions_task(data.told),
+            seed=check_random_state(self.random_state).randint(MAX_INT),
+            local_epochs=self.local_epochs,
+            max_rounds=self.max_rounds,
+        )
+
+    def _partitions_task(self, told):
+        """What the targets of partitions are."""
+        return self._task()
+
+    def _run(self, training, data, states, max_epochs=None):
+        plan = training.plan
+        settings = plan.settings(data)
         # Copies, as a call that fails leaves the estimator as it was.
         kind = BY_NAME[self.aggregator]
         self._aggregators = [
             copy.deepcopy(old) if type(old) is kind else kind()
             for old in self._aggregators or [None] * len(states)
         ]
-        problems = []
-        for i, state in enumerate(states):
-            state = state.prepared(settings, n_strata=self._n_strata())
-            if is_classifier(self):
-                self._share_classes(state, i, told, local.class_weight)
-            elif state.residual_scale == 0:
-                prediction = self._units.predict(told.X, state.coef, state.intercept)
-                residual = residuals(told.y, prediction)
-                state.residual_scale = starting_scale(residual, told.sample_weight)
-            problems.append(
-                Consensus(
-                    index=i,
-                    state=state,
-                    aggregator=self._aggregators[i],
-                    robust=self.aggregator != "mean",
-                    robust_losses=self._robust_losses,
-                    n_rejected=np.zeros(len(partitions.blocks), dtype=int),
-                )
+        problems = [
+            Consensus(
+                index=i,
+                state=self._prepared(training, data, settings, state, i),
+                aggregator=self._aggregators[i],
+                takes_medians=self.aggregator != "mean",
+                watches_median=plan.watches_median,
+                n_rejected=np.zeros(len(data.partitions.blocks), dtype=int),
+                rule=training.rule(
+                    settings,
+                    UPDATES_NO_CHANGE,
+                    relative=plan.watches_median,
+                    exact=exact_share(data.X.dtype),
+                ),
             )
-        rounds = Rounds(
-            self,
-            X,
-            y,
-            run=partial(partitions.run, "round", run_passes),
-            told=told,
-            local=local,
-            seed=check_random_state(self.random_state).randint(MAX_INT),
-            **kwargs,
-        )
-        for problem in problems:
-            problem.rule = rounds.rule(
-                settings,
-                UPDATES_NO_CHANGE,
-                robust=problem.robust_losses,
-                exact=exact_share(told.X.dtype),
-            )
-        return rounds, problems, settings
+            for i, state in enumerate(states)
+        ]
+        if max_epochs is None:
+            max_epochs = self.max_rounds
+            if plan.refines and not plan.task.is_classification:
+                max_epochs = -(-max_epochs // 2)
+        adaptive = training.guarded and plan.learning_rate == "adaptive"
+        training.run(problems, settings, max_epochs, adaptive=adaptive)
+        training.n_judged = training.n_epochs
+        return settings, data, problems
 
-    def _finish(self, rounds, problems, settings, *, t):
-        """Set the fitted attributes."""
-        told = rounds.told
+    def _prepared(self, training, data, settings, state, i):
+        """The state of a problem, ready for rounds."""
+        plan, told = training.local_plan, data.told
+        state = state.prepared(settings, n_strata=plan.n_strata)
+        if plan.n_strata > 1:
+            # A partition may lack a class.
+            weight = told.of_classes(plan.task.classes, "label_weight")
+            factors = plan.task.factors(plan.task.classes)
+            positive, factors = plan.task.factors_of(i, factors)
+            state.stratum_weight += [weight.sum() - weight[positive], weight[positive]]
+            state.share_strata(factors)
+        elif settings.tracks_residuals and state.residual_scale == 0:
+            prediction = data.units.predict(data.X, state.coef, state.intercept)
+            residual = residuals(data.y, prediction)
+            state.residual_scale = starting_scale(residual, data.weight)
+        return state
+
+    def _later_stages(self, training, data, problems, states):
+        if training.plan.refines and not training.plan.task.is_classification:
+            n_epochs = training.n_epochs
+            refine(training, data, problems[0])
+            training.n_judged = training.n_epochs - n_epochs or n_epochs
+        return problems
+
+    def _finish(self, training, data, problems):
+        told = data.told
         self.n_dropped_rows_ = told.n_dropped
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
         self.n_rejected_[told.is_empty] = 0
-        self._set_fitted(problems, settings, rounds.n_epochs, t=t)
         if not is_classifier(self):
-            scale = rounds.residual_scale(problems[0], settings)
-            self.scale_ = scale * small_sample_factor(self, told.n_rows)
+            plan = training.plan
+            scale = training.residual_scale(problems[0], plan.settings(data))
+            self.scale_ = scale * small_sample_factor(plan, data, told.n_rows)
+        self._warn_of_rejected(training.n_judged)
+
+    def _warn_not_converged(self, training):
+        warn_user(
+            "Maximum number of rounds reached before convergence. Consider "
+            "increasing max_rounds or local_epochs to improve the fit.",
+            ConvergenceWarning,
+        )
 
     def _warn_of_rejected(self, n_judged):
         """Name the partitions that lost rows, or most rounds that could reject them."""

@@ -30,7 +30,7 @@ from medsgd.dask._partitions import (
 class Partitions:
     """The partitions of collections, kept where Dask puts them while in use."""
 
-    def __init__(self, columns, local, dtype, *, client, persist):
+    def __init__(self, columns, plan, dtype, *, client, persist):
         parts = [
             [None] * len(row_chunks(columns[0]))
             if column is None
@@ -44,7 +44,7 @@ class Partitions:
         self.blocks = [
             convert(
                 *part,
-                local,
+                plan,
                 columns[0].shape[1],
                 dtype,
                 k,

@@ -3,9 +3,9 @@
 from typing import Any, Self
 
 import numpy.typing as npt
-from sklearn.utils import compute_class_weight
 
 from medsgd._classifier import MedianSGDClassifier, _has_probabilities
+from medsgd._fit.tasks import Classification
 from medsgd._regressor import MedianSGDRegressor
 from medsgd._utils.compat import available_if
 from medsgd._utils.typing import MatrixLike
@@ -196,27 +196,14 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         """
         return super().partial_fit(X, y, classes, sample_weight)
 
-    def _class_weights(self, told):
-        """The weight of each class, in all partitions together."""
-        if self.class_weight != "balanced":
-            return self.class_weight
-        count = told.of_classes(self.classes_, "label_count")
-        weights = count.sum() / (len(count) * count)
-        return dict(zip(self.classes_.tolist(), weights, strict=True))
-
-    def _share_classes(self, state, i, told, class_weight):
-        """Set each stratum's share in a step: a partition may lack a class."""
-        if len(state.stratum_weight) == 1:
-            return
-        weight = told.of_classes(self.classes_, "label_weight")
-        factors = compute_class_weight(
-            class_weight, classes=self.classes_, y=self.classes_
-        )
-        positive = i if self._n_problems() > 1 else 1
-        state.stratum_weight += [weight.sum() - weight[positive], weight[positive]]
-        rest = factors[0] if self._n_problems() == 1 else 1.0
-        frequency = state.stratum_weight / state.stratum_weight.sum()
-        state.shares = frequency * [rest, factors[positive]]
+    def _partitions_task(self, told):
+        # Frequencies are those of all partitions together.
+        weight = self.class_weight
+        if weight == "balanced":
+            count = told.of_classes(self.classes_, "label_count")
+            weights = count.sum() / (len(count) * count)
+            weight = dict(zip(self.classes_.tolist(), weights, strict=True))
+        return Classification(self.classes_, weight)
 
     def decision_function(self, X: MatrixLike | Collection) -> Any:
         """Signed distance of samples to the hyperplanes, times the norm of `coef_`.

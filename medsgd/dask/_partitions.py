@@ -2,17 +2,20 @@
 
 import copy
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import is_classifier
 from sklearn.utils import check_array, column_or_1d
 
 from medsgd._core.settings import Settings
+from medsgd._fit.data import Data
+from medsgd._fit.plan import Plan
 from medsgd._fit.state import State
+from medsgd._fit.tasks import as_targets as as_finite_targets
+from medsgd._fit.units import FeatureUnits
 from medsgd._utils.guards import aligned, canonical_rows, checked
 
 # Rows of a partition whose losses are looked at in a round: medians of so many are good
@@ -75,8 +78,9 @@ class Job:
 
     Attributes
     ----------
-    estimator : MedianSGDRegressor or MedianSGDClassifier
-        The parameters, the units of the features and the classes.
+    plan : Plan
+        That of a partition.
+    units : FeatureUnits
     states : dict of {int: State}
         Where the problems are that go on, by their number.
     settings : Settings
@@ -88,7 +92,8 @@ class Job:
         The weight that counts as 1.
     """
 
-    estimator: Any
+    plan: Plan
+    units: FeatureUnits
     states: dict[int, State]
     settings: Settings
     n_passes: int
@@ -194,7 +199,7 @@ def _reading(index, name):
         raise ValueError(f"Partition {index}: {name}: {reason}") from error
 
 
-def as_block(X, y, weight, estimator, n_features, dtype, index):
+def as_block(X, y, weight, plan, n_features, dtype, index):
     """Convert a partition, without the rows that are missing or not finite.
 
     Raises
@@ -203,7 +208,7 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
         If X, y and the weights have different lengths, X other features than the
         collection, or if they are not numbers.
     """
-    labels = is_classifier(estimator)
+    labels = plan.task.is_classification
     with _reading(index, "X must be real numbers"):
         X = as_rows(X, dtype)
     weight = np.ones(X.shape[0]) if weight is None else weight
@@ -231,14 +236,14 @@ def as_block(X, y, weight, estimator, n_features, dtype, index):
     finite = _finite_rows(X)[useful] & np.isfinite(weight)
     if y.dtype.kind == "f":
         finite &= np.isfinite(y)
-    if estimator._robust:
+    if plan.uses_median:
         finite &= weight >= 0
     useful[useful] = finite
     n_dropped = int(len(useful) - np.count_nonzero(useful))
     if n_dropped:
         X, y, weight = X[useful], y[finite], weight[finite]
     if not labels:
-        y = estimator._check_targets(y, dtype, first=False)
+        y = as_finite_targets(y, dtype)
     return Block(canonical_rows(X), y, weight.astype(dtype), n_dropped)
 
 
@@ -296,25 +301,25 @@ def run_passes(block, job, index):
     With early stopping, a row is held out with probability ``validation_fraction``. A
     block that would hold out none or all of its rows trains on all of them instead.
     """
-    estimator = copy.copy(job.estimator)
+    plan = job.plan
     weight = (block.weight / job.weight_unit).astype(block.weight.dtype, copy=False)
     watched = np.flatnonzero(weight)
     if len(watched) == 0:
         return None
     tells_losses = True
-    if estimator.early_stopping:
+    if plan.early_stopping:
         draws = np.random.default_rng((job.seeds[0], index)).random(len(weight))
-        held = watched[draws[watched] < estimator.validation_fraction]
+        held = watched[draws[watched] < plan.validation_fraction]
         tells_losses = 0 < len(held) < len(watched)
         if tells_losses:
             watched, weight[held] = held, 0
     watched = some_of(watched, N_WATCHED, index)
     seed = np.random.SeedSequence([*job.seeds, index]).generate_state(1)[0]
-    estimator.random_state = int(seed) % 2**31
-    # Held out by now, and not within the problems.
-    estimator.early_stopping = False
-    states = [job.states.get(i) for i in range(estimator._n_problems())]
-    makers = estimator._problems(block.X, block.y, weight, states, job.settings)
+    # Rows are held out by now, and not within the problems.
+    plan = replace(plan, random_state=int(seed) % 2**31, early_stopping=False)
+    data = Data(X=block.X, y=block.y, weight=weight, units=job.units)
+    states = [job.states.get(i) for i in range(plan.task.n_problems)]
+    data, makers = plan.task.makers(plan, data, states, job.settings)
     return [
         _update(block, job, makers[i](), state, watched, tells_losses)
         for i, state in job.states.items()
@@ -324,8 +329,8 @@ def run_passes(block, job, index):
 def _update(block, job, problem, sent, watched, tells_losses):
     """Make the passes of one problem."""
     settings, state = job.settings, problem.state
-    y = problem.y[watched].astype(np.float64)
-    prediction = problem.units.predict(block.X[watched], sent.coef, sent.intercept)
+    y = problem.data.y[watched].astype(np.float64)
+    prediction = job.units.predict(block.X[watched], sent.coef, sent.intercept)
     losses, _ = settings.evaluate(y, prediction, sent.residual_scale)
     weight = block.weight[watched].astype(np.float64)
     if problem.strata is not None:
@@ -338,7 +343,7 @@ def _update(block, job, problem, sent, watched, tells_losses):
         state.restart_average()
     try:
         for _ in range(job.n_passes):
-            problem.run_epoch(settings, block.X, shuffled=job.estimator.shuffle)
+            problem.run_epoch(settings, shuffled=job.plan.shuffle)
         if settings.l1_ratio > 0 and state.sums is not None:
             state.keep_zeros()
         coef, intercept = state.solution()
@@ -346,7 +351,7 @@ def _update(block, job, problem, sent, watched, tells_losses):
         coef, intercept = np.nan, np.nan
     n_strata = len(problem.stratum_factors)
     strata = problem.strata[problem.rows] if n_strata > 1 else None
-    row_weight = problem.sample_weight[problem.rows].astype(np.float64)
+    row_weight = problem.data.weight[problem.rows].astype(np.float64)
     return Update(
         change=np.append(
             np.asarray(coef, dtype=np.float64) - sent.coef, intercept - sent.intercept

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from medsgd._fit.epochs import Training
-from medsgd._fit.problem import Progress
+from medsgd._fit.data import Data
+from medsgd._fit.epochs import Progress, Training
 from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 from medsgd._fit.stopping import penalty
 from medsgd._fit.units import stacked
@@ -19,7 +19,7 @@ from medsgd._refinement.stochastic import (
     step_settings,
     steps,
 )
-from medsgd.dask._partitions import Job
+from medsgd.dask._partitions import Job, run_passes
 
 # A refinement leaves out updates so many times farther out than the typical one, and
 # partitions whose residuals are larger than is typical by this factor and by so many
@@ -51,9 +51,9 @@ class Consensus(Progress):
         not far out.
     index : int
         Which of the problems of a fit it is.
-    robust : bool
+    takes_medians : bool
         Whether locations are medians over partitions.
-    robust_losses : bool
+    watches_median : bool
         Whether the statistic is a median of losses.
     n_rejected : ndarray of shape (n_partitions,)
         Rounds that a partition took no part in: it had no rows to learn from, or its
@@ -62,8 +62,8 @@ class Consensus(Progress):
 
     index: int
     aggregator: Any
-    robust: bool
-    robust_losses: bool
+    takes_medians: bool
+    watches_median: bool
     n_rejected: np.ndarray
 
     def take(self, settings, updates, order):
@@ -152,7 +152,7 @@ class Consensus(Progress):
         # Where the partitions that hold out rows are left out of a round, the statistic
         # stays as it was.
         if told:
-            if self.robust_losses:
+            if self.watches_median:
                 loss = _pooled_median([u.losses for u in told], weight[tells])
             else:
                 loss = np.average([u.mean_loss for u in told], weights=weight[tells])
@@ -173,7 +173,7 @@ class Consensus(Progress):
             weight = np.array([update.stratum_weight[k] for update in own])
             if state.location.shape[1]:
                 locations = np.stack([update.location[k] for update in own])
-                center = weighted_median if self.robust else _mean
+                center = weighted_median if self.takes_medians else _mean
                 state.location[k] = center(locations, weight)
             state.scale[k] = weighted_median(
                 np.stack([update.scale[k] for update in own]), weight
@@ -238,8 +238,6 @@ class Told:
     n_dropped, is_empty : ndarray of shape (n_partitions,)
         Rows dropped of each partition, and whether it has no rows with a weight though
         none were dropped.
-    weight_unit : float
-        The weight that counts as 1.
     """
 
     def __init__(self, summaries):
@@ -257,7 +255,6 @@ class Told:
         self.n_local = float(np.median([s.n_rows for s in useful]))
         self.n_dropped = np.array([s.n_dropped for s in summaries])
         self.is_empty = (self.n_dropped == 0) & [s.n_rows == 0 for s in summaries]
-        self.weight_unit = 1.0
 
     def of_classes(self, classes, name):
         """Total of the summaries' ``name``, an array by label, for each class."""
@@ -267,28 +264,57 @@ class Told:
         return total
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sample(Data):
+    """Some of the rows of all partitions, and what these have told.
+
+    Attributes are those of ``Data``, and these.
+
+    Attributes
+    ----------
+    told : Told
+    partitions : Partitions
+    weight_unit : float
+        The weight that counts as 1; those of the sample are in the user's units.
+    """
+
+    told: Told
+    partitions: Any
+    weight_unit: float = 1.0
+
+
 class Rounds(Training):
     """Epochs over partitions: each problem takes in the updates of all of them.
 
     Parameters
     ----------
-    run : callable
-        Lets each partition do a job, and returns what they return in their order.
-    told : Told
-    local : estimator
-        The single-machine one, with the units and the classes.
+    plan : Plan
+    data : Sample
+    task : Task
+        That of the partitions.
     seed : int
         Decides all shuffling.
+    local_epochs, max_rounds
+        As of the estimator.
+
+    Attributes
+    ----------
+    local_plan : Plan
+        That of the partitions.
+    n_judged : int
+        Rounds of the last stages, in most of which a partition may have been left out.
     """
 
     unit = "round"
 
-    def __init__(self, *args, run, told, local, seed, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.send, self.told, self.local, self.seed = run, told, local, seed
-        self.n_passes = self.estimator.local_epochs
-        if self.n_passes == "auto":
-            self.n_passes = math.ceil(ROWS_PER_ROUND / told.n_local)
+    def __init__(self, plan, *, data, task, seed, local_epochs, max_rounds, **kwargs):
+        super().__init__(plan, **kwargs)
+        self.data, self.seed, self.max_rounds = data, seed, max_rounds
+        self.local_plan = replace(plan, task=task)
+        self.n_judged = 0
+        self.n_passes = local_epochs
+        if local_epochs == "auto":
+            self.n_passes = math.ceil(ROWS_PER_ROUND / data.told.n_local)
 
     def _run_epoch(self, active, settings, parallel):
         updates = self.updates(active, settings, self.n_passes)
@@ -312,14 +338,15 @@ class Rounds(Training):
     def updates(self, problems, settings, n_passes):
         """What the partitions make of the problems."""
         job = Job(
-            estimator=self.local,
+            plan=self.local_plan,
+            units=self.data.units,
             states={problem.index: problem.state for problem in problems},
             settings=settings,
             n_passes=n_passes,
             seeds=(self.seed, self.n_epochs),
-            weight_unit=self.told.weight_unit,
+            weight_unit=self.data.weight_unit,
         )
-        return self.send(job)
+        return self.data.partitions.run("round", run_passes, job)
 
     def residual_scale(self, problem, settings):
         """The scale of all residuals at the solution of a problem."""
@@ -330,30 +357,33 @@ class Rounds(Training):
 
     def rule(self, settings, n_updates, **start):
         """The stopping rule of a stage, which counts the updates of one partition."""
-        estimator = self.estimator
-        rule = estimator._stopping_rule(
-            self.told.n_local * self.n_passes, settings, n_updates, **start
+        rule = self.plan.stopping_rule(
+            self.data.told.n_local * self.n_passes, settings, n_updates, **start
         )
-        if estimator.n_iter_no_change == "auto":
+        if self.plan.n_iter_no_change == "auto":
             rule.n_iter_no_change = min(rule.n_iter_no_change, LONGEST_PATIENCE)
         return rule
 
 
-def refine(rounds, problem):
+def refine(rounds, data, problem):
     """The refinement of one machine, with the mean over the partitions not far out."""
-    estimator, told, found = rounds.estimator, rounds.told, problem.state
-    rounds.local.set_params(
-        gradient_estimator="mean", n_gradients=1, batch_size=1, average=True
+    plan, n_rows, found = rounds.plan, data.told.n_rows, problem.state
+    rounds.local_plan = replace(
+        rounds.local_plan,
+        gradient_estimator="mean",
+        n_gradients=1,
+        batch_size=1,
+        average=1.0,
     )
-    if problem.robust:
+    if problem.takes_medians:
         problem.aggregator = None
-    problem.averages_stall = problem.robust_losses = True
-    settings = estimator._settings(told.X)
-    for step, max_rounds in steps(estimator, rounds, told.n_rows, estimator.max_rounds):
+    problem.averages_stall = problem.watches_median = True
+    settings = plan.settings(data)
+    for step, max_rounds in steps(rounds, data, n_rows, rounds.max_rounds):
         scale = rounds.residual_scale(problem, settings)
         # The scale is the coordinator's: the same loss for all partitions.
         settings, t = step_settings(
-            step, estimator, told.X, told.n_rows, scale, tracks_residuals=False
+            step, plan, data, n_rows, scale, tracks_residuals=False
         )
         state = replace(
             at_solution(problem.state, problem.state), residual_scale=scale, t=t
@@ -362,7 +392,7 @@ def refine(rounds, problem):
         problem.rule = rounds.rule(
             settings,
             step.n_updates,
-            **rule_of_fit(told.y, told.sample_weight, told.X.dtype),
+            **rule_of_fit(data.y, data.weight, data.X.dtype),
         )
         problem.stopped = False
         problem.stage_starts.append(len(problem.curve))
