@@ -428,8 +428,8 @@ def balanced(rows, model):
     found = np.bincount(label, weight, proba.shape[1])
     shift = np.zeros(proba.shape[1])
     for _ in range(N_BALANCING):
-        shifted = proba * np.exp(shift)
-        expected = (weight / shifted.sum(axis=1)) @ shifted
+        factor = np.exp(shift)
+        expected = factor * ((weight / (proba @ factor)) @ proba)
         useful = (found > 0) & (expected > 0)
         step = np.log(found, where=useful, out=np.zeros_like(found))
         step -= np.log(expected, where=useful, out=np.zeros_like(found))
