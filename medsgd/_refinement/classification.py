@@ -61,7 +61,7 @@ HELD_OUT_DEVIATION = 0.15
 # own, which new rows will have too.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
-SIZE_PROGRESS = 1e-4
+SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
 # A label is implausible if the features of its row are this much less likely in its
@@ -280,7 +280,7 @@ def fitted(
         slope += model.intercept
         losses = divergence(slope, rows.label, weight, gamma)
         gradient = np.empty_like(flat)
-        gradient[:n_outputs] = slope.sum(axis=0) * fit_intercept
+        gradient[:n_outputs] = np.einsum("ij->j", slope) * fit_intercept
         gradient[n_outputs:] = rows.sums(slope).ravel()
         coef = flat[n_outputs:]
         gradient[n_outputs:] += penalty.l2 * coef
@@ -363,7 +363,7 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
         gradient[0] = inner(slope.ravel(), along.ravel())
         gradient[0] += size * (size * penalty.l2 + penalty.l1)
         gradient[0] += log_size / deviation**2 / n_rows
-        gradient[1:] = slope.sum(axis=0) * fit_intercept
+        gradient[1:] = np.einsum("ij->j", slope) * fit_intercept
         return loss, gradient
 
     found, losses = [np.zeros(1 + n_outputs)], []
@@ -401,7 +401,7 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
         gradient = np.empty_like(parameters)
         gradient[0] = inner(slope.ravel(), along.ravel()) + size * (size * l2 + l1)
         gradient[0] += deviation / SIZE_DEVIATION / n_rows
-        gradient[1:] = slope.sum(axis=0) * fit_intercept
+        gradient[1:] = np.einsum("ij->j", slope) * fit_intercept
         return value + deviation**2 / (2 * n_rows), gradient
 
     parameters, _ = minimise(
@@ -478,8 +478,8 @@ def choose_precision(rows, start, weight, fit, size_of):
     fit : callable
         ``fit(start, weight, gamma, precision)`` returns a model.
     size_of : callable
-        ``size_of(scores, weight, model)`` returns the size by some rows, of models like
-        this one.
+        ``size_of(scores, held_out, model)`` returns the size of models like this one by
+        the scores of the rows held out.
 
     Returns
     -------
@@ -492,7 +492,7 @@ def choose_precision(rows, start, weight, fit, size_of):
     fold = np.full(len(weight), -1)
     fold[used] = fold_of(rows.label[used])
     folds = range(N_FOLDS if len(used) < ENOUGH_ROWS else 1)
-    held_out = np.where(np.isin(fold, folds), weight, 0.0)
+    held_out = np.isin(fold, folds)
     training = [np.where(fold == k, 0.0, weight) for k in folds]
     training = [part / (part.sum() or 1.0) for part in training]
     models = [fit(start, part, TIGHT_GAMMA, PRECISIONS[0]) for part in training]
@@ -503,7 +503,7 @@ def choose_precision(rows, start, weight, fit, size_of):
             models[k] = fit(models[k], training[k], GAMMA, precision)
             own = rows.scores(models[k].coef) + models[k].intercept
             scores[fold == k] = own[fold == k]
-        size = size_of(scores, held_out, models[0])
+        size = size_of(scores[held_out], held_out, models[0])
         if best is not None and size.loss >= best[2].loss:
             break
         best = precision, models[0], size
@@ -556,17 +556,17 @@ def refine(
             weight,
             gamma,
             with_prior(precision),
-            tol=tolerance * PROGRESS_BEFORE,
+            tol=tolerance * (PROGRESS if gamma == GAMMA else PROGRESS_BEFORE),
             max_iter=max_iter,
             fit_intercept=fit_intercept,
         )
 
-    def size_by(scores, weight, model):
+    def size_by(scores, held_out, model):
         coef = model.coef.ravel()
         return size_of(
             scores,
-            rows.label,
-            np.where(rows.leverage < FAR_OUT, 0.0, weight),
+            rows.label[held_out],
+            np.where(rows.leverage < FAR_OUT, 0.0, weight)[held_out],
             Shrinkage(
                 penalty.l2 * inner(coef, coef), penalty.l1 * float(np.abs(coef).sum())
             ),
