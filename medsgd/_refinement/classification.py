@@ -74,7 +74,7 @@ N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
 PROGRESS = 1e-2
-PROGRESS_BEFORE = 1e-1
+PROGRESS_BEFORE = 5e-2
 
 
 def lead_epochs(n_samples):
@@ -556,7 +556,7 @@ def refine(
             weight,
             gamma,
             with_prior(precision),
-            tol=tolerance * (PROGRESS if gamma == GAMMA else PROGRESS_BEFORE),
+            tol=tolerance * PROGRESS_BEFORE,
             max_iter=max_iter,
             fit_intercept=fit_intercept,
         )
