@@ -37,10 +37,9 @@ GAMMA = 1.0
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
 # a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
-PRECISIONS = (3.0, 0.8, 0.2, 0.05)
-# Rows for each feature beyond which the prior hardly matters, and what is taken then.
+STRONG_PRECISION, PRECISION, WEAK_PRECISIONS = 3.0, 0.8, (0.2, 0.05)
+# Rows for each feature beyond which the prior hardly matters: a weak one is taken.
 MANY_ROWS = 20
-WEAK_PRECISION = 0.2
 # The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
 # As many rows make one part large enough.
@@ -468,7 +467,7 @@ def fold_of(label):
 def choose_precision(rows, start, weight, fit, size_of):
     """The precision by which held-out labels are most plausible.
 
-    From the strongest on, as long as weaker ones are better.
+    From the middle on, as long as weaker ones are better; else perhaps the strong one.
 
     Parameters
     ----------
@@ -495,18 +494,25 @@ def choose_precision(rows, start, weight, fit, size_of):
     held_out = np.isin(fold, folds)
     training = [np.where(fold == k, 0.0, weight) for k in folds]
     training = [part / (part.sum() or 1.0) for part in training]
-    models = [fit(start, part, TIGHT_GAMMA, PRECISIONS[0]) for part in training]
-    best = None
-    for precision in PRECISIONS:
+    models = [fit(start, part, TIGHT_GAMMA, STRONG_PRECISION) for part in training]
+
+    def tried(precision):
         scores = np.zeros((len(weight), len(start.intercept)))
         for k in folds:
             models[k] = fit(models[k], training[k], GAMMA, precision)
             own = rows.scores(models[k].coef) + models[k].intercept
             scores[fold == k] = own[fold == k]
         size = size_of(scores[held_out], held_out, models[0])
-        if best is not None and size.loss >= best[2].loss:
+        return precision, models[0], size
+
+    best = first = tried(PRECISION)
+    for precision in WEAK_PRECISIONS:
+        other = tried(precision)
+        if other[2].loss >= best[2].loss:
             break
-        best = precision, models[0], size
+        best = other
+    if best is first:
+        best = min(first, tried(STRONG_PRECISION), key=lambda each: each[2].loss)
     return best
 
 
@@ -575,7 +581,7 @@ def refine(
 
     size = None
     if n_rows > MANY_ROWS * rows.n_features:
-        precision = WEAK_PRECISION
+        precision = WEAK_PRECISIONS[0]
         model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
         precision, model, size = choose_precision(rows, start, weight, fit, size_by)

@@ -8,7 +8,7 @@ coefficients become 0 exactly.
 
 import numpy as np
 
-MEMORY = 10
+MEMORY = 8
 # Numbers up to which BLAS takes an inner product on one thread.
 ONE_THREAD = 10_000
 # Part of the decrease that a step promises and has to make.
@@ -95,13 +95,14 @@ def _steepest(x, gradient, l1):
 
 def _times_inverse_hessian(steps, slope):
     """The two loops of Nocedal 1980."""
-    result, factors = slope.copy(), []
+    result, factors, part = slope.copy(), [], np.empty_like(slope)
     for step, change, inverse in reversed(steps):
         factors.append(inverse * inner(step, result))
-        result -= factors[-1] * change
+        result -= np.multiply(factors[-1], change, out=part)
     if steps:
         step, change, inverse = steps[-1]
         result /= inverse * inner(change, change)
     for (step, change, inverse), factor in zip(steps, reversed(factors), strict=True):
-        result += (factor - inverse * inner(change, result)) * step
+        factor -= inverse * inner(change, result)
+        result += np.multiply(factor, step, out=part)
     return result
