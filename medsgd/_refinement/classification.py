@@ -13,7 +13,10 @@ h is the leverage weight. softmax(W z) stays a consistent estimate of the probab
 
 With many features for the rows, the minimiser memorises wrong labels. So the direction
 of W is found under a normal prior on the coefficients, whose width follows from the
-data, and the size of W, which the prior makes too small, is fitted afterwards.
+data, and the size of W, which the prior makes too small, is fitted afterwards. Where
+rows are few for the features, rows that the model has not seen decide both: as many of
+their labels as are wrong bound the probability of any label, and a plain loss of
+held-out labels would take that for doubt of the model.
 """
 
 from collections.abc import Callable
