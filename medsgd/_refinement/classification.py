@@ -14,9 +14,9 @@ h is the leverage weight. softmax(W z) stays a consistent estimate of the probab
 With many features for the rows, the minimiser memorises wrong labels. So the direction
 of W is found under a normal prior on the coefficients, whose width follows from the
 data, and the size of W, which the prior makes too small, is fitted afterwards. Where
-rows are few for the features, rows that the model has not seen decide both: as many of
-their labels as are wrong bound the probability of any label, and a plain loss of
-held-out labels would take that for doubt of the model.
+rows are few for the features, held-out rows choose the width and the size. A part of
+their labels may be wrong, too. The log loss alone would then choose probabilities that
+are too unsure, so that part is estimated along with the size.
 """
 
 from collections.abc import Callable
@@ -56,11 +56,11 @@ ONE_THREAD = (2**13, 2**18)
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
-# The same by held-out rows, plus the part of the labels that is wrong: the more labels
-# are wrong, the smaller the divergence makes coefficients.
+# The same where held-out rows choose the size; the part of wrong labels is added to it,
+# because the divergence makes coefficients smaller the more labels are wrong.
 HELD_OUT_DEVIATION = 0.15
-# Parts of wrong labels. So many as lie between two of them may as well be the data's
-# own, which new rows will have too.
+# Parts of wrong labels that are tried. Each takes the size of the one before it: a tenth
+# of odd labels may be a property of the data, which new rows share.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
 SIZE_PROGRESS = 1e-5
@@ -337,7 +337,7 @@ class Size:
 def size_of(scores, label, weight, penalty, *, fit_intercept):
     """The size by which held-out labels, a part of them wrong, are most plausible.
 
-    It is averaged over the part that is wrong, as likely as each makes the labels.
+    The size is averaged over ``NOISES``, weighted by the likelihood of the labels.
 
     Parameters
     ----------
@@ -374,7 +374,7 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
         x, _ = minimise(at_noise, found[-1], tol=SIZE_PROGRESS, max_iter=100)
         found.append(x)
         losses.append(at_noise(x)[0])
-    # The size for each part of wrong labels is that for the next smaller one.
+    # See NOISES: each part of wrong labels takes the size of the next smaller one.
     found[0] = found[1]
     least = min(losses)
     likely = np.exp(n_rows * (least - np.array(losses)))
