@@ -59,7 +59,7 @@ SIZE_DEVIATION = 0.25
 # The same where held-out rows choose the size; the part of wrong labels is added to it,
 # because the divergence makes coefficients smaller the more labels are wrong.
 HELD_OUT_DEVIATION = 0.15
-# Parts of wrong labels that are tried. Each takes the size of the one before it: a tenth
+# Parts of wrong labels to try. Each takes the size of the one before it, as a tenth
 # of odd labels may be a property of the data, which new rows share.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
