@@ -195,9 +195,10 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     [3]_, with gamma = 1: the log loss in which a row whose label is implausible counts
     little. Leverage weights multiply the rows. It goes in three steps. The direction of
     the coefficients is found under a normal prior on top of the penalty, which keeps a
-    model with many features from memorising wrong labels; where rows are few for the
-    features, held-out rows choose the strength of the prior. Then the size of the
-    coefficients is fitted, which the prior has made too small. At last the intercepts
+    model with many features from memorising wrong labels. Then the size of the
+    coefficients is fitted, which the prior has made too small. With at most 20 rows for
+    a feature, held-out rows choose the strength of the prior, the size and the
+    intercepts; they allow for wrong labels among themselves. With more, the intercepts
     are set so that plausible labels are as frequent as predicted. The result hardly
     depends on `random_state`. `tol` bounds the progress of an iteration,
     `early_stopping` ends the refinement when the held-out rows make no progress, and

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from medsgd._core.multinomial import divergence
+from medsgd._core.multinomial import divergence, log_loss_with_noise
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import log_softmax, softmax
@@ -15,6 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from medsgd import MedianSGDClassifier
 from medsgd._refinement.quasi_newton import minimise
@@ -82,6 +84,42 @@ def test_the_divergence_checks_its_arguments():
     ):
         with pytest.raises(ValueError, match="does not fit"):
             divergence(*wrong)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_the_log_loss_with_random_labels_and_its_derivatives(n_outputs, noise):
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.normal(size=(20, n_outputs))
+    n_classes = max(2, n_outputs)
+    label, weight = rng.integers(0, n_classes, 20), rng.random(20)
+    share = rng.dirichlet(np.ones(n_classes))
+
+    def total(flat):
+        scores = flat.reshape(logits.shape)
+        if n_outputs == 1:
+            scores = np.c_[np.zeros(20), scores]
+        proba = (1 - noise) * softmax(scores, axis=1) + noise * share
+        return -weight @ np.log(proba[np.arange(20), label])
+
+    slope = logits.copy()
+    loss = log_loss_with_noise(slope, label, weight, share, noise)
+    assert_allclose(loss, total(logits.ravel()))
+    assert_allclose(slope.ravel(), approx_fprime(logits.ravel(), total), atol=1e-6)
+
+
+def test_the_log_loss_with_random_labels_checks_its_arguments():
+    logits, label, weight = np.zeros((3, 2)), np.zeros(3, dtype=np.intp), np.ones(3)
+    share = np.full(2, 0.5)
+    for wrong in (
+        (logits, label[:2], weight, share, 0.1),
+        (logits, label, weight[:2], share, 0.1),
+        (logits, label, weight, share[:1], 0.1),
+        (logits, label + 2, weight, share, 0.1),
+        (logits[:, :0].copy(), label, weight, share, 0.1),
+    ):
+        with pytest.raises(ValueError, match="does not fit"):
+            log_loss_with_noise(*wrong)
 
 
 @pytest.mark.parametrize("l1", [0.0, 0.3])
@@ -175,6 +213,25 @@ def test_wrong_labels_are_not_memorised():
     assert flagged[bad].mean() > 0.6
     assert clf.weights_[bad].mean() < 0.3 < 0.6 < clf.weights_[~bad].mean()
     assert ((clf.weights_ >= 0) & (clf.weights_ <= 1)).all()
+
+
+def test_wrong_labels_leave_few_rows_sure():
+    X, y = load_breast_cancer(return_X_y=True)
+    logistic = make_pipeline(StandardScaler(), LogisticRegression())
+    losses = []
+    for seed in range(3):
+        A, B, a, b = train_test_split(X, y, random_state=seed, stratify=y)
+        rng = np.random.default_rng(seed)
+        noisy = np.where(rng.random(len(a)) < 0.4, rng.integers(0, 2, len(a)), a)
+        clf = MedianSGDClassifier(random_state=0)
+        losses.append(
+            [
+                log_loss(b, model.fit(A, noisy).predict_proba(B))
+                for model in (clf, logistic)
+            ]
+        )
+    own, plain = np.mean(losses, axis=0)
+    assert own < min(0.25, 0.8 * plain)
 
 
 def test_rows_far_out_are_outliers():

@@ -194,3 +194,8 @@ def test_losses_and_medians():
         losses.evaluate(0, 0.0, np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="2 values, but 3 weights"):
         medians.weighted_median(np.ones(2), np.ones(3))
+    for n_sizes, n_weights in ((3, 2), (2, 3)):
+        with pytest.raises(ValueError, match="does not fit"):
+            medians.column_medians(
+                np.zeros(2, dtype=int), np.ones(n_sizes), np.ones(n_weights)
+            )

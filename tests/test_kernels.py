@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medsgd._core.dense import instruction_set
-from medsgd._core.medians import weighted_median
+from medsgd._core.medians import column_medians, weighted_median
 from medsgd._core.settings import EstimatorSettings
 from medsgd._core.update import update
 from numpy.testing import assert_allclose, assert_array_equal
@@ -207,6 +207,24 @@ def test_weighted_median_of_numbers(counted, unit):
     # What was given stays as it is.
     assert_array_equal(values, before)
     assert_array_equal(weights, counts * unit)
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_medians_of_columns(unequal):
+    rng = np.random.default_rng(0)
+    column = np.sort(rng.choice([0, 2, 3, 7, 8], 200))
+    size = rng.integers(1, 20, 200).astype(float)  # with ties
+    weight = rng.integers(1, 5, 200) / 4 if unequal else np.ones(200)
+    present, median, total = column_medians(column, size, weight)
+    assert_array_equal(present, np.unique(column))
+    for j, middle, sum_of_weights in zip(present, median, total, strict=True):
+        own = column == j
+        assert sum_of_weights == weight[own].sum()
+        assert middle == np.quantile(
+            size[own], 0.5, weights=weight[own], method="inverted_cdf"
+        )
+    # Of an even number the smaller one of the two in the middle.
+    assert column_medians(np.zeros(4, dtype=int), np.arange(4.0), np.ones(4))[1] == 1
 
 
 @pytest.mark.parametrize("n", [2, 7, 70])

@@ -260,7 +260,7 @@ def column_medians(
     median_, total_ = np.empty(n), np.empty(n)
     cdef Py_ssize_t[::1] present = present_
     cdef double[::1] median = median_, total = total_
-    # With one more number, below all others, half of the weight is never on either side.
+    # With one more number, below all others, no half of the weight is on either side.
     cdef double[::1] v = np.empty(n + 1), w = np.empty(n + 1)
     cdef bint equal
     with nogil:

@@ -11,6 +11,18 @@ import numpy as np
 cdef double SMALLEST = 1e-300
 
 
+cdef void less_the_largest(double[:, ::1] logits, double factor) noexcept nogil:
+    """Replace each row by ``factor * (row - max(row))``."""
+    cdef Py_ssize_t i, j
+    cdef double largest
+    for i in range(logits.shape[0]):
+        largest = logits[i, 0]
+        for j in range(1, logits.shape[1]):
+            largest = max(largest, logits[i, j])
+        for j in range(logits.shape[1]):
+            logits[i, j] = factor * (logits[i, j] - largest)
+
+
 def divergence(
     double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
     double gamma,
@@ -30,7 +42,7 @@ def divergence(
         Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
         Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
         double a = 1 + gamma, power = gamma / (1 + gamma)
-        double sign, largest, total, own, kept, along
+        double sign, total, own, kept, along
         double* row
     require(n_outputs > 0, "logits")
     require(gamma > 0, "gamma")
@@ -39,6 +51,13 @@ def divergence(
     require(n == 0 or all_below(&label[0], n, n_classes), "label")
     result = np.empty(n)
     cdef double[::1] loss = result
+    if n_outputs > 1:
+        with nogil:
+            less_the_largest(logits, a)
+            for i in range(n):
+                loss[i] = logits[i, label[i]]
+        # NumPy's is several at a time.
+        np.exp(logits, out=np.asarray(logits))
     with nogil:
         for i in range(n):
             row = &logits[i, 0]
@@ -56,15 +75,10 @@ def divergence(
                     own = 1 / (1 + total)
                 row[0] = -weight[i] * a * sign * kept * own
             else:
-                largest = row[0]
-                for j in range(1, n_outputs):
-                    largest = max(largest, row[j])
-                own = a * (row[label[i]] - largest)
                 total = 0
                 for j in range(n_outputs):
-                    row[j] = exp(a * (row[j] - largest))
                     total += row[j]
-                kept = exp(power * (own - log(total)))
+                kept = exp(power * (loss[i] - log(total)))
                 along = weight[i] * a * kept
                 for j in range(n_outputs):
                     row[j] *= along / total
@@ -90,13 +104,17 @@ def log_loss_with_noise(
     cdef:
         Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
         Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
-        double loss = 0, largest, total, own, drawn, factor
+        double loss = 0, total, own, drawn, factor
         double* row
     require(n_outputs > 0, "logits")
     require(label.shape[0] == n, "label")
     require(weight.shape[0] == n, "weight")
     require(share.shape[0] == n_classes, "share")
     require(n == 0 or all_below(&label[0], n, n_classes), "label")
+    if n_outputs > 1:
+        with nogil:
+            less_the_largest(logits, 1)
+        np.exp(logits, out=np.asarray(logits))
     with nogil:
         for i in range(n):
             row = &logits[i, 0]
@@ -105,12 +123,8 @@ def log_loss_with_noise(
                 own = 1 if (label[i] == 1) == (row[0] > 0) else total
                 own /= 1 + total
             else:
-                largest = row[0]
-                for j in range(1, n_outputs):
-                    largest = max(largest, row[j])
                 total = 0
                 for j in range(n_outputs):
-                    row[j] = exp(row[j] - largest)
                     total += row[j]
                 own = row[label[i]] / total
             drawn = max((1 - noise) * own + noise * share[label[i]], SMALLEST)

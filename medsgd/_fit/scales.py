@@ -87,33 +87,36 @@ def start_scales(settings, state, data, strata, iterations):
                 f"The residuals have a scale of {state.residual_scale:.3g}, too large "
                 f"for gradients in {data.X.dtype}. Divide y by its scale."
             )
+    groups = {}
     for k in range(len(state.n_updates) if settings.c_tau > 0 else 0):
-        if state.scale[k].any():
-            continue
-        own = (
-            batches
-            if len(state.n_updates) == 1
-            else batches[strata[batches[:, 0]] == k]
-        )[:few]
-        if len(own) == 0:
-            continue
+        if not state.scale[k].any():
+            own = batches
+            if len(state.n_updates) > 1:
+                own = batches[strata[batches[:, 0]] == k]
+            groups[k] = own[:few]
+    if groups:
+        first = np.concatenate(list(groups.values()))
         with np.errstate(over="ignore", invalid="ignore"):
-            prediction, norms = _predict(state, data, own.ravel())
-            factors = _factors(settings, state, prediction, data, own)
-            intercept = factors.sum(axis=1) * settings.fit_intercept
-            features = partial(_gradients, factors, data, own.ravel())
-            if state.scale.shape[1] == 1:
+            prediction, norms = _predict(state, data, first.ravel())
+            every = _factors(settings, state, prediction, data, first)
+            start = 0
+            for k, own in groups.items():
+                group = slice(start, start + len(own))
+                start, factors = group.stop, every[group]
+                if len(own) == 0:
+                    continue
+                intercept = factors.sum(axis=1) * settings.fit_intercept
+                features = partial(_gradients, factors, data, own.ravel())
+                if state.scale.shape[1] > 1:
+                    n_features = data.X.shape[1]
+                    state.scale[k] = _coordinate_scales(features, n_features, intercept)
+                    continue
                 if settings.batch_size == 1:
-                    squared = factors[:, 0] ** 2 * norms
+                    squared = factors[:, 0] ** 2 * norms[group]
                 else:
                     squared = sum(row_norms(g, squared=True) for _, g in features())
                 size = np.sqrt(squared + intercept**2)
-                size = size[(size > 0) & np.isfinite(size)]
-                state.scale[k] = median(size)
-            else:
-                state.scale[k] = _coordinate_scales(
-                    features, data.X.shape[1], intercept
-                )
+                state.scale[k] = median(size[(size > 0) & np.isfinite(size)])
     return bool(
         (state.residual_scale > 0 or not settings.tracks_residuals)
         and (settings.c_tau == 0 or state.scale.any(axis=1).all())

@@ -13,7 +13,10 @@ h is the leverage weight. softmax(W z) stays a consistent estimate of the probab
 
 With many features for the rows, the minimiser memorises wrong labels. So the direction
 of W is found under a normal prior on the coefficients, whose width follows from the
-data, and the size of W, which the prior makes too small, is fitted afterwards.
+data, and the size of W, which the prior makes too small, is fitted afterwards. Where
+rows are few for the features, held-out rows choose the width and the size. A part of
+their labels may be wrong, too. The log loss alone would then choose probabilities that
+are too unsure, so that part is estimated along with the size.
 """
 
 from collections.abc import Callable
@@ -36,10 +39,9 @@ GAMMA = 1.0
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
 # a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
-PRECISIONS = (3.0, 0.8, 0.2, 0.05)
-# Rows for each feature beyond which the prior hardly matters, and what is taken then.
+STRONG_PRECISION, PRECISION, WEAK_PRECISIONS = 3.0, 0.8, (0.2, 0.05)
+# Rows for each feature beyond which the prior hardly matters: a weak one is taken.
 MANY_ROWS = 20
-WEAK_PRECISION = 0.2
 # The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
 # As many rows make one part large enough.
@@ -53,14 +55,14 @@ ONE_THREAD = (2**13, 2**18)
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
-# The same by held-out rows, plus the part of the labels that is wrong: the more labels
-# are wrong, the smaller the divergence makes coefficients.
+# The same where held-out rows choose the size; the part of wrong labels is added to it,
+# because the divergence makes coefficients smaller the more labels are wrong.
 HELD_OUT_DEVIATION = 0.15
-# Parts of wrong labels. So many as lie between two of them may as well be the data's
-# own, which new rows will have too.
+# Parts of wrong labels to try. Each takes the size of the one before it, as a tenth
+# of odd labels may be a property of the data, which new rows share.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
-SIZE_PROGRESS = 1e-4
+SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
 # A label is implausible if the features of its row are this much less likely in its
@@ -73,7 +75,7 @@ N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
 PROGRESS = 1e-2
-PROGRESS_BEFORE = 1e-1
+PROGRESS_BEFORE = 5e-2
 
 
 def lead_epochs(n_samples):
@@ -279,7 +281,7 @@ def fitted(
         slope += model.intercept
         losses = divergence(slope, rows.label, weight, gamma)
         gradient = np.empty_like(flat)
-        gradient[:n_outputs] = slope.sum(axis=0) * fit_intercept
+        gradient[:n_outputs] = np.einsum("ij->j", slope) * fit_intercept
         gradient[n_outputs:] = rows.sums(slope).ravel()
         coef = flat[n_outputs:]
         gradient[n_outputs:] += penalty.l2 * coef
@@ -334,7 +336,7 @@ class Size:
 def size_of(scores, label, weight, penalty, *, fit_intercept):
     """The size by which held-out labels, a part of them wrong, are most plausible.
 
-    It is averaged over the part that is wrong, as likely as each makes the labels.
+    The size is averaged over ``NOISES``, weighted by the likelihood of the labels.
 
     Parameters
     ----------
@@ -362,7 +364,7 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
         gradient[0] = inner(slope.ravel(), along.ravel())
         gradient[0] += size * (size * penalty.l2 + penalty.l1)
         gradient[0] += log_size / deviation**2 / n_rows
-        gradient[1:] = slope.sum(axis=0) * fit_intercept
+        gradient[1:] = np.einsum("ij->j", slope) * fit_intercept
         return loss, gradient
 
     found, losses = [np.zeros(1 + n_outputs)], []
@@ -371,7 +373,7 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
         x, _ = minimise(at_noise, found[-1], tol=SIZE_PROGRESS, max_iter=100)
         found.append(x)
         losses.append(at_noise(x)[0])
-    # The size for each part of wrong labels is that for the next smaller one.
+    # See NOISES: each part of wrong labels takes the size of the next smaller one.
     found[0] = found[1]
     least = min(losses)
     likely = np.exp(n_rows * (least - np.array(losses)))
@@ -400,7 +402,7 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
         gradient = np.empty_like(parameters)
         gradient[0] = inner(slope.ravel(), along.ravel()) + size * (size * l2 + l1)
         gradient[0] += deviation / SIZE_DEVIATION / n_rows
-        gradient[1:] = slope.sum(axis=0) * fit_intercept
+        gradient[1:] = np.einsum("ij->j", slope) * fit_intercept
         return value + deviation**2 / (2 * n_rows), gradient
 
     parameters, _ = minimise(
@@ -427,8 +429,8 @@ def balanced(rows, model):
     found = np.bincount(label, weight, proba.shape[1])
     shift = np.zeros(proba.shape[1])
     for _ in range(N_BALANCING):
-        shifted = proba * np.exp(shift)
-        expected = (weight / shifted.sum(axis=1)) @ shifted
+        factor = np.exp(shift)
+        expected = factor * ((weight / (proba @ factor)) @ proba)
         useful = (found > 0) & (expected > 0)
         step = np.log(found, where=useful, out=np.zeros_like(found))
         step -= np.log(expected, where=useful, out=np.zeros_like(found))
@@ -467,7 +469,7 @@ def fold_of(label):
 def choose_precision(rows, start, weight, fit, size_of):
     """The precision by which held-out labels are most plausible.
 
-    From the strongest on, as long as weaker ones are better.
+    From the middle on, as long as weaker ones are better; else perhaps the strong one.
 
     Parameters
     ----------
@@ -477,8 +479,8 @@ def choose_precision(rows, start, weight, fit, size_of):
     fit : callable
         ``fit(start, weight, gamma, precision)`` returns a model.
     size_of : callable
-        ``size_of(scores, weight, model)`` returns the size by some rows, of models like
-        this one.
+        ``size_of(scores, held_out, model)`` returns the size of models like this one by
+        the scores of the rows held out.
 
     Returns
     -------
@@ -491,21 +493,28 @@ def choose_precision(rows, start, weight, fit, size_of):
     fold = np.full(len(weight), -1)
     fold[used] = fold_of(rows.label[used])
     folds = range(N_FOLDS if len(used) < ENOUGH_ROWS else 1)
-    held_out = np.where(np.isin(fold, folds), weight, 0.0)
+    held_out = np.isin(fold, folds)
     training = [np.where(fold == k, 0.0, weight) for k in folds]
     training = [part / (part.sum() or 1.0) for part in training]
-    models = [fit(start, part, TIGHT_GAMMA, PRECISIONS[0]) for part in training]
-    best = None
-    for precision in PRECISIONS:
+    models = [fit(start, part, TIGHT_GAMMA, STRONG_PRECISION) for part in training]
+
+    def tried(precision):
         scores = np.zeros((len(weight), len(start.intercept)))
         for k in folds:
             models[k] = fit(models[k], training[k], GAMMA, precision)
             own = rows.scores(models[k].coef) + models[k].intercept
             scores[fold == k] = own[fold == k]
-        size = size_of(scores, held_out, models[0])
-        if best is not None and size.loss >= best[2].loss:
+        size = size_of(scores[held_out], held_out, models[0])
+        return precision, models[0], size
+
+    best = first = tried(PRECISION)
+    for precision in WEAK_PRECISIONS:
+        other = tried(precision)
+        if other[2].loss >= best[2].loss:
             break
-        best = precision, models[0], size
+        best = other
+    if best is first:
+        best = min(first, tried(STRONG_PRECISION), key=lambda each: each[2].loss)
     return best
 
 
@@ -560,12 +569,12 @@ def refine(
             fit_intercept=fit_intercept,
         )
 
-    def size_by(scores, weight, model):
+    def size_by(scores, held_out, model):
         coef = model.coef.ravel()
         return size_of(
             scores,
-            rows.label,
-            np.where(rows.leverage < FAR_OUT, 0.0, weight),
+            rows.label[held_out],
+            np.where(rows.leverage < FAR_OUT, 0.0, weight)[held_out],
             Shrinkage(
                 penalty.l2 * inner(coef, coef), penalty.l1 * float(np.abs(coef).sum())
             ),
@@ -574,7 +583,7 @@ def refine(
 
     size = None
     if n_rows > MANY_ROWS * rows.n_features:
-        precision = WEAK_PRECISION
+        precision = WEAK_PRECISIONS[0]
         model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
         precision, model, size = choose_precision(rows, start, weight, fit, size_by)

@@ -8,7 +8,7 @@ coefficients become 0 exactly.
 
 import numpy as np
 
-MEMORY = 5
+MEMORY = 8
 # Numbers up to which BLAS takes an inner product on one thread.
 ONE_THREAD = 10_000
 # Part of the decrease that a step promises and has to make.
@@ -31,7 +31,8 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
     start : ndarray of shape (n,)
     l1 : float or ndarray of shape (n,), default=0.0
     tol : float
-        The decrease of an iteration below which it is the last.
+        The decrease of an iteration below which it is the last; with an L1 penalty that
+        of two in a row.
     max_iter : int
     watch : callable or None
         Called with x and the penalised value after each iteration, after the last call
@@ -48,6 +49,7 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
     value, gradient = function(x)
     value += inner(l1, np.abs(x)) if penalised else 0.0
     steps: list = []
+    n_small = 0
     for _ in range(max_iter):
         slope = _steepest(x, gradient, l1) if penalised else gradient
         direction = -_times_inverse_hessian(steps, slope)
@@ -78,7 +80,9 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
         x, value, gradient = new, new_value, new_gradient
         if watch is not None and watch(x, value):
             return x, True
-        if decrease <= tol:
+        # With an L1 penalty a step may end where a coefficient becomes 0.
+        n_small = n_small + 1 if decrease <= tol else 0
+        if n_small > penalised:
             return x, True
     return x, False
 
@@ -91,13 +95,14 @@ def _steepest(x, gradient, l1):
 
 def _times_inverse_hessian(steps, slope):
     """The two loops of Nocedal 1980."""
-    result, factors = slope.copy(), []
+    result, factors, part = slope.copy(), [], np.empty_like(slope)
     for step, change, inverse in reversed(steps):
         factors.append(inverse * inner(step, result))
-        result -= factors[-1] * change
+        result -= np.multiply(factors[-1], change, out=part)
     if steps:
         step, change, inverse = steps[-1]
         result /= inverse * inner(change, change)
     for (step, change, inverse), factor in zip(steps, reversed(factors), strict=True):
-        result += (factor - inverse * inner(change, result)) * step
+        factor -= inverse * inner(change, result)
+        result += np.multiply(factor, step, out=part)
     return result
