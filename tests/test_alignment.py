@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
-from medsgd._fit import problem as _problem
+from medsgd._fit import epochs
 from medsgd._utils.guards import canonical_rows
 from medsgd.gradient_estimators import SPPL2
 
@@ -71,7 +71,7 @@ def calls(monkeypatch):
         return SimpleNamespace(run_pass=run_pass)
 
     for name in ("dense", "csr"):
-        monkeypatch.setattr(_problem, name, watched(getattr(_problem, name)))
+        monkeypatch.setattr(epochs, name, watched(getattr(epochs, name)))
     return seen
 
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
-from medsgd._fit.problem import Problem
+from medsgd._fit.epochs import Problem
 from medsgd._refinement.exact import ExactStage
 
 X = np.random.default_rng(0).standard_t(3, size=(300, 8))

@@ -39,7 +39,6 @@ from medsgd._fit.state import State  # noqa: E402
 from medsgd.dask import (  # noqa: E402
     DaskMedianSGDClassifier,
     DaskMedianSGDRegressor,
-    _base,
     _partitions,
     _rounds,
 )
@@ -289,7 +288,7 @@ def test_garbage_from_a_partition_is_left_out_and_named(monkeypatch, aggregator,
             return [replace(u, change=np.full_like(u.change, value)) for u in updates]
         return updates
 
-    monkeypatch.setattr(_base, "run_passes", run)
+    monkeypatch.setattr(_rounds, "run_passes", run)
     X, y, truth = regression()
     reg = DaskMedianSGDRegressor(aggregator=aggregator, random_state=0)
     with pytest.warns(UserWarning, match=re.escape("Partitions [2]")):
@@ -488,7 +487,7 @@ def test_partitions_too_small_to_split_train_on_all_rows(monkeypatch, fraction):
         judged.append(updates[0].losses is not None)
         return updates
 
-    monkeypatch.setattr(_base, "run_passes", run)
+    monkeypatch.setattr(_rounds, "run_passes", run)
     X, _, truth = regression(100, 2)
     params = {"early_stopping": True, "validation_fraction": fraction, "tol": None}
     reg = DaskMedianSGDRegressor(
@@ -515,7 +514,7 @@ def test_a_partition_that_never_takes_part_is_counted_and_named(monkeypatch, cls
     def run(block, job, index):
         return None if index == 2 else _partitions.run_passes(block, job, index)
 
-    monkeypatch.setattr(_base, "run_passes", run)
+    monkeypatch.setattr(_rounds, "run_passes", run)
     X, y = classification(800, 3)
     with pytest.warns(UserWarning, match=re.escape("Partitions [2] were left out")):
         est = fitted(cls, X, y)
@@ -686,7 +685,7 @@ def test_traffic_of_a_round_grows_with_the_features_only(monkeypatch):
         sizes.append(len(pickle.dumps(job)) + len(pickle.dumps(updates)))
         return updates
 
-    monkeypatch.setattr(_base, "run_passes", run)
+    monkeypatch.setattr(_rounds, "run_passes", run)
     X, y, _ = regression(2000, 500)
     for n in (1000, 2000):
         DaskMedianSGDRegressor(max_rounds=3, tol=None).fit(*chunked(X[:n], y[:n], 2))
@@ -698,7 +697,7 @@ def test_traffic_of_a_round_grows_with_the_features_only(monkeypatch):
 def test_blocks_tell_dask_their_size(layout):
     X, y, _ = regression(100)
     block = _partitions.as_block(
-        layout(X), y, None, MedianSGDRegressor(), 5, np.float64, 0
+        layout(X), y, None, MedianSGDRegressor()._plan(), 5, np.float64, 0
     )
     assert sizeof(block) >= X.nbytes + 2 * y.nbytes
 
@@ -735,8 +734,8 @@ def test_right_partitions_are_hardly_ever_left_out(n_right, n_features, n_wrong)
         state=State(np.ones(n_features)),
         index=0,
         aggregator=None,
-        robust=True,
-        robust_losses=True,
+        takes_medians=True,
+        watches_median=True,
         n_rejected=np.zeros(n, dtype=int),
     )
     n_used = 0

@@ -17,6 +17,7 @@ from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
 from medsgd._core import dense, sparse
+from medsgd._fit.data import Data
 from medsgd._fit.state import State
 from medsgd._fit.units import feature_units
 from medsgd._utils.guards import canonical_rows
@@ -40,9 +41,9 @@ class Stream:
         units = feature_units(
             X[:1], np.ones(1), standardize=False, needed=False, centered=False
         )
-        est._units = units
         # Of the mean too, where sparse rows have smaller steps of the intercept.
-        self.settings = est._settings(X, intercept_decay=1.0)
+        data = Data(X=X, y=self.y, weight=self.weight, units=units)
+        self.settings = est._plan().settings(data, intercept_decay=1.0)
         state = State(coef=np.zeros(X.shape[1], X.dtype), residual_scale=1.0)
         self.state = state.prepared(
             self.settings,
@@ -161,7 +162,7 @@ def test_streams_do_not_drift(name, momentum):
         average=True,
         fit_intercept=False,  # without it dense rows are not centred either
     )
-    size = est._n_gradients()
+    size = est._plan().n_gradients
     n_updates = min(N_UPDATES // 10, 10**6 // size)
     rows = np.arange(n_updates * size) % len(y)
     plain, lazy = clone(est), clone(est)

@@ -50,6 +50,9 @@ N_PRESENT = 20
 # A feature that is present less often than this counts for leverage as if present so
 # often.
 SMALLEST_SHARE = 0.1
+# Where many parameters are more than this share of the rows, the S step's residuals are
+# made up for: they are smaller than those of other rows.
+LARGEST_SHARE = 0.2
 # Iterations of the candidates in each round, and how many then go on: the best by their
 # scale, and the best by the scale in which rows count by their leverage.
 STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
@@ -357,6 +360,7 @@ class Refinement:
             residual, target = self.rows.residuals(b), self._target(self.rows)
             scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
             b = start
+        scale *= self._few_rows_factor()
         objective = self._objective(MObjective, self.rows)
         for progress, _ in descend(objective, self.penalised, b, scale):
             if progress.is_last and progress.rejected > BREAKDOWN:
@@ -372,6 +376,13 @@ class Refinement:
     def _target(self, rows):
         """The sum of ``rho`` that defines the scale: half of the degrees of freedom."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
+
+    def _few_rows_factor(self):
+        """What makes up for a scale that few rows make too small."""
+        share = self.rank / self.rows.total
+        if self.rank <= candidate.MOST_OUTER or share <= LARGEST_SHARE:
+            return 1.0
+        return 1 / np.sqrt(1 - share)
 
     def _objective(self, kind, rows):
         return kind(rows, self.penalty, self._target(rows), self.floor)

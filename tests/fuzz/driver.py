@@ -71,7 +71,8 @@ def draw_parameters(rng, cls):
     """Some parameters that are not the default."""
     some = rng.choice(list(PARAMETERS), rng.integers(0, 8), replace=False)
     params = {name: pick(rng, PARAMETERS[name]) for name in some}
-    params |= {"random_state": int(rng.integers(10)), "loss": pick(rng, [*cls._losses])}
+    losses = cls()._task().losses
+    params |= {"random_state": int(rng.integers(10)), "loss": pick(rng, [*losses])}
     params.setdefault("max_iter", 5)
     if cls is MedianSGDRegressor:
         params["refine"] = pick(rng, [True, False])

@@ -15,10 +15,12 @@ from driver import pick, run_cases
 from medsgd._core.settings import Settings
 from scipy import sparse
 
-from medsgd import MedianSGDClassifier, MedianSGDRegressor, _problem, _scales
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
 from medsgd import gradient_estimators as estimators
 from medsgd._core import dense, losses
 from medsgd._core import sparse as csr
+from medsgd._fit import epochs, scales
+from medsgd._fit.data import Data
 
 WRONG_INTEGERS = [-1, 0, 1, 2, 7, 255, 2**31, 2**40, -(2**63), 2**63 - 1]
 WRONG_NUMBERS = [np.nan, np.inf, -np.inf, -1.0, 0.0, 1e-310, 1e300, 2.0**53]
@@ -63,8 +65,10 @@ def other_settings(rng):
     if rng.random() < 0.2:
         return Settings.__new__(Settings)
     estimator = draw_estimator(rng)
-    estimator._units = estimator._feature_units(np.eye(3), np.ones(3))
-    return estimator._settings(np.eye(3))
+    plan = estimator._plan()
+    X, weight = np.eye(3), np.ones(3)
+    units = plan.feature_units(X, weight)
+    return plan.settings(Data(X=X, y=weight, weight=weight, units=units))
 
 
 def spoil(rng, value):
@@ -130,9 +134,9 @@ def spoil_a_fit(rng):
         for module, name in [
             (dense, "run_pass"),
             (csr, "run_pass"),
-            (_problem, "group"),
-            (_problem, "shuffle"),
-            (_scales.medians, "weighted_median"),
+            (epochs, "group"),
+            (epochs, "shuffle"),
+            (scales.medians, "weighted_median"),
         ]:
             patched = spoiling(getattr(module, name))
             stack.enter_context(mock.patch.object(module, name, patched))
