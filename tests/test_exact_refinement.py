@@ -271,6 +271,21 @@ def test_rows_of_weight_zero_do_not_shorten_the_first_stage():
     assert est.stage_starts_[0] == few.stage_starts_[0]
 
 
+@pytest.mark.parametrize("n_per_parameter", [2.3, 4])
+def test_few_rows_of_many_parameters_cost_little(n_per_parameter):
+    d, squares = 80, np.zeros(2)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((int(n_per_parameter * d), d))
+        effects = rng.standard_normal(d)
+        y = X @ effects + rng.standard_normal(len(X))
+        for k, model in enumerate(
+            [MedianSGDRegressor(random_state=0), LinearRegression()]
+        ):
+            squares[k] += np.square(model.fit(X, y).coef_ - effects).sum()
+    assert squares[0] < 1.1**2 * squares[1]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_collinear_and_constant_columns_share_the_effect(layout):
     X, y, _ = problem()
