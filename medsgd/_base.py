@@ -25,7 +25,7 @@ from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, Settings
 from medsgd._guards import aligned, canonical_rows, checked, warn_user
 from medsgd._persistence import as_plain, from_plain, is_readable, why_not_readable
 from medsgd._problem import Problem, as_columns
-from medsgd._standardize import ENOUGH_ROWS, N_ROWS, feature_units, stacked
+from medsgd._standardize import ENOUGH_ROWS, feature_units, stacked
 from medsgd._state import State
 from medsgd._stopping import HeldOut, StoppingRule, exact_share, held_out_mask
 from medsgd._training import Training
@@ -204,7 +204,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tracks = self._proximal and not self._follows_each
         return 2 if is_classifier(self) and tracks else 1
 
-    def _feature_units(self, X, sample_weight, n_rows=N_ROWS):
+    def _feature_units(self, X, sample_weight):
         standardize = self.standardize
         if standardize == "auto":
             standardize = self._robust
@@ -217,7 +217,6 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             centered=self.fit_intercept,
             clip=self._scale_clip,
             rare_power=self._rare_power,
-            n_rows=n_rows,
         )
 
     def _learn_units(self, X, sample_weight, states, *, first):
@@ -502,9 +501,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         coef, intercept = _solutions(states, units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
-    def _n_unit_rows(self, X, n_rows):
-        """Return how many of the rows set the units."""
-        return N_ROWS
+    def _unit_weights(self, X, y, sample_weight):
+        """Return the weights by which the rows set the units."""
+        return sample_weight
 
     def _first_stage(self, X, n_rows, makers):
         """The makers of the problems of the first stage, and the epochs it may take.
@@ -532,9 +531,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         sample_weight = self._in_weight_units(sample_weight, first=True)
         n_rows = np.count_nonzero(sample_weight)
         self._first_rows = None
-        self._units = self._feature_units(
-            X, sample_weight, self._n_unit_rows(X, n_rows)
-        )
+        self._units = self._feature_units(X, self._unit_weights(X, y, sample_weight))
         settings = self._settings(X)
         rows = X, y, sample_weight
         states = self._initial_states(

@@ -18,11 +18,11 @@ from medsgd._docs import fill
 from medsgd._guards import all_or_nothing, warn_user
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import (
-    FEW_UNIT_ROWS,
     MOST_EPOCHS,
     UPDATES,
     ExactStage,
     counts_of,
+    few_rows,
     has_enough_rows,
     is_blockwise,
 )
@@ -408,12 +408,12 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         n_parameters = X.shape[1] + self.fit_intercept
         return self._refines() and has_enough_rows(n_rows, n_parameters)
 
-    def _n_unit_rows(self, X, n_rows):
-        # Units in which no penalty is only begin a fit that solves for its steps.
-        begin = self._is_exact(X, n_rows) and X.shape[1] < MOST_OUTER
-        if begin and not any(self._exact_penalty()):
-            return FEW_UNIT_ROWS
-        return super()._n_unit_rows(X, n_rows)
+    def _unit_weights(self, X, y, sample_weight):
+        # Few rows are enough where the units only say where exact steps begin.
+        begin = self._is_exact(X, np.count_nonzero(sample_weight))
+        if not begin or X.shape[1] >= MOST_OUTER or any(self._exact_penalty()):
+            return sample_weight
+        return few_rows(X, y, sample_weight)
 
     def _exact_penalty(self):
         """Return the factors of the quadratic and the absolute penalty."""

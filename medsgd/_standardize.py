@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 from scipy.special import ndtr
-from sklearn.utils import check_random_state
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
@@ -88,17 +87,9 @@ class FeatureUnits:
 
 
 def feature_units(
-    X,
-    sample_weight,
-    *,
-    standardize,
-    needed,
-    centered,
-    clip=None,
-    rare_power=None,
-    n_rows=N_ROWS,
+    X, sample_weight, *, standardize, needed, centered, clip=None, rare_power=None
 ):
-    """Units from at most ``n_rows`` rows with a weight.
+    """Units from at most ``N_ROWS`` rows with a weight.
 
     Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
     rows, scales are those of deviations from 0. With ``clip`` the scales become
@@ -108,9 +99,10 @@ def feature_units(
     of their share.
     """
     rows = np.flatnonzero(sample_weight)
-    if len(rows) > n_rows:
+    if len(rows) > N_ROWS:
         # Always the same rows: they are part of the data, not of the shuffling.
-        rows = np.sort(check_random_state(0).choice(rows, n_rows, replace=False))
+        generator = np.random.default_rng(0)
+        rows = np.sort(generator.choice(rows, N_ROWS, replace=False, shuffle=False))
     weight = np.abs(sample_weight[rows]).astype(np.float64)
     center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if needed and len(rows):

@@ -135,6 +135,20 @@ def test_what_a_user_does_not_see(n, d):
     assert distance(est, other, X) < (1e-4 if n <= 10_000 else 0.02)
 
 
+def test_the_order_of_rows_decides_nothing_where_targets_are_equal():
+    rng = np.random.default_rng(0)
+    n = 1500
+    X = rng.integers(0, 9, (n, 4)).astype(float)
+    bad = np.arange(n) < 0.4 * n
+    X[bad] += rng.integers(0, 30, (bad.sum(), 4))
+    y = np.round(X @ [1, 2, 0, -1] * np.where(bad, -1, 1) + rng.standard_normal(n))
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    for seed in range(3):
+        rows = np.random.default_rng(seed).permutation(n)
+        other = MedianSGDRegressor(random_state=0).fit(X[rows], y[rows])
+        assert distance(est, other, X) < 1e-4
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_collinear_and_constant_columns_share_the_effect(layout):
     X, y, _ = problem()

@@ -107,7 +107,7 @@ def test_parts_have_the_units_of_the_whole(layout, share, weighted):
     used = rng.random(n) < share
     weight = used * (rng.integers(1, 4, n) if weighted else 1)
     weight[np.flatnonzero(used)[0]] += 1 - weight.sum() % 2
-    est = MedianSGDRegressor(max_iter=1, tol=None)
+    est = MedianSGDRegressor(max_iter=1, tol=None, refine=False)
     est.fit(layout(X), y, sample_weight=weight.astype(float))
     copies = np.repeat(X, weight, axis=0)
     if layout is np.asarray:

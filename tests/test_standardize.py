@@ -43,7 +43,7 @@ def response(est, X):
 def units_of(X, y=None, *, estimator_class=MedianSGDRegressor, **fit_params):
     """Centre and scale after a call of fit."""
     y = np.arange(X.shape[0]) % 2 if y is None else y
-    est = estimator_class(max_iter=1, tol=None).fit(X, y, **fit_params)
+    est = estimator_class(refine=False, max_iter=1, tol=None).fit(X, y, **fit_params)
     return est._units.center, 1 / est._units.inverse_scale
 
 

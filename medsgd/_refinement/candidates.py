@@ -6,6 +6,7 @@ from scipy.linalg import lapack
 import medsgd._core.fits as compiled
 from medsgd._refinement.bisquare import ROUGH, m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
+from medsgd._refinement.rows import ranks
 from medsgd._scales import median, weighted_median
 
 # Parameters up to which the outer products of all rows are kept, and up to which
@@ -19,9 +20,9 @@ N_ROUNDS, FEW_ROUNDS = 4, 2
 KEPT = 2.5
 # Iterations of least absolute deviations, the share of a typical residual below which
 # one counts as so large, and the step of fitted values that ends them.
-N_ABSOLUTE = 12
+N_ABSOLUTE = 10
 SMALLEST = 1e-3
-LAST_STEP = 2e-3
+LAST_STEP = 5e-3
 # Steps of concentration on rows near to their mean.
 N_CENTRAL = 4
 # The share of its spread over all rows that a feature has at least in the nearest.
@@ -36,6 +37,8 @@ INDEPENDENT = 1e-6
 # A diagonal is raised by this share of itself, so that a singular matrix has a
 # solution: candidates need not be exact.
 RIDGE = 1e-10
+# Outer products of rows beyond this many numbers are read slower than made anew.
+MOST_CACHED = 2**17
 # Conjugate gradients for candidates, which an S step refines anyway.
 N_ITER = 2
 # A feature is lost where a smaller share of the rows that it is present in is kept.
@@ -78,8 +81,7 @@ class Fits:
                 N_ITER,
             )
             return b + step.T
-        if len(weight) == 1:
-            # A product of matrices is faster than one with all the products.
+        if len(weight) == 1 and self.products.size > MOST_CACHED:
             weight = weight[0]
             lower = rows.gram(weight)[self.lower]
             sums = np.append(lower, rows.moments(weight * rows.y))[np.newaxis]
@@ -135,7 +137,7 @@ def sensitivity(fits, target, floor):
         root = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
         scaled = gram * root * root[:, np.newaxis]
         scaled.flat[:: p + 1] += RIDGE
-        inverse, _ = lapack.dtrtri(np.linalg.cholesky(scaled), lower=True)
+        inverse = _inverse_factor(scaled)
         Q = Z @ (inverse * root).T
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
         leverage = np.minimum(active * np.einsum("ij,ij->i", Q, Q), 1)
@@ -189,10 +191,16 @@ def central(fits, bounded):
         gram = rows.gram(weight[0])
         # With an intercept, distances from the mean are those from 0, and a constant.
         gram.flat[:: p + 1] += least
-        factor = np.linalg.cholesky(gram)
-        inverse, _ = lapack.dtrtri(factor, lower=True)
+        inverse = _inverse_factor(gram)
         distance = np.square(Z @ inverse.T).sum(axis=1)
     return fits.solve(np.concatenate(weights), np.zeros((N_CENTRAL, p)))
+
+
+def _inverse_factor(gram):
+    """The inverse of the Cholesky factor of a matrix that is positive definite."""
+    # NumPy's factorisation costs small matrices several times as much to call.
+    factor, _ = lapack.dpotrf(gram, lower=True)
+    return lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
 
 
 def subsets(fits):
@@ -203,7 +211,7 @@ def subsets(fits):
     """
     rows, Z = fits.rows, fits.rows.matrix()
     p = rows.n_parameters
-    order = rows.ranks()
+    order = ranks(rows.X, rows.y)
     below = np.cumsum(rows.weight[order])
     draws = np.random.default_rng(0).random((N_SUBSETS, DRAWN * p)) * below[-1]
     rank = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, softmax
+from scipy.special import chdtri, expit, softmax
 from sklearn.utils import gen_batches
 
 from medsgd._core.multinomial import divergence

@@ -4,8 +4,14 @@ import numpy as np
 from scipy import sparse
 
 from medsgd._refinement.candidates import MOST_OUTER
-from medsgd._refinement.regression import FIRST_STAGE, MOST_GRAM, Penalty, Refinement
-from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
+from medsgd._refinement.regression import (
+    FIRST_STAGE,
+    MOST_GRAM,
+    N_S_ROWS,
+    Penalty,
+    Refinement,
+)
+from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows, drawn, ranks
 from medsgd._refinement.stochastic import moved
 from medsgd._scales import residuals, starting_scale, weighted_median
 from medsgd._standardize import N_ROWS, feature_units
@@ -17,7 +23,7 @@ FEWEST_ROWS, FEWEST_ROWS_OF_MANY = 2, 5
 # take for them.
 UPDATES, MOST_EPOCHS = 1_000, 4
 # Rows that set the units of few features.
-FEW_UNIT_ROWS = 1_000
+N_UNIT_ROWS = 1_000
 # A sparse X with more values than this becomes dense in blocks.
 DENSE = 0.1
 # Weights up to which sums of counts are exact.
@@ -42,6 +48,16 @@ def has_enough_rows(n_rows, n_parameters):
     """Whether rows are so many that exact steps are worth it."""
     fewest = FEWEST_ROWS if n_parameters <= MOST_OUTER else FEWEST_ROWS_OF_MANY
     return n_rows >= fewest * n_parameters
+
+
+def few_rows(X, y, weight):
+    """Return weights of few rows that are like all, whatever their order."""
+    n_rows = np.count_nonzero(weight)
+    if n_rows <= N_UNIT_ROWS:
+        return weight
+    # The order decides as little as which rows the S step sees.
+    order = ranks(X, y) if n_rows <= N_S_ROWS else np.arange(len(y))
+    return drawn(weight, N_UNIT_ROWS, order)
 
 
 def is_blockwise(X):

@@ -34,7 +34,7 @@ from medsgd._refinement.least_squares import (
     QuasiNewton,
     RowDescent,
 )
-from medsgd._refinement.rows import DenseRows
+from medsgd._refinement.rows import DenseRows, drawn, ranks
 from medsgd._scales import NORMAL_MEDIAN, weighted_median
 
 FIRST_STAGE, LAST_STAGE = "S step", "M step"
@@ -476,12 +476,18 @@ class Refinement:
 
     def _distinct(self, residual, scale, chosen):
         """Of the chosen candidates those of different basins, the best of each."""
-        kept, small = [], self.small
-        for k in sorted(chosen, key=scale.__getitem__):
-            gaps = np.square(residual[kept] - residual[k]) @ small.weight
-            if np.all(gaps > (self.same * scale[k]) ** 2 * small.total):
+        small, chosen = self.small, sorted(chosen, key=scale.__getitem__)
+        # From the best, so that rounding does not part those that are near to it.
+        apart = (residual[chosen] - residual[chosen[0]]) * np.sqrt(small.weight)
+        products = apart @ apart.T
+        size = products.diagonal()
+        gaps = (size + size[:, np.newaxis] - 2 * products) / small.total
+        is_near = (gaps <= np.square(self.same * scale[chosen])).T.tolist()
+        kept = []
+        for k, near in enumerate(is_near):
+            if not any(near[j] for j in kept):
                 kept.append(k)
-        return kept
+        return [chosen[k] for k in kept]
 
     def _settled(self, rows, fits):
         """Coefficients, scale and residuals of candidates where they have converged."""
@@ -543,13 +549,10 @@ def sample(rows, size, *, ranked=False):
     used = np.flatnonzero(rows.weight)
     if len(used) <= size:
         return rows if len(used) == rows.n_rows else rows.take(used, rows.weight[used])
-    order = rows.ranks() if ranked else np.arange(rows.n_rows)
-    below = np.cumsum(rows.weight[order])
-    draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
-    drawn = np.minimum(np.searchsorted(below, draws, side="right"), rows.n_rows - 1)
-    weight = np.bincount(order[drawn], minlength=rows.n_rows).astype(np.float64)
+    order = ranks(rows.X, rows.y) if ranked else np.arange(rows.n_rows)
+    weight = drawn(rows.weight, size, order)
     few = rows.take(order[weight[order] > 0], weight[order][weight[order] > 0])
-    if not _add_rare_rows(rows, few, weight, size / below[-1]):
+    if not _add_rare_rows(rows, few, weight, size / rows.total):
         return few
     chosen = order[weight[order] > 0]
     return rows.take(chosen, weight[chosen])

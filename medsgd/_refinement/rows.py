@@ -18,6 +18,30 @@ LARGEST_OFFSET = 1e3
 LARGEST = 1e60
 
 
+def ranks(X, y):
+    """Return the rows in the order of their targets, then of a fixed product.
+
+    The order in which the rows come decides nothing.
+    """
+    order = np.argsort(y)
+    if np.all(np.diff(y[order]) > 0):
+        return order
+    direction = np.random.default_rng(1).standard_normal(X.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.lexsort((X @ direction, y))
+
+
+def drawn(weight, size, order):
+    """Return how often each row is among ``size`` drawn by weight, always the same.
+
+    They are of all parts of the rows in the given order.
+    """
+    below = np.cumsum(weight[order], dtype=np.float64)
+    draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
+    place = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)
+    return np.bincount(order[place], minlength=len(weight)).astype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows, their targets and weights, in the units of the exact steps.
@@ -60,14 +84,6 @@ class Rows:
     def present_share(self):
         """Share of the weight of the rows in which a feature is not typical."""
         return self.presence.T @ self.weight / self.total
-
-    def ranks(self):
-        """Return the rows in the order of their targets, then of a fixed product."""
-        order = np.argsort(self.y)
-        if np.all(np.diff(self.y[order]) > 0):
-            return order
-        direction = np.random.default_rng(1).standard_normal(self.n_parameters)
-        return np.lexsort((self.product(direction), self.y))
 
     def take(self, rows, weight):
         """Return some of the rows, with other weights."""
