@@ -60,9 +60,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     A subclass checks its targets (``_check_targets``) and turns them into problems
     (``_problems``). It has the table of its losses (``_losses``), the loss of
     passive-aggressive learning (``_passive_aggressive_loss``), and what was measured to
-    be right for it: the factors of "auto" for tau, eta0 and epsilon (``_c_tau``,
-    ``_c_eta``, ``_c_epsilon``), how features are scaled (``_scale_clip``) and what
-    leverage weighs (``_leverage_power``).
+    be right for it: the factors of "auto" for tau and eta0 (``_c_tau``, ``_c_eta``),
+    how features are scaled (``_scale_clip``) and what leverage weighs
+    (``_leverage_power``).
     """
 
     coef_: Floats
@@ -118,12 +118,12 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     @property
     def _robust_losses(self):
-        # Losses of the bisquare, of which no sum is robust, settle like a median's.
-        return self._robust or self.loss == "bisquare"
+        # Outliers dominate a sum of losses, also of losses that reject outliers.
+        return self._robust or self._losses[self.loss].redescending
 
     @property
     def _proximal(self):
-        return self.gradient_estimator in ("spp-l1", "spp-l2")
+        return GRADIENT_ESTIMATORS[self.gradient_estimator].proximal
 
     @property
     def _follows_each(self):
@@ -194,9 +194,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _n_gradients(self):
         if self.n_gradients != "auto":
             return int(self.n_gradients)
-        return (
-            5 if self.gradient_estimator in ("coord-median", "geometric-median") else 1
-        )
+        return GRADIENT_ESTIMATORS[self.gradient_estimator].n_gradients
 
     def _n_strata(self):
         """How many locations a problem tracks."""
@@ -306,20 +304,20 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _settings(self, X, **changes):
         """What compiled code needs to know, with ``changes`` to it."""
-        loss, epsilon = self._losses[self.loss]
-        epsilon = self.epsilon if epsilon is None else epsilon
-        bisquare, median = self.loss == "bisquare", self._robust
+        loss = self._losses[self.loss]
+        epsilon = self.epsilon if loss.parameter is None else loss.parameter
+        scaled, median = loss.redescending or epsilon == "auto", self._robust
         largest_float = float(np.finfo(X.dtype).max)
         settings = {
             "loss": loss,
-            "epsilon": None if bisquare or epsilon == "auto" else epsilon,
-            "c_epsilon": self._c_epsilon.get(self.loss, 0.0),
+            "epsilon": None if scaled else epsilon,
+            "c_epsilon": loss.c_epsilon,
             "tracks_residuals": not is_classifier(self),
             "largest_residual_scale": np.inf,
             "standardize": self._units.applied,
             "leverage_limit": np.inf,
             "leverage_power": self._leverage_power,
-            "overshoot": OVERSHOOT if bisquare and not median else np.inf,
+            "overshoot": OVERSHOOT if loss.redescending and not median else np.inf,
             "largest_derivative": LARGEST_MEAN_DERIVATIVE,
             "penalty": self.penalty,
             "alpha": self._alpha(),

@@ -262,7 +262,6 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     _scale_clip = 5.0
     # Measured on texts: rare words at unit scale cost accuracy, at their own time.
     _rare_power = 0.25
-    _c_epsilon: dict = {}
 
     def __setstate__(self, state):
         # As it was before there was a refinement.

@@ -27,7 +27,7 @@ from medsgd._refinement.exact import (
     is_blockwise,
 )
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE, MOST_PASSES
-from medsgd._refinement.stochastic import BISQUARE, refine, small_sample_factor
+from medsgd._refinement.stochastic import refine, small_sample_factor
 from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
     Auto,
@@ -40,11 +40,6 @@ from medsgd._typing import (
     RegressionLoss,
 )
 
-# Huber 1964: 95% efficient where the noise is normal.
-HUBER = 1.345
-# Smola, Murata, Schoelkopf and Mueller, ICANN 1998: the most efficient insensitivity
-# where the noise is normal.
-INSENSITIVITY = 0.612
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
@@ -295,12 +290,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     }
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
     _losses = REGRESSION_LOSSES
-    _c_epsilon = {
-        "huber": HUBER,
-        "epsilon_insensitive": INSENSITIVITY,
-        "squared_epsilon_insensitive": INSENSITIVITY,
-        "bisquare": BISQUARE,
-    }
     _passive_aggressive_loss = "epsilon_insensitive"
     # Measured: tracks the median as well as least absolute deviations does.
     _c_tau = 0.1

@@ -9,7 +9,6 @@ from sklearn.utils.extmath import row_norms
 
 import medsgd._core.medians as medians
 from medsgd._blocks import column_blocks, fewer_rows, row_blocks
-from medsgd._core.settings import GRADIENT_ESTIMATORS
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
 N_SAMPLES = 256
@@ -90,8 +89,7 @@ def start_scales(settings, state, units, X, y, sample_weight, strata, iterations
         residual = residuals(y[rows], prediction)
         state.residual_scale = starting_scale(residual, sample_weight[rows])
         largest = np.sqrt(float(np.finfo(X.dtype).max))
-        is_median = settings.gradient_estimator != GRADIENT_ESTIMATORS["mean"]
-        if is_median and state.residual_scale > largest:
+        if settings.median and state.residual_scale > largest:
             raise ValueError(
                 f"The residuals have a scale of {state.residual_scale:.3g}, too large "
                 f"for gradients in {X.dtype}. Divide y by its scale."

@@ -8,11 +8,9 @@ from libc.string cimport memset
 from medsgd._core.checks cimport check_pass, require
 from medsgd._core.estimators cimport Location, Memory, complete, estimate
 from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
-from medsgd._core.oracle cimport (
-    Oracle, leverage_weight, passive_aggressive, respond,
-)
+from medsgd._core.oracle cimport Oracle, leverage_weight, respond
 from medsgd._core.settings cimport (
-    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L2, Settings,
+    ADAPTIVE, L2, NO_PENALTY, PA1, SPP_L2, Settings,
 )
 from medsgd._core.spp cimport Clipping, Rate
 from medsgd._core.steps cimport Frame, decay, learning_rate, leave, must_leave
@@ -65,7 +63,7 @@ def run_pass(
         Py_ssize_t i, j, k = 0, it, row
         bint averaging = cfg.average > 0
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
-        bint with_objective = cfg.gradient_estimator == MEAN
+        bint with_objective = not cfg.median
         bint weighs_leverage = cfg.leverage_limit < INFINITY
         bint single = n_gradients == 1 and batch_size == 1
         bint skip
@@ -99,7 +97,7 @@ def run_pass(
         require(location.shape[1] == d + 1, "state.location")
         require(
             tracked_scale.shape[0] == n_strata and tracked_scale.shape[1] > 0
-            and (not cfg.scale_per_coordinate or tracked_scale.shape[1] == d + 1),
+            and (not cfg.by_coordinate or tracked_scale.shape[1] == d + 1),
             "state.scale",
         )
 
@@ -223,7 +221,7 @@ def run_pass(
 
             # Parameter update
             decay(cfg, &frame, eta)
-            step = -(1 if passive_aggressive(cfg) else eta) * estimated.step_weight
+            step = -(1 if cfg.passive_aggressive else eta) * estimated.step_weight
             if must_leave(&frame):
                 if averaging:
                     axpy(frame.sum_scale, u, sums, d)

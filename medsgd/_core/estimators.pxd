@@ -4,7 +4,7 @@ from cython cimport floating
 from libc.math cimport INFINITY, sqrt
 
 from medsgd._core.medians cimport Gradients, location_of
-from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings, Settings
+from medsgd._core.settings cimport EstimatorSettings, Settings
 from medsgd._core.spp cimport (
     Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
@@ -116,21 +116,18 @@ cdef inline const floating* estimate(
     cdef Py_ssize_t i, last = g.n - 1
     cdef double factor = 1
     cdef const floating* row = x[last]
-    cdef bint proximal = (
-        cfg.gradient_estimator == SPP_L1 or cfg.gradient_estimator == SPP_L2
-    )
     result.step_weight = total_weight
     result.scale, result.intercept = g.scale[last], g.intercept[last]
-    if proximal and cfg.tracks_location:
+    if cfg.proximal and cfg.tracks_location:
         for i in range(g.n):
             # Without a radius the norm does not matter.
-            if cfg.gradient_estimator == SPP_L2 or cfg.tau == INFINITY:
+            if not cfg.by_coordinate or cfg.tau == INFINITY:
                 factor = follow_l2(cfg, x[i], g, i, d, m, s, memory, rate, clipping)
             else:
                 factor = 0
                 follow_l1(cfg, x[i], g, i, d, m, s, memory, rate, clipping)
     else:
-        if not proximal and g.n > 1:
+        if not cfg.proximal and g.n > 1:
             result.intercept = location_of(cfg.gradient_estimator, x, g, d, out, room)
             result.scale, row = 1, out
         if cfg.tracks_location:

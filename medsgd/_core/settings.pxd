@@ -1,4 +1,4 @@
-from medsgd._core.losses cimport EPSILON_INSENSITIVE, Loss
+from medsgd._core.losses cimport Loss
 
 
 cdef enum Penalty:
@@ -28,13 +28,15 @@ cdef enum GradientEstimator:
 cdef class EstimatorSettings:
     cdef:
         readonly GradientEstimator gradient_estimator
+        readonly bint median    # else the mean
+        readonly bint proximal  # SPP: the location goes on from iteration to iteration
         readonly bint fit_intercept
         readonly double tau
         readonly double c_tau
         readonly double momentum
         readonly bint steps_follow
         readonly bint tracks_location
-        readonly bint scale_per_coordinate
+        readonly bint by_coordinate
 
 
 cdef class Settings(EstimatorSettings):
@@ -42,6 +44,8 @@ cdef class Settings(EstimatorSettings):
         readonly Loss loss
         readonly double epsilon
         readonly double c_epsilon
+        readonly bint times_scale  # whether the loss is times the residuals' scale
+        readonly bint redescending
         readonly bint tracks_residuals
         readonly double largest_residual_scale
         readonly bint standardize
@@ -55,6 +59,7 @@ cdef class Settings(EstimatorSettings):
         readonly double l1_ratio
         readonly double intercept_decay
         readonly LearningRate learning_rate
+        readonly bint passive_aggressive
         readonly double eta0
         readonly double power_t
         readonly double optimal_init
@@ -66,6 +71,4 @@ cdef class Settings(EstimatorSettings):
 
 cdef inline double loss_unit(Settings cfg, double epsilon) noexcept nogil:
     """The factor on a loss whose derivative would not scale with the targets."""
-    if cfg.loss == EPSILON_INSENSITIVE and cfg.c_epsilon > 0:
-        return epsilon / cfg.c_epsilon  # the scale of the residuals
-    return 1
+    return epsilon / cfg.c_epsilon if cfg.times_scale else 1

@@ -16,11 +16,9 @@ from medsgd._core.lazy cimport (
 from medsgd._core.medians cimport (
     Gradients, Room, location_of, place_gradients, size_of_gradients,
 )
-from medsgd._core.oracle cimport (
-    Oracle, leverage_weight, passive_aggressive, respond,
-)
+from medsgd._core.oracle cimport Oracle, leverage_weight, respond
 from medsgd._core.settings cimport (
-    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L1, SPP_L2, Settings,
+    ADAPTIVE, L2, NO_PENALTY, PA1, Settings,
 )
 from medsgd._core.spp cimport Clipping, Rate
 from medsgd._core.steps cimport decay, learning_rate, leave, must_leave
@@ -36,10 +34,7 @@ cdef Py_ssize_t NEAR = 500_000
 
 cdef inline bint is_grouped(Settings cfg) noexcept nogil:
     """Whether an iteration needs the union of its rows' coordinates."""
-    return cfg.batch_size > 1 or (
-        cfg.n_gradients > 1
-        and cfg.gradient_estimator != SPP_L1 and cfg.gradient_estimator != SPP_L2
-    )
+    return cfg.batch_size > 1 or (cfg.n_gradients > 1 and not cfg.proximal)
 
 
 def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
@@ -50,7 +45,7 @@ def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
         "slot": is_grouped(cfg),
         "generation": n_strata if cfg.tracks_location else 0,
         "location": n_strata if cfg.tracks_location else 0,
-        "scale": n_strata if cfg.scale_per_coordinate else 0,
+        "scale": n_strata if cfg.by_coordinate else 0,
         "paid_penalty": cfg.penalty not in (NO_PENALTY, L2),
         "sums": averaging,
     }
@@ -209,9 +204,8 @@ def run_pass(
         const integral* X_indices_start = &X_indices[0] if X_data.shape[0] else NULL
         bint averaging = cfg.average > 0
         bint l1 = cfg.penalty not in (NO_PENALTY, L2)
-        bint with_objective = cfg.gradient_estimator == MEAN
-        bint spp = cfg.gradient_estimator in (SPP_L1, SPP_L2)
-        bint thresholding = cfg.gradient_estimator == SPP_L1 and cfg.tau < INFINITY
+        bint with_objective = not cfg.median
+        bint thresholding = cfg.by_coordinate and cfg.tau < INFINITY
         bint grouped = is_grouped(cfg)
         bint skip, is_member
         Lazy lazy
@@ -408,7 +402,7 @@ def run_pass(
                 estimated.step_weight = total_weight / n_gradients
                 direction, estimated.scale = x[last], g.scale[last]
                 estimated.intercept = g.intercept[last]
-                if spp and cfg.tracks_location:
+                if cfg.proximal and cfg.tracks_location:
                     for i in range(n_gradients):
                         if not grouped:
                             index, n = &row_indices[i * width], row_lengths[i]
@@ -424,7 +418,7 @@ def run_pass(
                                 &clipping,
                             )
                 else:
-                    if n_gradients > 1 and not spp:
+                    if n_gradients > 1 and not cfg.proximal:
                         direction, estimated.scale = &room[0], 1
                         estimated.intercept = location_of(
                             cfg.gradient_estimator, x, &g, n, &room[0], &room[capacity]
@@ -443,7 +437,7 @@ def run_pass(
 
                 # Parameter update
                 decay(cfg, &lazy.frame, eta)
-                step = -(1 if passive_aggressive(cfg) else eta) * estimated.step_weight
+                step = -(1 if cfg.passive_aggressive else eta) * estimated.step_weight
                 if must_leave(&lazy.frame):
                     materialise(&lazy, True, 0)
                     leave(&lazy.frame)

@@ -5,7 +5,7 @@ from cython cimport floating
 from medsgd._core.checks cimport require
 from medsgd._core.estimators cimport Location, Memory, estimate
 from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
-from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings
+from medsgd._core.settings cimport EstimatorSettings
 from medsgd._core.spp cimport Clipping, Rate
 from medsgd._core.vector cimport MEDIAN_ROOM
 
@@ -31,13 +31,12 @@ def update(
     """
     cdef:
         Py_ssize_t i, n = gradients.shape[0], d = gradients.shape[1]
-        bint proximal = cfg.gradient_estimator in (SPP_L1, SPP_L2)
     require(n > 0 and d > 0, "gradients")
     require(<double>n * (n + MEDIAN_ROOM + 10) < 2.0 ** 59, "gradients")
     require(weights.shape[0] == n, "weights")
     require(m.shape[0] == d + 1, "m")
     require(
-        s.shape[0] == d + 1 or (s.shape[0] > 0 and not cfg.scale_per_coordinate),
+        s.shape[0] == d + 1 or (s.shape[0] > 0 and not cfg.by_coordinate),
         "s",
     )
 
@@ -63,7 +62,7 @@ def update(
             x[i] = &gradients[i, 0]
             g.scale[i], g.weight[i] = 1, weights[i]
             # What an average or a sample median needs are weights relative to others.
-            g.sample_weight[i] = weights[i] if proximal else 1
+            g.sample_weight[i] = weights[i] if cfg.proximal else 1
         row = estimate(
             cfg, x, &g, 1, d, &m[0], &s[0], &memory, &rate, out, out + d,
             &clipping, &location,

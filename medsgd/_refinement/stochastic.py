@@ -16,8 +16,7 @@ from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._scales import residual_scale, residuals, starting_scale, weighted_median
 from medsgd._stopping import exact_share
 
-# Beaton and Tukey 1974: 95% efficient where the noise is normal.
-BISQUARE = 4.685
+BISQUARE = REGRESSION_LOSSES["bisquare"].c_epsilon
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def step_settings(step, estimator, X, n_samples, scale, **changes):
     first = float(np.ceil(CONSTANT_STEPS / eta0))
     settings = estimator._settings(
         X,
-        loss=REGRESSION_LOSSES["bisquare"][0],
+        loss=REGRESSION_LOSSES["bisquare"],
         epsilon=None,
         c_epsilon=step.constant * small_sample_factor(estimator, n_samples),
         largest_residual_scale=step.growth * scale,
