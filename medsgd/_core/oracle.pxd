@@ -3,7 +3,7 @@
 from libc.math cimport INFINITY, copysign, fabs, pow
 
 from medsgd._core.losses cimport evaluate_loss
-from medsgd._core.settings cimport NO_PENALTY, PA1, Settings, loss_unit
+from medsgd._core.settings cimport PA1, Settings, loss_unit
 from medsgd._core.spp cimport Clipping, Rate, set_rate, track_scale
 from medsgd._core.steps cimport Frame, penalty_value
 
@@ -14,6 +14,14 @@ cdef struct Oracle:
     double residual_scale
     double objective
     Rate rate
+
+
+cdef struct Sample:
+    double y
+    double prediction
+    double weight
+    double leverage      # its weight by the row's distance
+    double squared_norm  # of the row
 
 
 cdef inline double leverage_weight(Settings cfg, double squared_norm) noexcept nogil:
@@ -75,30 +83,33 @@ cdef inline void observe(
 
 cdef inline double respond(
     Settings cfg, Oracle* oracle, const Frame* frame, Clipping* clipping,
-    double y, double p, double weight, double eta, double squared_norm, double* loss,
+    const Sample* sample, double eta, double* loss,
 ) noexcept nogil:
     """The derivative at a prediction; the sample's loss goes to ``loss``."""
+    cdef double y = sample.y, p = sample.prediction
     cdef double epsilon = cfg.epsilon, value, derivative, unit
     if cfg.tracks_residuals:
-        observe(cfg, oracle, p - y, weight)
+        observe(cfg, oracle, p - y, sample.weight)
     if cfg.c_epsilon > 0:
         epsilon = cfg.c_epsilon * oracle.residual_scale
     unit = loss_unit(cfg, epsilon)
     value = evaluate_loss(cfg.loss, epsilon, y, p, &derivative)
     loss[0] = unit * value
-    if not cfg.median:
-        oracle.objective += loss[0]
-        if (
-            cfg.penalty != NO_PENALTY and not cfg.tracks_location
-            and not cfg.passive_aggressive
-        ):
-            oracle.objective += penalty_value(cfg, frame)
+    if cfg.median:
+        return bounded(cfg, unit * derivative)
+    oracle.objective += loss[0]
+    if cfg.sums_penalty:
+        oracle.objective += penalty_value(cfg, frame)
     if cfg.passive_aggressive:
-        return passive_aggressive_derivative(cfg, value, derivative, squared_norm)
+        return passive_aggressive_derivative(
+            cfg, value, derivative, sample.squared_norm
+        )
     derivative = bounded(cfg, unit * derivative)
-    if cfg.redescending and not cfg.median:
+    if cfg.redescending:
         clipping.n_residuals += 1
         clipping.n_clipped += derivative == 0
     if cfg.overshoot < INFINITY:
-        return without_overshoot(cfg, derivative, eta * weight, squared_norm)
+        return without_overshoot(
+            cfg, derivative, eta * sample.weight, sample.squared_norm
+        )
     return derivative

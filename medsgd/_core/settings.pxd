@@ -57,6 +57,8 @@ cdef class Settings(EstimatorSettings):
         readonly double alpha
         readonly double penalty_factor  # alpha, or 0 without a penalty
         readonly double l1_ratio
+        readonly bint charges_l1
+        readonly bint sums_penalty  # whether each sample's objective has the penalty
         readonly double intercept_decay
         readonly LearningRate learning_rate
         readonly bint passive_aggressive
@@ -64,6 +66,7 @@ cdef class Settings(EstimatorSettings):
         readonly double power_t
         readonly double optimal_init
         readonly double average
+        readonly bint averages
         readonly bint plain_sgd
         readonly Py_ssize_t n_gradients
         readonly Py_ssize_t batch_size

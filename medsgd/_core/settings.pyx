@@ -128,6 +128,7 @@ cdef class Settings(EstimatorSettings):
         self.largest_derivative = largest_derivative
         self.penalty = PENALTIES[penalty]
         self.alpha = alpha
+        self.charges_l1 = self.penalty in (L1, ELASTICNET)
         self.penalty_factor = 0 if penalty is None else alpha
         self.l1_ratio = (
             1 if self.penalty == L1 else l1_ratio if self.penalty == ELASTICNET else 0
@@ -135,12 +136,16 @@ cdef class Settings(EstimatorSettings):
         self.intercept_decay = intercept_decay
         self.learning_rate = LEARNING_RATES[learning_rate]
         self.passive_aggressive = self.learning_rate in (PA1, PA2)
+        self.sums_penalty = not (
+            penalty is None or self.tracks_location or self.passive_aggressive
+        )
         self.eta0 = eta0
         self.power_t = power_t
         # Bottou's t0: the first step is what a weight of typical size allows. His
         # max(1, loss'(-w, 1)) is 1 for every loss here.
         self.optimal_init = 1 / (sqrt(1 / sqrt(alpha)) * alpha) if alpha > 0 else 0
         self.average = average
+        self.averages = average > 0
         self.n_gradients = n_gradients
         self.batch_size = batch_size
         # Whether the fit is scikit-learn's SGD, which charges the L1 penalty to sparse

@@ -97,7 +97,7 @@ cdef inline void axpy(
         f64.axpy(a, x, w, n)
 
 
-cdef inline void scale(double a, floating* w, Py_ssize_t n) noexcept nogil:
+cdef inline void multiply(double a, floating* w, Py_ssize_t n) noexcept nogil:
     if floating is float:
         f32.scale(a, w, n)
     else:
@@ -144,17 +144,17 @@ cdef inline void spp_l1(
 
 
 cdef inline void charge_l1(
-    double owed, double scale, double sum_scale, const floating* const* x,
+    double owed, double decay, double sum_scale, const floating* const* x,
     Py_ssize_t n_rows, const floating* center, floating* u, floating* paid,
     floating* sums, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
         f32.charge_l1(
-            owed, scale, sum_scale, x, n_rows, center, u, paid, sums, n
+            owed, decay, sum_scale, x, n_rows, center, u, paid, sums, n
         )
     else:
         f64.charge_l1(
-            owed, scale, sum_scale, x, n_rows, center, u, paid, sums, n
+            owed, decay, sum_scale, x, n_rows, center, u, paid, sums, n
         )
 
 
