@@ -27,7 +27,7 @@ from medsgd._dask_collections import (
     score,
     with_names_of,
 )
-from medsgd._docs import fill
+from medsgd._docs import fill, options
 from medsgd._guards import warn_user
 from medsgd._partitions import run_passes, summarise
 from medsgd._refinement.stochastic import small_sample_factor
@@ -35,8 +35,8 @@ from medsgd._rounds import Consensus, Rounds, Told, refine
 from medsgd._scales import residuals, starting_scale
 from medsgd._standardize import N_ROWS
 from medsgd._stopping import exact_share
-from medsgd._typing import Auto, GradientEstimatorName, MatrixLike
-from medsgd.gradient_estimators import BY_NAME
+from medsgd._typing import Auto, MatrixLike
+from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
 # What is lazy, for which Dask has no types.
 Collection: TypeAlias = Any
@@ -57,12 +57,11 @@ ANNOTATIONS = {
     "persist": bool,
 }
 _DOCS = {
-    "parameters": """
-aggregator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', 'spp-l2'}, \
-        default='geometric-median'
+    "parameters": f"""
+aggregator : {options(BY_NAME)}, default='geometric-median'
     How the partitions' updates become one: by which of
     :mod:`medsgd.gradient_estimators`, each update with the weight of its rows. All but
-    'mean' withstand partitions that are wrong{refine_note}. Where partitions differ,
+    'mean' withstand partitions that are wrong{{refine_note}}. Where partitions differ,
     as those of sorted data, all but 'mean' outvote what is rare among them: shuffle
     first, or use 'mean' with small steps.
 local_epochs : 'auto' or int, default='auto'

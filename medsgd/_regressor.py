@@ -14,7 +14,7 @@ from sklearn.utils import assert_all_finite, check_random_state
 from medsgd._base import MAX_INT, SGD_ALPHA, BaseMedianSGD
 from medsgd._compat import Interval, StrOptions, _fit_context
 from medsgd._core.losses import REGRESSION_LOSSES
-from medsgd._docs import fill
+from medsgd._docs import fill, options
 from medsgd._guards import all_or_nothing, warn_user
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import (
@@ -32,19 +32,22 @@ from medsgd._scales import residual_scale, residuals, weighted_median
 from medsgd._typing import (
     Auto,
     Floats,
-    GradientEstimatorName,
     LearningRate,
     MatrixLike,
     Penalty,
     RandomState,
     RegressionLoss,
 )
+from medsgd.gradient_estimators import DESCRIPTIONS, GradientEstimatorName
 
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
 
 @fill(
+    estimators=DESCRIPTIONS,
+    losses=options(REGRESSION_LOSSES),
+    default_loss="'squared_error'",
     curve_shape="ndarray of shape (`n_iter_`,)",
     n_iter_note=", and of\n    passes of the S step and the M step",
     clip_note=" In the refinement, part of the samples\n    that the bisquare rejects.",
@@ -75,8 +78,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     Parameters
     ----------
-    loss : {'squared_error', 'huber', 'epsilon_insensitive', \
-            'squared_epsilon_insensitive', 'bisquare'}, default='squared_error'
+    {{loss}}
         The loss whose gradients are taken; as in
         :class:`~sklearn.linear_model.SGDRegressor`. 'bisquare' is Tukey's [3]_: the
         gradient is 0 for residuals beyond 4.685 times a running robust scale of them.

@@ -199,12 +199,13 @@ cdef inline const floating* estimate(
     location is not made.
     """
     cdef double factor = 1
-    cdef const floating* row = x[g.n - 1]
+    cdef const floating* row
     if not cfg.tracks_location and (cfg.proximal or g.n == 1):
-        # Plain SGD, as compilers inline what comes first.
+        # Compilers inline this much, and so plain SGD calls nothing.
         set_gradient(g, total_weight, result)
-        return row
+        return x[g.n - 1]
     set_gradient(g, total_weight, result)
+    row = x[g.n - 1]
     if not cfg.proximal and g.n > 1:
         row = location_of_gradients(cfg, tracked, x, g, room, result)
     if cfg.tracks_location:

@@ -50,11 +50,11 @@ REGRESSION_LOSSES = {
     "bisquare": LossProperties(BISQUARE, c_epsilon=4.685, redescending=True),
 }
 CLASSIFICATION_LOSSES = {
+    "log_loss": LossProperties(LOG_LOSS, 0.0),
     "hinge": LossProperties(HINGE, 1.0),
+    "modified_huber": LossProperties(MODIFIED_HUBER, 0.0),
     "squared_hinge": LossProperties(SQUARED_HINGE, 1.0),
     "perceptron": LossProperties(HINGE, 0.0),
-    "log_loss": LossProperties(LOG_LOSS, 0.0),
-    "modified_huber": LossProperties(MODIFIED_HUBER, 0.0),
     # The scale of the residuals from labels is no unit.
     **{
         name: loss for name, loss in REGRESSION_LOSSES.items() if not loss.redescending
