@@ -41,7 +41,7 @@ cdef struct Generation:
 cdef struct Stratum:
     double share           # of the class in the step
     double intercept       # of the location
-    double n_updates       # of the scale
+    double n_updates       # of s
     double s               # running median of |g - m|, l2, or of its intercept, l1
     double squared_norm    # of m, features only; linear
     Generation* generations

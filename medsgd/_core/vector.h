@@ -46,7 +46,7 @@ typedef struct {
         /* w += a x */                                                              \
         void (*axpy)(double a, const T *x, T *w, ptrdiff_t n);                      \
         /* w *= a */                                                                \
-        void (*scale)(double a, T *w, ptrdiff_t n);                                 \
+        void (*multiply)(double a, T *w, ptrdiff_t n);                              \
         /* z.u, z.z and, unless m is NULL, z.m of z = (x - center) * inverse_scale, \
          * which is also stored; of z = x where center is NULL */                   \
         medsgd_products (*products)(const T *x, const T *center,                    \

@@ -77,7 +77,7 @@ KERNEL void NAME(axpy)(double a, const T *restrict x, T *restrict w, ptrdiff_t n
         w[j] += b * x[j];
 }
 
-KERNEL void NAME(scale)(double a, T *w, ptrdiff_t n) {
+KERNEL void NAME(multiply)(double a, T *w, ptrdiff_t n) {
     const T b = (T)a;
     for (ptrdiff_t j = 0; j < n; j++)
         w[j] *= b;
@@ -499,7 +499,7 @@ static const KERNELS NAME(kernels) = {
     NAME(dot),
     NAME(l1_norm),
     NAME(axpy),
-    NAME(scale),
+    NAME(multiply),
     NAME(products),
     NAME(squared_distance),
     NAME(follow),
