@@ -57,7 +57,7 @@ cdef inline void move(
     const Frame* frame, double factor, double multiple, const floating* x, floating* u,
     floating* sums, Py_ssize_t d,
 ) noexcept nogil:
-    """u += factor * multiple * x, leaving the sum of the averages as it is."""
+    """Set u += factor * multiple * x, leaving the sum of the averages as it is."""
     axpy(factor * multiple, x, u, d)
     if sums != NULL:
         axpy(-frame.sum_scale * factor * multiple, x, sums, d)
@@ -66,7 +66,7 @@ cdef inline void move(
 cdef inline void sum_up(
     Frame* frame, const floating* u, floating* sums, Py_ssize_t d
 ) noexcept nogil:
-    """Let ``sums`` alone be the sum of the averages."""
+    """Make ``sums`` alone the sum of the averages."""
     if sums != NULL:
         axpy(frame.sum_scale, u, sums, d)
         frame.sum_scale = 0

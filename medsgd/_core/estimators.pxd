@@ -41,7 +41,7 @@ ctypedef fused Tracked:
 cdef inline double distance(
     const Dense* dense, const floating* x, const Gradients* g, Py_ssize_t i
 ) noexcept nogil:
-    """|g_i - m|, by the inner products that are known unless they cancel."""
+    """Return |g_i - m|, by the inner products that are known unless they cancel."""
     cdef const floating* m = <const floating*>dense.m
     cdef Py_ssize_t d = dense.n_features
     cdef double gap = g.intercept[i] - m[d], multiple = g.multiple[i], total, squared
@@ -56,7 +56,7 @@ cdef inline double distance(
 cdef inline void dense_follow(
     Dense* dense, double factor, double multiple, double intercept, const floating* x
 ) noexcept nogil:
-    """m += factor (g - m), g = (multiple * x, intercept)."""
+    """Set m += factor (g - m), where g = (multiple * x, intercept)."""
     cdef floating* m = <floating*>dense.m
     cdef Py_ssize_t d = dense.n_features
     dense.squared_norm = follow(factor, multiple, x, m, d)
@@ -70,7 +70,7 @@ cdef inline double dense_follow_l2(
     EstimatorSettings cfg, Dense* dense, const Gradients* g, Py_ssize_t i,
     const floating* x, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """One SPP step for the l2 norm; the factor applied to g - m is returned."""
+    """Make an SPP step for the l2 norm; return the factor applied to g - m."""
     cdef floating* s = <floating*>dense.s
     cdef double factor, running_scale = s[0], residual = 0
     if cfg.tau < INFINITY:
@@ -89,7 +89,7 @@ cdef inline void dense_follow_l1(
     EstimatorSettings cfg, Dense* dense, const Gradients* g, Py_ssize_t i,
     const floating* x, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """One SPP step for the l1 norm, the intercept as one more coordinate."""
+    """Make an SPP step for the l1 norm, with the intercept as one more coordinate."""
     cdef floating* m = <floating*>dense.m
     cdef floating* s = <floating*>dense.s
     cdef Py_ssize_t d = dense.n_features
@@ -114,9 +114,9 @@ cdef inline double follow_gradients(
     EstimatorSettings cfg, Tracked* tracked, const floating** x, const Gradients* g,
     Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """SPP steps for all gradients; the factor applied to the last g - m is returned.
+    """Make SPP steps for all gradients; return the factor applied to the last g - m.
 
-    It is 0 if it differs by coordinate.
+    The factor is 0 if it differs by coordinate.
     """
     cdef Py_ssize_t i
     cdef double factor = 0
@@ -140,7 +140,7 @@ cdef inline const floating* location_of_gradients(
     EstimatorSettings cfg, Tracked* tracked, const floating** x, const Gradients* g,
     floating* room, Estimate* result,
 ) noexcept nogil:
-    """Mean or median of the iteration's gradients."""
+    """Return the row of the mean or median of the iteration's gradients."""
     cdef Py_ssize_t n
     if Tracked is Lazy:
         n = support_of(tracked, g.n - 1).n
@@ -155,10 +155,10 @@ cdef inline double average(
     EstimatorSettings cfg, Tracked* tracked, const floating* row, const Gradients* g,
     Estimate* result,
 ) noexcept nogil:
-    """Move the location tracked towards an iteration's; the factor is returned.
+    """Move the tracked location towards the iteration's location; return the factor.
 
-    The weight of the iteration multiplies its location, so that it does not multiply
-    the steps of later ones.
+    The iteration's weight multiplies the iteration's location. Were the weight to
+    multiply the step, it would multiply what earlier iterations have left.
     """
     cdef double factor = 1 - cfg.momentum
     result.multiple *= result.step_weight
@@ -189,14 +189,13 @@ cdef inline const floating* estimate(
 ) noexcept nogil:
     """Bring a location up to date with the gradients of one iteration.
 
-    The location of all gradients is not scaled by the weight of the last ones, which
-    multiplies the step. An average of means or medians of iterations is of these times
-    their weights.
+    The location is a scalar, in ``result``, times the row that is returned. Where the
+    location is a gradient, these are the gradient's scalar and row: nothing is rounded,
+    and without memory (cfg.tracks_location false) no location is stored. Of a lazy
+    location that is not a gradient no row is made.
 
-    The location is a scalar, in ``result``, times the row that is returned. Where it is
-    a gradient, that is the gradient's own scalar and row: nothing is rounded, and
-    without memory (cfg.tracks_location false) no location is needed. The row of a lazy
-    location is not made.
+    ``total_weight``, the weight of the iteration's samples, multiplies the step along a
+    location of SPP, which earlier iterations share.
     """
     cdef double factor = 1
     cdef const floating* row

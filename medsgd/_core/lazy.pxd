@@ -52,7 +52,7 @@ cdef struct Stratum:
 
 cdef struct Offsets:
     # Where in a record the numbers of a coordinate are, those of a stratum k at + k.
-    # The coefficient u is at 0, and so is what a record has not.
+    # The coefficient u is at 0. An offset of 0 means that records lack the number.
     Py_ssize_t inverse_scale  # 1 / the feature's scale
     Py_ssize_t slot           # place in the union of an iteration's rows, + 1
     Py_ssize_t generation     # linear; thresholding: 1 for members
@@ -102,7 +102,7 @@ cdef struct Along:
 cdef inline const Support* support_of(
     const Lazy* lazy, Py_ssize_t i
 ) noexcept nogil:
-    """The coordinates of gradient i."""
+    """Return the coordinates of gradient i."""
     return &lazy.supports[0 if lazy.grouped else i]
 
 
@@ -163,7 +163,7 @@ cdef inline Along recall(
 
 
 cdef inline void first_generation(Stratum* stratum) noexcept nogil:
-    """Where all coordinates are of generation 0 and v is m."""
+    """Begin anew: all coordinates are of generation 0, and v is m."""
     stratum.newest = 0
     stratum.generations[0].shrink = 1
     stratum.generations[0].drift = stratum.generations[0].lag = 0
@@ -211,7 +211,7 @@ cdef inline void next_generation(Lazy* lazy, Py_ssize_t k) noexcept nogil:
 
 
 cdef inline void shrink(Stratum* stratum, double factor) noexcept nogil:
-    """m *= factor."""
+    """Set m *= factor."""
     cdef Py_ssize_t i
     for i in range(max(0, stratum.newest + 1 - MOVING), stratum.newest + 1):
         stratum.generations[i].shrink *= factor
@@ -221,7 +221,7 @@ cdef inline void lazy_follow(
     Lazy* lazy, double factor, double multiple, double intercept, const double* x,
     const Support* support, bint recalled,
 ) noexcept nogil:
-    """m += factor (g - m), g = (multiple * x, intercept)."""
+    """Set m += factor (g - m), where g = (multiple * x, intercept)."""
     cdef Py_ssize_t i, newest, k = lazy.k, n = support.n
     cdef Py_ssize_t m_offset = lazy.offset.m + k
     cdef Py_ssize_t generation_offset = lazy.offset.generation + k
@@ -259,7 +259,7 @@ cdef inline double lazy_follow_l2(
     EstimatorSettings cfg, Lazy* lazy, const Gradients* g, Py_ssize_t i,
     const double* x, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """One SPP step for the l2 norm; the factor applied to g - m is returned."""
+    """Make an SPP step for the l2 norm; return the factor applied to g - m."""
     cdef const Support* support = support_of(lazy, i)
     cdef Stratum* stratum = &lazy.strata[lazy.k]
     cdef double multiple = g.multiple[i], intercept = g.intercept[i]
@@ -295,7 +295,7 @@ cdef inline void lazy_follow_l1(
     EstimatorSettings cfg, Lazy* lazy, const Gradients* g, Py_ssize_t which,
     const double* x, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """One SPP step for the l1 norm, the intercept as one more coordinate."""
+    """Make an SPP step for the l1 norm, with the intercept as one more coordinate."""
     cdef const Support* support = support_of(lazy, which)
     cdef const Py_ssize_t* starts = support.starts
     cdef Stratum* stratum = &lazy.strata[lazy.k]
@@ -355,7 +355,7 @@ cdef inline void lazy_follow_l1(
 
 
 cdef inline void step_along_locations(Lazy* lazy, double step) noexcept nogil:
-    """u += step * (the strata's locations, weighted by their shares)."""
+    """Set u += step * (the strata's locations, weighted by their shares)."""
     cdef Py_ssize_t k, i
     cdef Stratum* stratum
     cdef Generation* generation

@@ -23,7 +23,7 @@ cdef enum Loss:
 cdef inline double evaluate_loss(
     Loss loss, double epsilon, double y, double p, double* derivative
 ) noexcept nogil:
-    """Return a loss's value at a prediction p; its derivative in p goes there."""
+    """Return a loss's value at a prediction p; set ``derivative`` to that in p."""
     cdef double z
     if loss == SQUARED_ERROR:
         derivative[0] = p - y

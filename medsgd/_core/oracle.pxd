@@ -17,6 +17,7 @@ cdef struct Oracle:
 
 
 cdef struct Sample:
+    # What the oracle knows of a sample besides the row.
     double y
     double prediction
     double weight
@@ -25,7 +26,7 @@ cdef struct Sample:
 
 
 cdef inline double leverage_weight(Settings cfg, double squared_norm) noexcept nogil:
-    """min(1, limit / |z|^2)^power for a standardised row z."""
+    """Return min(1, limit / |z|^2)^power for a standardised row z."""
     if squared_norm <= cfg.leverage_limit:
         return 1
     return pow(cfg.leverage_limit / squared_norm, cfg.leverage_power)
@@ -38,7 +39,7 @@ cdef inline double bounded(Settings cfg, double derivative) noexcept nogil:
     if derivative < -cfg.largest_derivative:
         return -cfg.largest_derivative
     if derivative != derivative and cfg.median:
-        # The prediction overflowed both ways: such a sample has no say in a median.
+        # The prediction overflowed both ways: the sample gets no influence on a median.
         return 0
     return derivative
 
@@ -46,9 +47,10 @@ cdef inline double bounded(Settings cfg, double derivative) noexcept nogil:
 cdef inline double without_overshoot(
     Settings cfg, double derivative, double step, double squared_norm
 ) noexcept nogil:
-    """The derivative, less where a step would throw the sample's own prediction far.
+    """Return the derivative, less where a step would overshoot the sample's target.
 
-    A step, the sample's weight in it, moves that by step (1 + |x|^2) derivative.
+    A step, which has the sample's weight in it, moves the sample's own prediction by
+    step (1 + |x|^2) derivative.
     """
     cdef double reach = step * (1 + squared_norm)
     return derivative if reach <= cfg.overshoot else derivative * cfg.overshoot / reach
@@ -57,7 +59,7 @@ cdef inline double without_overshoot(
 cdef inline double passive_aggressive_derivative(
     Settings cfg, double loss, double derivative, double squared_norm
 ) noexcept nogil:
-    """The derivative that makes a step of size 1 the update of Crammer et al. 2006."""
+    """Return the derivative with which a step of 1 is that of Crammer et al. 2006."""
     cdef double step
     if cfg.learning_rate == PA1:
         step = min(cfg.eta0, loss / squared_norm)
@@ -85,7 +87,7 @@ cdef inline double respond(
     Settings cfg, Oracle* oracle, const Frame* frame, Clipping* clipping,
     const Sample* sample, double eta, double* loss,
 ) noexcept nogil:
-    """The derivative at a prediction; the sample's loss goes to ``loss``."""
+    """Return the derivative at a prediction; set ``loss`` to the sample's loss."""
     cdef double y = sample.y, p = sample.prediction
     cdef double epsilon = cfg.epsilon, value, derivative, unit
     if cfg.tracks_residuals:

@@ -37,11 +37,13 @@ cdef inline int begin_pass(Settings cfg, state, Pass* run, Frame* frame) except 
 
 
 cdef inline void begin_iteration(Settings cfg, Pass* run) noexcept nogil:
+    """Set the step size."""
     run.eta = learning_rate(cfg, run.t, run.eta)
     run.total_weight = 0
 
 
 cdef inline void begin_gradient(Pass* run, Py_ssize_t i) noexcept nogil:
+    """Let gradient i have no samples yet."""
     run.g.intercept[i] = run.g.sample_weight[i] = run.g.weight[i] = 0
 
 
@@ -49,9 +51,9 @@ cdef inline double add_sample(
     Settings cfg, Pass* run, const Frame* frame, Py_ssize_t i, Sample* sample,
     double* loss,
 ) noexcept nogil:
-    """Let gradient i have a sample, its row excepted; the derivative is returned.
+    """Add a sample to gradient i, except its row; return the loss's derivative.
 
-    The sample's weight becomes that of its term in the median.
+    The sample's weight becomes the weight of its term in the median.
     """
     cdef double derivative = respond(
         cfg, &run.oracle, frame, &run.clipping, sample, run.eta, loss
@@ -90,7 +92,7 @@ cdef inline bint must_skip(Settings cfg, const Sample* sample) noexcept nogil:
 cdef inline double begin_step(
     Settings cfg, const Pass* run, Frame* frame, double step_weight
 ) noexcept nogil:
-    """Shrink by the L2 penalty; the factor on the location is returned."""
+    """Shrink by the L2 penalty; return the factor on the location."""
     decay(cfg, frame, run.eta)
     return -(1 if cfg.passive_aggressive else run.eta) * step_weight
 
@@ -98,7 +100,7 @@ cdef inline double begin_step(
 cdef inline void end_iteration(
     Settings cfg, Pass* run, Frame* frame, double step, double location
 ) noexcept nogil:
-    """Step along the intercept's location, average, owe the L1 penalty, go on."""
+    """Move the intercept, average, add to the L1 penalty owed, and count."""
     run.intercept += step * cfg.intercept_decay * location
     if cfg.averages and run.t >= cfg.average:
         frame.sum_scale += frame.decay
@@ -114,7 +116,7 @@ cdef inline void end_iteration(
 cdef inline tuple end_pass(
     Settings cfg, state, const Pass* run, Frame* frame, Py_ssize_t n_samples
 ):
-    """Write the numbers back; what ``run_pass`` returns."""
+    """Write the numbers back and return what ``run_pass`` returns."""
     state.decay *= frame.decay
     state.sum_scale = frame.sum_scale
     leave(frame)

@@ -28,15 +28,15 @@ cdef enum GradientEstimator:
 cdef class EstimatorSettings:
     cdef:
         readonly GradientEstimator gradient_estimator
-        readonly bint median    # else the mean
-        readonly bint proximal  # SPP: the location goes on from iteration to iteration
+        readonly bint median         # else the mean
+        readonly bint proximal       # SPP: tracks a location over iterations
+        readonly bint by_coordinate  # has a running scale for each coordinate
         readonly bint fit_intercept
         readonly double tau
         readonly double c_tau
         readonly double momentum
         readonly bint steps_follow
         readonly bint tracks_location
-        readonly bint by_coordinate
 
 
 cdef class Settings(EstimatorSettings):
@@ -73,5 +73,5 @@ cdef class Settings(EstimatorSettings):
 
 
 cdef inline double loss_unit(Settings cfg, double epsilon) noexcept nogil:
-    """The factor on a loss whose derivative would not scale with the targets."""
+    """Return the factor on a loss whose derivative would not scale with the targets."""
     return epsilon / cfg.c_epsilon if cfg.times_scale else 1

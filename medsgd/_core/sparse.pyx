@@ -37,7 +37,7 @@ cdef inline bint is_grouped(Settings cfg) noexcept nogil:
 
 
 def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
-    """Offset of each array in the records of a pass, and how long a record is."""
+    """Return the offset of each array in the records, and how long a record is."""
     widths = {
         "coef": 1,
         "inverse_scale": cfg.standardize or cfg.leverage_limit < INFINITY,
@@ -98,16 +98,18 @@ cdef class Workspace:
         if lazy.grouped:
             capacity = min(d, n * cfg.batch_size * capacity) + 1
             self.median_room = self.doubles(capacity + n * MEDIAN_ROOM)
-            # Indices in a column of the records: the input's are not trusted.
+            # Slots are indices of memory: they are reset, whatever the input has.
             for i in range(d):
                 records[i, lazy.offset.slot] = 0
         # A structure has the size of so many numbers.
         lazy.supports = <Support*>self.indices(2 * n)
         self.rows = <double**>self.indices(n)
-        for i in range(n):
-            self.rows[i] = self.doubles(capacity)
-            if i == 0 or not lazy.grouped:
-                lazy.supports[i].starts = self.indices(capacity)
+        self.rows[0] = self.doubles(n * capacity)
+        lazy.supports[0].starts = self.indices((1 if lazy.grouped else n) * capacity)
+        for i in range(1, n):
+            self.rows[i] = self.rows[0] + i * capacity
+            if not lazy.grouped:
+                lazy.supports[i].starts = lazy.supports[0].starts + i * capacity
         if lazy.thresholding:
             lazy.work, lazy.touched = self.doubles(3 * (d + 1)), self.indices(d)
         elif tracks:
@@ -257,7 +259,7 @@ cdef inline void clear_union(
 cdef inline void add_to_u(
     Lazy* lazy, const Support* support, double factor, const double* x
 ) noexcept nogil:
-    """u += factor * x, leaving the sum of the averages as it is.
+    """Set u += factor * x, leaving the sum of the averages as it is.
 
     The norms become those of the coordinates touched.
     """
@@ -300,7 +302,7 @@ cdef inline double step(
     Lazy* lazy, const Estimate* estimated, double factor, const Support* support,
     const double* direction, bint stratified,
 ) noexcept nogil:
-    """Move u by ``factor`` times the location; the location's intercept is returned."""
+    """Move u by ``factor`` times the location; return the location's intercept."""
     cdef double intercept = 0
     cdef Py_ssize_t k
     if must_leave(&lazy.frame):
