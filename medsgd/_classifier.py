@@ -21,18 +21,18 @@ from medsgd._utils.compat import (
     _fit_context,
     available_if,
 )
-from medsgd._utils.docs import fill
+from medsgd._utils.docs import fill, options
 from medsgd._utils.guards import all_or_nothing
 from medsgd._utils.typing import (
     Auto,
     ClassificationLoss,
     Floats,
-    GradientEstimatorName,
     LearningRate,
     MatrixLike,
     Penalty,
     RandomState,
 )
+from medsgd.gradient_estimators import DESCRIPTIONS, GradientEstimatorName
 
 
 def _has_probabilities(self):
@@ -44,6 +44,9 @@ def _has_probabilities(self):
 
 
 @fill(
+    estimators=DESCRIPTIONS,
+    losses=options(CLASSIFICATION_LOSSES),
+    default_loss="'log_loss'",
     curve_shape="ndarray of shape (`n_iter_`,) or (`n_iter_`, n_classes)",
     n_iter_note=",\n    the maximum over the classes",
     clip_note=(
@@ -75,9 +78,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     Parameters
     ----------
-    loss : {'log_loss', 'hinge', 'modified_huber', 'squared_hinge', 'perceptron', \
-            'squared_error', 'huber', 'epsilon_insensitive', \
-            'squared_epsilon_insensitive'}, default='log_loss'
+    {{loss}}
         The loss whose gradients are taken; as in
         :class:`~sklearn.linear_model.SGDClassifier`. The default is logistic
         regression, for most gradients of the hinge loss, and so their median, are 0.

@@ -18,24 +18,27 @@ from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
 from medsgd._refinement.stochastic import small_sample_factor
 from medsgd._utils.compat import Interval, StrOptions, _fit_context
-from medsgd._utils.docs import fill
+from medsgd._utils.docs import fill, options
 from medsgd._utils.guards import all_or_nothing
 from medsgd._utils.typing import (
     Auto,
     Floats,
-    GradientEstimatorName,
     LearningRate,
     MatrixLike,
     Penalty,
     RandomState,
     RegressionLoss,
 )
+from medsgd.gradient_estimators import DESCRIPTIONS, GradientEstimatorName
 
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
 
 @fill(
+    estimators=DESCRIPTIONS,
+    losses=options(REGRESSION_LOSSES),
+    default_loss="'squared_error'",
     curve_shape="ndarray of shape (`n_iter_`,)",
     n_iter_note=", and of\n    passes of the S step and the M step",
     clip_note=" In the refinement, part of the samples\n    that the bisquare rejects.",
@@ -66,8 +69,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     Parameters
     ----------
-    loss : {'squared_error', 'huber', 'epsilon_insensitive', \
-            'squared_epsilon_insensitive', 'bisquare'}, default='squared_error'
+    {{loss}}
         The loss whose gradients are taken; as in
         :class:`~sklearn.linear_model.SGDRegressor`. 'bisquare' is Tukey's [3]_: the
         gradient is 0 for residuals beyond 4.685 times a running robust scale of them.

@@ -19,12 +19,24 @@ The updates are those of :class:`~medsgd.MedianSGDRegressor`, in the same compil
 
 The vectors need not be gradients: where their distribution stays, an estimator follows
 its mean or median, and the average of the estimates comes near it.
+
+.. currentmodule:: medsgd
+
+.. autosummary::
+   :toctree: generated/
+   :nosignatures:
+
+   gradient_estimators.Mean
+   gradient_estimators.CoordMedian
+   gradient_estimators.GeometricMedian
+   gradient_estimators.SPPL1
+   gradient_estimators.SPPL2
 """
 
 from collections.abc import Hashable
 from functools import lru_cache
 from numbers import Real
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +51,22 @@ from medsgd._utils.guards import all_or_nothing
 from medsgd._utils.typing import Auto, Floats
 
 __all__ = ["SPPL1", "SPPL2", "CoordMedian", "GeometricMedian", "Mean"]
+
+GradientEstimatorName: TypeAlias = Literal[
+    "mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"
+]
+# The list of choices in the documentation of a parameter.
+DESCRIPTIONS = """\
+    - 'mean': their mean; with `momentum=0` and `n_gradients=1` this is plain SGD.
+    - 'coord-median': the componentwise median of the `n_gradients` gradients of an
+      iteration. With sparse rows it is 0 wherever fewer than half of the rows have
+      the coordinate: raise `batch_size`, or use SPP.
+    - 'geometric-median': the point with the least sum of Euclidean distances to
+      the `n_gradients` gradients of an iteration.
+    - 'spp-l1' and 'spp-l2': the componentwise and the geometric median over all
+      iterations, tracked by the stochastic proximal point method [1]_. Each gradient
+      moves the location by at most `tau`, so that no sample has more influence than
+      any other. They cost little more than the mean."""
 
 _DOCS = {
     "tau": """

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeResult
 
+from medsgd._core.settings import GRADIENT_ESTIMATORS
 from medsgd._utils.compat import (
     HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
-from medsgd._utils.typing import Auto, GradientEstimatorName
-from medsgd.gradient_estimators import BY_NAME, CoordMedian, GeometricMedian
+from medsgd._utils.docs import fill, options
+from medsgd._utils.typing import Auto
+from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
 __all__ = ["minimize_stochastic"]
 
@@ -54,6 +56,12 @@ class HasUpdate(Protocol):
     def update(self, gradients: npt.NDArray[Any], /) -> Any: ...
 
 
+@fill(
+    {
+        "gradient_estimator": "gradient_estimator : "
+        f"{options(BY_NAME)} or object, default='spp-l2'"
+    }
+)
 def minimize_stochastic(
     grad: Callable[[npt.NDArray[np.float64], np.random.Generator], npt.ArrayLike],
     x0: npt.ArrayLike,
@@ -83,8 +91,7 @@ def minimize_stochastic(
         not change x.
     x0 : array-like of shape (n,)
         Where to begin.
-    gradient_estimator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', \
-'spp-l2'} or object, default='spp-l2'
+    {{gradient_estimator}}
         The location of gradients, or one of :mod:`medsgd.gradient_estimators` with
         parameters of your choice, or any object with such a method ``update``. An
         object is copied and goes on from its state.
@@ -169,7 +176,9 @@ default=None
     x = _checked_start(x0)
     estimator = _checked_estimator(gradient_estimator)
     if n_gradients == "auto":
-        n_gradients = 5 if isinstance(estimator, CoordMedian | GeometricMedian) else 1
+        known = isinstance(estimator, tuple(BY_NAME.values()))
+        name = estimator._name if known else "mean"
+        n_gradients = GRADIENT_ESTIMATORS[name].n_gradients
     notify = _notifier(callback)
     rng = np.random.default_rng(random_state)
     mean = x

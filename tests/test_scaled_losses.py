@@ -32,7 +32,7 @@ def parameters(est):
 
 @pytest.mark.parametrize("epsilon", [0.5, 4.685, 1e6])
 def test_bisquare_is_that_of_beaton_and_tukey(epsilon):
-    code, _ = REGRESSION_LOSSES["bisquare"]
+    code = REGRESSION_LOSSES["bisquare"].code
     residual = epsilon * np.linspace(-2, 2, 801)
     y = np.full(801, 3.0)
     value, derivative = evaluate(code, epsilon, y, y + residual)
@@ -47,7 +47,7 @@ def test_bisquare_is_that_of_beaton_and_tukey(epsilon):
 
 @pytest.mark.parametrize("residual", [-9.0, -4.0, -1.3, -0.01, 0.2, 2.0, 4.68, 5.0])
 def test_bisquare_has_the_derivative_of_its_value(residual):
-    code, _ = REGRESSION_LOSSES["bisquare"]
+    code = REGRESSION_LOSSES["bisquare"].code
 
     def value(p):
         return evaluate(code, 4.685, np.zeros(1), p)[0][0]

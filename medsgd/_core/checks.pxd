@@ -1,10 +1,15 @@
 """What loops without bounds checks rely on: arrays that fit each other, known rows."""
 
-from cython cimport floating, integral
-from libc.stdint cimport uint8_t
+from cython cimport floating
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from medsgd._core.settings cimport Settings
 from medsgd._core.vector cimport MEDIAN_ROOM
+
+# SciPy's types of indices.
+ctypedef fused Index:
+    int32_t
+    int64_t
 
 
 cdef inline int require(bint holds, str name) except -1:
@@ -36,13 +41,14 @@ cdef inline uint8_t highest(const uint8_t[::1] values) nogil:
 
 
 cdef inline int check_pass(
-    Settings cfg, const Py_ssize_t[:, ::1] iterations, const uint8_t[::1] strata,
-    const floating[::1] y, const floating[::1] sample_weight, const double[::1] losses,
-    const double[::1] n_updates, const double[::1] shares,
-    Py_ssize_t n_strata, Py_ssize_t n_samples, Py_ssize_t n_features,
+    Settings cfg, state, const Py_ssize_t[:, ::1] iterations,
+    const uint8_t[::1] strata, const floating[::1] y,
+    const floating[::1] sample_weight, const double[::1] losses,
+    Py_ssize_t n_samples, Py_ssize_t n_features,
 ) except -1:
-    """Check what a pass knows of its samples and of their strata."""
+    """Check what a pass knows of its samples, of their strata and of locations."""
     cdef Py_ssize_t size = iterations.shape[1], n = cfg.n_gradients
+    cdef Py_ssize_t n_strata = len(state.location), width
     require(n_features > 0, "X")
     require(
         n > 0 and size % n == 0 and size // n == cfg.batch_size > 0
@@ -59,16 +65,24 @@ cdef inline int check_pass(
     require(sample_weight.shape[0] == n_samples, "sample_weight")
     require(losses.shape[0] == n_samples, "losses")
     require(n_strata == 1 or n_strata == 2, "state.location")
-    require(n_updates.shape[0] == n_strata, "state.n_updates")
-    require(shares.shape[0] == n_strata, "state.shares")
+    require(len(state.n_updates) == n_strata, "state.n_updates")
+    require(len(state.shares) == n_strata, "state.shares")
     if n_strata == 2:
         require(strata.shape[0] == n_samples, "strata")
         require(highest(strata) < n_strata, "strata")
+    if cfg.tracks_location:
+        require(state.location.shape[1] == n_features + 1, "state.location")
+        width = state.scale.shape[1]
+        require(
+            len(state.scale) == n_strata and width > 0
+            and (not cfg.by_coordinate or width == n_features + 1),
+            "state.scale",
+        )
     return 0
 
 
 cdef inline Py_ssize_t longest_row(
-    const integral[::1] indptr, Py_ssize_t n_entries
+    const Index[::1] indptr, Py_ssize_t n_entries
 ) nogil:
     """Entries of the longest row; -1 if rows are not where entries are."""
     cdef Py_ssize_t i, n = 0, last = indptr.shape[0] - 1

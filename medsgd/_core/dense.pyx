@@ -6,19 +6,18 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from medsgd._core.checks cimport check_pass, require
-from medsgd._core.estimators cimport Location, Memory, complete, estimate
-from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
-from medsgd._core.oracle cimport (
-    Oracle, leverage_weight, passive_aggressive, respond,
+from medsgd._core.estimators cimport Dense, Estimate, estimate
+from medsgd._core.medians cimport Room, place_gradients, size_of_gradients
+from medsgd._core.oracle cimport Sample, leverage_weight
+from medsgd._core.passes cimport (
+    Pass, add_sample, begin_gradient, begin_iteration, begin_pass, begin_step,
+    end_gradient, end_iteration, end_pass, must_skip,
 )
-from medsgd._core.settings cimport (
-    ADAPTIVE, L2, MEAN, NO_PENALTY, PA1, SPP_L2, Settings,
-)
-from medsgd._core.spp cimport Clipping, Rate
-from medsgd._core.steps cimport Frame, decay, learning_rate, leave, must_leave
+from medsgd._core.settings cimport SPP_L2, Settings
+from medsgd._core.steps cimport Frame, leave, must_leave
 from medsgd._core.vector cimport (
-    MEDIAN_ROOM, Products, axpy, c_instruction_set, charge_l1, dot, l1_norm, prefetch,
-    products, scale,
+    MEDIAN_ROOM, Products, axpy, c_instruction_set, charge_l1, dot, l1_norm, multiply,
+    prefetch, products,
 )
 
 # The order is shuffled but known: rows are on their way before they are needed. The
@@ -30,6 +29,47 @@ cdef size_t LONGEST_PREFETCH = 1024
 def instruction_set():
     """Name of the instruction set that the loops use."""
     return c_instruction_set.decode()
+
+
+cdef inline const floating* read_row(
+    Settings cfg, const floating* x, const floating* center,
+    const floating* inverse_scale, floating* z, const floating* u, const floating* m,
+    Py_ssize_t d, Products* product, Sample* sample,
+) noexcept nogil:
+    """Return a row as the fit sees it, ``z`` where that is standardised."""
+    sample.leverage = 1
+    if cfg.standardize:
+        product[0] = products(x, center, inverse_scale, z, u, m, d)
+        x = z
+        sample.leverage = leverage_weight(cfg, product.squared_norm)
+    else:
+        if cfg.leverage_limit < INFINITY:
+            product[0] = products(x, center, inverse_scale, z, u, <floating*>NULL, d)
+            sample.leverage = leverage_weight(cfg, product.squared_norm)
+        product[0] = products(
+            x, <floating*>NULL, <floating*>NULL, <floating*>NULL, u, m, d
+        )
+    sample.squared_norm = product.squared_norm
+    return x
+
+
+cdef inline void move(
+    const Frame* frame, double factor, double multiple, const floating* x, floating* u,
+    floating* sums, Py_ssize_t d,
+) noexcept nogil:
+    """Set u += factor * multiple * x, leaving the sum of the averages as it is."""
+    axpy(factor * multiple, x, u, d)
+    if sums != NULL:
+        axpy(-frame.sum_scale * factor * multiple, x, sums, d)
+
+
+cdef inline void sum_up(
+    Frame* frame, const floating* u, floating* sums, Py_ssize_t d
+) noexcept nogil:
+    """Make ``sums`` alone the sum of the averages."""
+    if sums != NULL:
+        axpy(frame.sum_scale, u, sums, d)
+        frame.sum_scale = 0
 
 
 def run_pass(
@@ -63,45 +103,21 @@ def run_pass(
         Py_ssize_t group_size = n_gradients * batch_size
         Py_ssize_t n_iterations = iterations.shape[0]
         Py_ssize_t i, j, k = 0, it, row
-        bint averaging = cfg.average > 0
-        bint l1 = cfg.penalty not in (NO_PENALTY, L2)
-        bint with_objective = cfg.gradient_estimator == MEAN
-        bint weighs_leverage = cfg.leverage_limit < INFINITY
-        bint single = n_gradients == 1 and batch_size == 1
-        bint skip
-
+        bint uses_units = cfg.standardize or cfg.leverage_limit < INFINITY
         floating[::1] coef = state.coef
-        floating* u = &coef[0]
-        double intercept = state.intercept
-        floating[::1] average = state.sums if averaging else coef
-        floating* sums = &average[0] if averaging else NULL
-        floating* charged_sums = NULL if cfg.plain_sgd else sums
-        double average_intercept = state.average_intercept
+        floating[::1] average = state.sums if cfg.averages else coef
         floating[:, ::1] location = state.location, tracked_scale = state.scale
-        floating* m = NULL
-        floating* s = NULL
         double[::1] n_updates = state.n_updates, shares = state.shares
-        floating[::1] paid_penalty = state.paid_penalty if l1 else None
-        double owed_penalty = state.owed_penalty
-        double t = state.t, eta = state.eta, n_averaged = state.n_averaged
+        floating[::1] paid_penalty = state.paid_penalty if cfg.charges_l1 else None
 
     check_pass(
-        cfg, iterations, strata, y, sample_weight, losses, n_updates, shares, n_strata,
-        X.shape[0], d,
+        cfg, state, iterations, strata, y, sample_weight, losses, X.shape[0], d
     )
-    if cfg.standardize or weighs_leverage:
-        require(center.shape[0] == d, "center")
-        require(inverse_scale.shape[0] == d, "inverse_scale")
+    require(not uses_units or center.shape[0] == d, "center")
+    require(not uses_units or inverse_scale.shape[0] == d, "inverse_scale")
     require(coef.shape[0] == d, "state.coef")
     require(average.shape[0] == d, "state.sums")
-    require(not l1 or paid_penalty.shape[0] == d, "state.paid_penalty")
-    if cfg.tracks_location:
-        require(location.shape[1] == d + 1, "state.location")
-        require(
-            tracked_scale.shape[0] == n_strata and tracked_scale.shape[1] > 0
-            and (not cfg.scale_per_coordinate or tracked_scale.shape[1] == d + 1),
-            "state.scale",
-        )
+    require(not cfg.charges_l1 or paid_penalty.shape[0] == d, "state.paid_penalty")
 
     cdef:
         # Where an iteration's gradients and rows are; the rows where they are
@@ -113,49 +129,38 @@ def run_pass(
         ))
         const floating** x = <const floating**>(room.start + size)
         const floating** raw = x + n_gradients
-        const floating* absent = &center[0] if cfg.standardize else NULL
         floating* standardised = <floating*>(room.start + n_bytes)
         floating* batches = standardised + n_gradients * d
-        floating* out = batches + n_gradients * d
-        Gradients g
-        Memory memories[2]
-        Products product
-        Location estimated
-        Oracle oracle
-        Clipping clipping
-        Rate rate
+
+        floating* u = &coef[0]
+        floating* sums = &average[0] if cfg.averages else NULL
+        Dense tracked[2]
+        Pass run
         Frame frame
-
+        Sample sample
+        Products product
+        Estimate estimated
         const floating* x_row
-        const floating* inner_row = NULL
+        const floating* m = NULL
         const floating* direction
-        floating* z
-        double p, derivative, weight, leverage, total_weight, step, along
-        double change
+        double derivative, step, factor
 
-    place_gradients(&g, n_gradients, <double*>room.start)
-    clipping.n_residuals = clipping.n_clipped = 0
-    rate.value = oracle.rate.value = -1
-    oracle.residual_scale, oracle.objective = state.residual_scale, 0
-    frame.scale, frame.sum_scale = 1, state.sum_scale
-    frame.squared_norm, frame.l1_norm = state.norms
-    g.has_norms = batch_size == 1
-    g.has_inner = (
-        single and cfg.gradient_estimator == SPP_L2 and cfg.tau < INFINITY
+    place_gradients(&run.g, n_gradients, <double*>room.start)
+    begin_pass(cfg, state, &run, &frame)
+    run.g.has_inner = (
+        group_size == 1 and cfg.gradient_estimator == SPP_L2 and cfg.tau < INFINITY
     )
     for i in range(n_strata):
-        memories[i].n_updates = n_updates[i]
+        tracked[i].n_updates, tracked[i].n_features = n_updates[i], d
         if cfg.tracks_location:
-            memories[i].squared_norm = dot(&location[i, 0], &location[i, 0], d)
+            tracked[i].m, tracked[i].s = &location[i, 0], &tracked_scale[i, 0]
+            tracked[i].squared_norm = dot(&location[i, 0], &location[i, 0], d)
 
     with nogil:
         for it in range(n_iterations):
             if n_strata > 1:
                 k = strata[iterations[it, 0]]
-            eta = learning_rate(cfg, t, eta)
-            if cfg.tracks_location:
-                m, s = &location[k, 0], &tracked_scale[k, 0]
-                inner_row = m if g.has_inner else NULL
+            begin_iteration(cfg, &run)
 
             if it + AHEAD < n_iterations:
                 for i in range(group_size):
@@ -166,140 +171,84 @@ def run_pass(
                     prefetch(&losses[row], 1)
 
             # Stochastic gradient oracle
-            total_weight = 0
-            skip = False
+            if run.g.has_inner:
+                m = &location[k, 0]
             for i in range(n_gradients):
-                g.intercept[i] = g.sample_weight[i] = g.weight[i] = 0
+                begin_gradient(&run, i)
                 if batch_size > 1:
                     memset(batches + i * d, 0, d * sizeof(floating))
                 for j in range(batch_size):
                     row = iterations[it, i * batch_size + j]
-                    x_row = &X[row, 0]
-                    raw[i * batch_size + j] = x_row
-                    z = standardised + i * d
-                    leverage = 1
-                    if cfg.standardize:
-                        product = products(
-                            x_row, &center[0], &inverse_scale[0], z, u, inner_row, d
-                        )
-                        x_row = z
-                        leverage = leverage_weight(cfg, product.squared_norm)
-                    else:
-                        if weighs_leverage:
-                            leverage = leverage_weight(cfg, products(
-                                x_row, &center[0], &inverse_scale[0], z, u, NULL, d
-                            ).squared_norm)
-                        product = products(x_row, NULL, NULL, NULL, u, inner_row, d)
-                    p = frame.scale * product.along_coef + intercept
-                    weight = sample_weight[row]
-                    derivative = respond(
-                        cfg, &oracle, &frame, &clipping, y[row], p, weight, eta,
-                        product.squared_norm, &losses[row],
+                    raw[i * batch_size + j] = &X[row, 0]
+                    x_row = read_row(
+                        cfg, &X[row, 0], &center[0], &inverse_scale[0],
+                        standardised + i * d, u, m, d, &product, &sample,
                     )
-                    skip = cfg.learning_rate == PA1 and product.squared_norm == 0
-                    g.sample_weight[i] += weight
-                    weight *= leverage
-                    g.weight[i] += weight
+                    sample.prediction = frame.decay * product.along_coef + run.intercept
+                    sample.y, sample.weight = y[row], sample_weight[row]
+                    derivative = add_sample(
+                        cfg, &run, &frame, i, &sample, &losses[row]
+                    )
                     if batch_size == 1:
-                        g.scale[i] = g.intercept[i] = derivative
-                        g.squared_norm[i] = product.squared_norm
                         x[i] = x_row
-                    elif weight != 0:
-                        axpy(weight * derivative, x_row, batches + i * d, d)
-                        g.intercept[i] += weight * derivative
+                    elif sample.weight != 0:
+                        axpy(sample.weight * derivative, x_row, batches + i * d, d)
                 if batch_size > 1:
                     x[i] = batches + i * d
-                complete(cfg, &g, i)
-                total_weight += g.sample_weight[i]
-            g.inner = product.along_location
-            if skip:
+                end_gradient(cfg, &run, i)
+            run.g.inner = product.along_location
+            if must_skip(cfg, &sample):
                 continue
 
             # Gradient estimator
             direction = estimate(
-                cfg, x, &g, total_weight / n_gradients, d, m, s, &memories[k], &rate,
-                out, out + d, &clipping, &estimated,
+                cfg, &tracked[k], x, &run.g, run.total_weight / n_gradients,
+                batches + n_gradients * d, &run.rate, &run.clipping, &estimated,
             )
 
             # Parameter update
-            decay(cfg, &frame, eta)
-            step = -(1 if passive_aggressive(cfg) else eta) * estimated.step_weight
+            step = begin_step(cfg, &run, &frame, estimated.step_weight)
             if must_leave(&frame):
-                if averaging:
-                    axpy(frame.sum_scale, u, sums, d)
-                    frame.sum_scale = 0
-                scale(frame.scale, u, d)
+                sum_up(&frame, u, sums, d)
+                multiply(frame.decay, u, d)
                 leave(&frame)
-            along = step / frame.scale
-            if n_strata == 1:
-                if along * estimated.scale != 0:
-                    axpy(along * estimated.scale, direction, u, d)
-                    if with_objective and l1:
-                        frame.squared_norm, frame.l1_norm = dot(u, u, d), l1_norm(u, d)
-                    elif with_objective and single:
-                        change = along * estimated.scale
-                        frame.squared_norm += change * (
-                            2 * product.along_coef + change * product.squared_norm
-                        )
-                    if averaging:
-                        axpy(
-                            -frame.sum_scale * along * estimated.scale, direction,
-                            sums, d,
-                        )
-            else:
+            factor = step / frame.decay
+            if n_strata > 1:
                 estimated.intercept = 0
                 for i in range(n_strata):
-                    axpy(along * shares[i], &location[i, 0], u, d)
-                    if averaging:
-                        axpy(
-                            -frame.sum_scale * along * shares[i], &location[i, 0],
-                            sums, d,
-                        )
+                    move(&frame, factor, shares[i], &location[i, 0], u, sums, d)
                     estimated.intercept += shares[i] * location[i, d]
-            intercept += step * cfg.intercept_decay * estimated.intercept
-            if averaging and t >= cfg.average:
-                frame.sum_scale += frame.scale
-                n_averaged += 1
-                average_intercept += (intercept - average_intercept) / n_averaged
-            if l1:
-                owed_penalty += cfg.l1_ratio * eta * cfg.penalty_factor
+            elif factor * estimated.multiple != 0:
+                move(&frame, factor, estimated.multiple, direction, u, sums, d)
+                if not cfg.median and cfg.charges_l1:
+                    frame.squared_norm, frame.l1_norm = dot(u, u, d), l1_norm(u, d)
+                elif not cfg.median and group_size == 1:
+                    factor *= estimated.multiple
+                    frame.squared_norm += factor * (
+                        2 * product.along_coef + factor * product.squared_norm
+                    )
+            end_iteration(cfg, &run, &frame, step, estimated.intercept)
+            if cfg.charges_l1:
                 # scikit-learn charges all coefficients. Other fits charge those of the
                 # rows, as on sparse rows, and all at the end of the pass.
                 charge_l1(
-                    owed_penalty, frame.scale, frame.sum_scale, raw,
-                    0 if cfg.plain_sgd else group_size, absent, u, &paid_penalty[0],
-                    charged_sums, d,
+                    run.owed_penalty, frame.decay, frame.sum_scale, raw,
+                    0 if cfg.plain_sgd else group_size,
+                    &center[0] if cfg.standardize else NULL, u, &paid_penalty[0],
+                    NULL if cfg.plain_sgd else sums, d,
                 )
-            t += 1
 
-        if averaging and not (l1 and cfg.plain_sgd):
-            axpy(frame.sum_scale, u, sums, d)
-            frame.sum_scale = 0
-        scale(frame.scale, u, d)
-        if l1 and not cfg.plain_sgd:
+        if not (cfg.charges_l1 and cfg.plain_sgd):
+            sum_up(&frame, u, sums, d)
+        multiply(frame.decay, u, d)
+        if cfg.charges_l1 and not cfg.plain_sgd:
             charge_l1(
-                owed_penalty, 1, 0, NULL, 0, <floating*>NULL, u, &paid_penalty[0],
+                run.owed_penalty, 1, 0, NULL, 0, <floating*>NULL, u, &paid_penalty[0],
                 <floating*>NULL, d,
             )
 
-    state.decay *= frame.scale
-    state.sum_scale = frame.sum_scale / frame.scale
-    leave(&frame)
-    state.norms = (frame.squared_norm, frame.l1_norm)
-    state.squared_norm, state.l1_norm = dot(u, u, d), l1_norm(u, d)
     for i in range(n_strata):
-        n_updates[i] = memories[i].n_updates
-    state.intercept = intercept
-    state.average_intercept = average_intercept
-    state.n_averaged = n_averaged
-    state.residual_scale = oracle.residual_scale
-    state.owed_penalty = owed_penalty
-    state.t = t
-    if cfg.learning_rate != ADAPTIVE:
-        state.eta = eta
-    return (
-        oracle.objective / max(1, n_iterations * group_size) if with_objective
-        else float("nan"),
-        clipping.n_residuals,
-        clipping.n_clipped,
-    )
+        n_updates[i] = tracked[i].n_updates
+    frame.sum_scale /= frame.decay
+    state.squared_norm, state.l1_norm = dot(u, u, d), l1_norm(u, d)
+    return end_pass(cfg, state, &run, &frame, n_iterations * group_size)

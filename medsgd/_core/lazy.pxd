@@ -5,11 +5,11 @@ one cache line.
 
 - Linear (mean with momentum, sample medians, SPP for the l2 norm): what a row lacks of
   m shrinks by common factors, and the coefficients move along m. With m = shrink * v,
-  coefficients are frame.scale * (u + drift v), so that this costs a few scalars; a
+  coefficients are frame.decay * (u + drift v), so that this costs a few scalars; a
   change of v is made up for in u. Where shrink is small, u and drift v would cancel:
   then a new *generation* begins, with a shrink and a drift of its own, which a
   coordinate joins when a row has it. Those that stay behind four newer ones have an m
-  below 1e-16 of what it was: their generation stands still, and holds for good.
+  below 1e-16 of what it was: their generation is frozen from then on.
 - Soft thresholding (SPP for the l1 norm): m_j moves towards 0 by its radius at each
   update. As a row that has j moves m_j by at most a radius, few are not 0: these
   *members* are listed, and each update and each step goes through all of them.
@@ -18,7 +18,7 @@ one cache line.
 from libc.math cimport fabs, sqrt
 
 from medsgd._core.medians cimport Gradients
-from medsgd._core.settings cimport Settings
+from medsgd._core.settings cimport EstimatorSettings
 from medsgd._core.spp cimport (
     Clipping, Rate, l2_factor, set_rate, step_share, tracking_rate,
 )
@@ -41,7 +41,7 @@ cdef struct Generation:
 cdef struct Stratum:
     double share           # of the class in the step
     double intercept       # of the location
-    double n_updates       # of the scale
+    double n_updates       # of s
     double s               # running median of |g - m|, l2, or of its intercept, l1
     double squared_norm    # of m, features only; linear
     Generation* generations
@@ -50,9 +50,28 @@ cdef struct Stratum:
     Py_ssize_t n_members
 
 
+cdef struct Offsets:
+    # Where in a record the numbers of a coordinate are, those of a stratum k at + k.
+    # The coefficient u is at 0. An offset of 0 means that records lack the number.
+    Py_ssize_t inverse_scale  # 1 / the feature's scale
+    Py_ssize_t slot           # place in the union of an iteration's rows, + 1
+    Py_ssize_t generation     # linear; thresholding: 1 for members
+    Py_ssize_t m              # v, linear; m, thresholding
+    Py_ssize_t s              # running median of |g - m|, thresholding
+    Py_ssize_t paid           # L1 penalty
+    Py_ssize_t sums           # part of the averages' sum that is not of u or v
+
+
+cdef struct Support:
+    # Coordinates of a row or of a union of rows: where their records start.
+    Py_ssize_t* starts
+    Py_ssize_t n
+
+
 cdef struct Lazy:
     Py_ssize_t n_features
-    Py_ssize_t n_strata
+    Py_ssize_t n_strata   # 0 where no location is tracked
+    Py_ssize_t k          # the stratum of the iteration
     Py_ssize_t most_generations
     Py_ssize_t n_outside  # entries in columns that are none
     bint thresholding
@@ -60,26 +79,18 @@ cdef struct Lazy:
     # Norms of the coefficients when last materialised.
     double squared_norm
     double l1_norm
-    # A record is the coefficient u and, at these places, the scale of the feature,
-    # place in the current iteration + 1, generation (or membership), v or m and scale
-    # of |g - m| for each stratum, L1 penalty paid, and the part of the averages' sum
-    # that is not of u or v. 0 where there is none.
     double* records
     bint far              # too many to stay near the processor
-    Py_ssize_t stride
-    Py_ssize_t inverse_scale
-    Py_ssize_t slot
-    Py_ssize_t generation
-    Py_ssize_t m
-    Py_ssize_t s
-    Py_ssize_t paid
-    Py_ssize_t sums
+    Py_ssize_t stride     # of a record
+    Offsets offset
+    bint grouped          # whether an iteration has one support, else each gradient
+    Support* supports
     Stratum strata[2]
     # Of the coordinates of a row, linear: u + drift v and m of one stratum.
     double* own
     double* location
     double* work          # of 3 * (n_features + 1), thresholding
-    Py_ssize_t* touched   # of n_features, thresholding
+    Py_ssize_t* touched   # starts of n_features records, thresholding
 
 
 cdef struct Along:
@@ -88,21 +99,28 @@ cdef struct Along:
     double location
 
 
+cdef inline const Support* support_of(
+    const Lazy* lazy, Py_ssize_t i
+) noexcept nogil:
+    """Return the coordinates of gradient i."""
+    return &lazy.supports[0 if lazy.grouped else i]
+
+
 cdef inline Generation* generation_of(
     const Lazy* lazy, Py_ssize_t k, const double* c
 ) noexcept nogil:
-    return &lazy.strata[k].generations[<Py_ssize_t>c[lazy.generation + k]]
+    return &lazy.strata[k].generations[<Py_ssize_t>c[lazy.offset.generation + k]]
 
 
 cdef inline double along(
     const Lazy* lazy, Py_ssize_t k, const double* c
 ) noexcept nogil:
     """Return drift * v of a stratum, linear."""
-    return generation_of(lazy, k, c).drift * c[lazy.m + k]
+    return generation_of(lazy, k, c).drift * c[lazy.offset.m + k]
 
 
 cdef inline double along_locations(const Lazy* lazy, const double* c) noexcept nogil:
-    """Return the coefficient of a record over frame.scale, less u.
+    """Return the coefficient of a record over frame.decay, less u.
 
     Whoever makes a coefficient 0 sets u to the opposite of this number. The sum of both
     is 0 then, where any other order of additions may leave a rounding error.
@@ -116,10 +134,13 @@ cdef inline double along_locations(const Lazy* lazy, const double* c) noexcept n
 
 
 cdef inline Along recall(
-    Lazy* lazy, Py_ssize_t k, const double* x, const Py_ssize_t* index, Py_ssize_t n
+    Lazy* lazy, const double* x, const Support* support
 ) noexcept nogil:
-    """Look up what ``follow`` needs of coordinates."""
-    cdef Py_ssize_t i, m = lazy.m + k, place = lazy.generation + k
+    """Look up what ``lazy_follow`` needs of coordinates."""
+    cdef Py_ssize_t i, k = lazy.k, n = support.n
+    cdef Py_ssize_t m_offset = lazy.offset.m + k
+    cdef Py_ssize_t generation_offset = lazy.offset.generation + k
+    cdef const Py_ssize_t* starts = support.starts
     cdef const Generation* generations = lazy.strata[k].generations
     cdef const Generation* generation
     cdef const double* records = lazy.records
@@ -129,12 +150,12 @@ cdef inline Along recall(
     cdef double value, along_own = 0, along_location = 0
     cdef Along along
     for i in range(n):
-        c = records + index[i]
-        generation = &generations[<Py_ssize_t>c[place]]
-        value = c[0] + generation.drift * c[m]
+        c = records + starts[i]
+        generation = &generations[<Py_ssize_t>c[generation_offset]]
+        value = c[0] + generation.drift * c[m_offset]
         own[i] = value
         along_own += x[i] * value
-        value = generation.shrink * c[m]
+        value = generation.shrink * c[m_offset]
         location[i] = value
         along_location += x[i] * value
     along.own, along.location = along_own, along_location
@@ -142,7 +163,7 @@ cdef inline Along recall(
 
 
 cdef inline void first_generation(Stratum* stratum) noexcept nogil:
-    """Where all coordinates are of generation 0 and v is m."""
+    """Begin anew: all coordinates are of generation 0, and v is m."""
     stratum.newest = 0
     stratum.generations[0].shrink = 1
     stratum.generations[0].drift = stratum.generations[0].lag = 0
@@ -151,14 +172,14 @@ cdef inline void first_generation(Stratum* stratum) noexcept nogil:
 cdef inline double settle(Lazy* lazy, Py_ssize_t k, double* c) noexcept nogil:
     """Let v be m, and return drift * v, which u lacks from then on."""
     cdef const Generation* generation
-    cdef double v = c[lazy.m + k], change = 0
+    cdef double v = c[lazy.offset.m + k], change = 0
     if v != 0:
         generation = generation_of(lazy, k, c)
         change = generation.drift * v
-        c[lazy.m + k] = generation.shrink * v
-        if lazy.sums:
-            c[lazy.sums] += generation.lag * v
-    c[lazy.generation + k] = 0
+        c[lazy.offset.m + k] = generation.shrink * v
+        if lazy.offset.sums:
+            c[lazy.offset.sums] += generation.lag * v
+    c[lazy.offset.generation + k] = 0
     return change
 
 
@@ -190,125 +211,136 @@ cdef inline void next_generation(Lazy* lazy, Py_ssize_t k) noexcept nogil:
 
 
 cdef inline void shrink(Stratum* stratum, double factor) noexcept nogil:
-    """m *= factor."""
+    """Set m *= factor."""
     cdef Py_ssize_t i
     for i in range(max(0, stratum.newest + 1 - MOVING), stratum.newest + 1):
         stratum.generations[i].shrink *= factor
 
 
-cdef inline void follow(
-    Lazy* lazy, Py_ssize_t k, double factor, double scale, double intercept,
-    const double* x, const Py_ssize_t* index, Py_ssize_t n,
+cdef inline void lazy_follow(
+    Lazy* lazy, double factor, double multiple, double intercept, const double* x,
+    const Support* support, bint recalled,
 ) noexcept nogil:
-    """m += factor (g - m), g = (scale * x, intercept), of coordinates recalled."""
+    """Set m += factor (g - m), where g = (multiple * x, intercept)."""
+    cdef Py_ssize_t i, newest, k = lazy.k, n = support.n
+    cdef Py_ssize_t m_offset = lazy.offset.m + k
+    cdef Py_ssize_t generation_offset = lazy.offset.generation + k
+    cdef const Py_ssize_t* starts = support.starts
     cdef Stratum* stratum = &lazy.strata[k]
     cdef Generation* new
-    cdef Py_ssize_t i, place = lazy.generation + k, at = lazy.m + k, newest
     cdef double* records = lazy.records
     cdef double* c
     cdef double keep = 1 - factor, inverse_shrink, v, drift
+    if not recalled:
+        recall(lazy, x, support)
     shrink(stratum, keep)
     if stratum.generations[stratum.newest].shrink < 1e-4:
         next_generation(lazy, k)
     newest = stratum.newest
     new = &stratum.generations[newest]
     drift, inverse_shrink = new.drift, 1 / new.shrink
-    keep, scale = keep * inverse_shrink, factor * scale * inverse_shrink
+    keep, multiple = keep * inverse_shrink, factor * multiple * inverse_shrink
     for i in range(n):
-        c = records + index[i]
-        v = keep * lazy.location[i] + scale * x[i]
-        if lazy.sums:
-            c[lazy.sums] += generation_of(lazy, k, c).lag * c[at] - new.lag * v
+        c = records + starts[i]
+        v = keep * lazy.location[i] + multiple * x[i]
+        if lazy.offset.sums:
+            c[lazy.offset.sums] += (
+                generation_of(lazy, k, c).lag * c[m_offset] - new.lag * v
+            )
         c[0] = lazy.own[i] - drift * v
-        c[at], c[place] = v, newest
+        c[m_offset], c[generation_offset] = v, newest
     if factor == 1:
         stratum.intercept = intercept
     else:
         stratum.intercept += factor * (intercept - stratum.intercept)
 
 
-cdef inline double follow_l2(
-    Settings cfg, Lazy* lazy, Py_ssize_t k, const Gradients* g, Py_ssize_t which,
-    const double* x, const Py_ssize_t* index, Py_ssize_t n, Rate* rate,
-    Clipping* clipping,
+cdef inline double lazy_follow_l2(
+    EstimatorSettings cfg, Lazy* lazy, const Gradients* g, Py_ssize_t i,
+    const double* x, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """One SPP step for the l2 norm; the factor applied to g - m is returned."""
-    cdef Stratum* stratum = &lazy.strata[k]
-    cdef double scale = g.scale[which], intercept = g.intercept[which]
+    """Make an SPP step for the l2 norm; return the factor applied to g - m."""
+    cdef const Support* support = support_of(lazy, i)
+    cdef Stratum* stratum = &lazy.strata[lazy.k]
+    cdef double multiple = g.multiple[i], intercept = g.intercept[i]
     cdef double residual, factor, gap = intercept - stratum.intercept
     cdef double inner = g.inner, squared = 0
-    cdef Py_ssize_t i
+    cdef Py_ssize_t j
     if not g.has_inner:
-        inner = recall(lazy, k, x, index, n).location
+        inner = recall(lazy, x, support).location
     if g.has_norms:
-        squared = g.squared_norm[which]
+        squared = g.squared_norm[i]
     else:
-        for i in range(n):
-            squared += x[i] * x[i]
-    squared *= scale * scale
-    residual = squared - 2 * scale * inner + stratum.squared_norm + gap * gap
+        for j in range(support.n):
+            squared += x[j] * x[j]
+    squared *= multiple * multiple
+    residual = squared - 2 * multiple * inner + stratum.squared_norm + gap * gap
     if residual != residual:  # inf - inf: the gradient is beyond any radius
         residual = squared
     factor = l2_factor(
-        cfg, sqrt(max(0.0, residual)), stratum.squared_norm, g.sample_weight[which],
-        g.weight[which], &stratum.s, &stratum.n_updates, rate, clipping,
+        cfg, sqrt(max(0.0, residual)), stratum.squared_norm, g.sample_weight[i],
+        g.weight[i], &stratum.s, &stratum.n_updates, rate, clipping,
     )
     stratum.squared_norm = max(
         0.0,
         (1 - factor) * (1 - factor) * stratum.squared_norm
-        + factor * (2 * (1 - factor) * scale * inner + factor * squared),
+        + factor * (2 * (1 - factor) * multiple * inner + factor * squared),
     )
     if factor > 0:
-        follow(lazy, k, factor, scale, intercept, x, index, n)
+        lazy_follow(lazy, factor, multiple, intercept, x, support, True)
     return factor
 
 
-cdef inline void follow_l1(
-    Settings cfg, Lazy* lazy, Py_ssize_t k, const Gradients* g, Py_ssize_t which,
-    const double* x, const Py_ssize_t* index, Py_ssize_t n, Rate* rate,
-    Clipping* clipping,
+cdef inline void lazy_follow_l1(
+    EstimatorSettings cfg, Lazy* lazy, const Gradients* g, Py_ssize_t which,
+    const double* x, Rate* rate, Clipping* clipping,
 ) noexcept nogil:
-    """One SPP step for the l1 norm, the intercept as one more coordinate."""
-    cdef Stratum* stratum = &lazy.strata[k]
+    """Make an SPP step for the l1 norm, with the intercept as one more coordinate."""
+    cdef const Support* support = support_of(lazy, which)
+    cdef const Py_ssize_t* starts = support.starts
+    cdef Stratum* stratum = &lazy.strata[lazy.k]
+    cdef Py_ssize_t m_offset = lazy.offset.m + lazy.k
+    cdef Py_ssize_t s_offset = lazy.offset.s + lazy.k
+    cdef Py_ssize_t member_offset = lazy.offset.generation + lazy.k
     cdef double* value = lazy.work
     cdef double* m = value + lazy.n_features + 1
     cdef double* s = m + lazy.n_features + 1
     cdef double* c
     cdef double weight = g.weight[which], keep = step_share(cfg, g.sample_weight[which])
-    cdef Py_ssize_t i, j, n_all = 0, n_left = 0
+    cdef Py_ssize_t i, j, n, n_all = 0, n_left = 0
     stratum.n_updates += 1
     set_rate(rate, tracking_rate(stratum.n_updates, g.sample_weight[which]))
     # The row, then the other members; those of the row are of generation -1 till then.
-    for i in range(n):
-        c = lazy.records + index[i]
-        if c[lazy.generation + k] < 0:
+    for i in range(support.n):
+        c = lazy.records + starts[i]
+        if c[member_offset] < 0:
             # Of a column twice in a row only the first: there is room for no more.
             continue
-        c[lazy.generation + k] = -1
-        value[n_all], m[n_all], lazy.touched[n_all] = x[i], c[lazy.m + k], index[i]
-        s[n_all] = c[lazy.s + k]
+        c[member_offset] = -1
+        value[n_all], m[n_all], s[n_all] = x[i], c[m_offset], c[s_offset]
+        lazy.touched[n_all] = starts[i]
         n_all += 1
     n = n_all
     for i in range(stratum.n_members):
         j = stratum.members[i]
         c = lazy.records + j
-        if c[lazy.generation + k] >= 0:
-            value[n_all], m[n_all], lazy.touched[n_all] = 0, c[lazy.m + k], j
-            s[n_all] = c[lazy.s + k]
+        if c[member_offset] >= 0:
+            value[n_all], m[n_all], s[n_all] = 0, c[m_offset], c[s_offset]
+            lazy.touched[n_all] = j
             n_all += 1
     spp_l1(
         keep, cfg.tau * weight, cfg.c_tau * weight, rate.factor[1], rate.factor[0],
-        g.scale[which], value, m, s if cfg.c_tau > 0 else NULL, n_all,
+        g.multiple[which], value, m, s if cfg.c_tau > 0 else NULL, n_all,
         &clipping.n_residuals, &clipping.n_clipped,
     )
     for i in range(n_all):
         c = lazy.records + lazy.touched[i]
-        c[lazy.s + k] = s[i]
+        c[s_offset] = s[i]
         # With momentum, what is this far below the radius changes no coefficient.
         if m[i] == 0 or (i >= n and fabs(m[i]) <= 1e-18 * (cfg.c_tau * s[i] + cfg.tau)):
-            c[lazy.m + k] = c[lazy.generation + k] = 0
+            c[m_offset] = c[member_offset] = 0
         else:
-            c[lazy.m + k], c[lazy.generation + k] = m[i], 1
+            c[m_offset], c[member_offset] = m[i], 1
             stratum.members[n_left] = lazy.touched[i]
             n_left += 1
     stratum.n_members = n_left
@@ -323,7 +355,7 @@ cdef inline void follow_l1(
 
 
 cdef inline void step_along_locations(Lazy* lazy, double step) noexcept nogil:
-    """u += step * (the strata's locations, weighted by their shares)."""
+    """Set u += step * (the strata's locations, weighted by their shares)."""
     cdef Py_ssize_t k, i
     cdef Stratum* stratum
     cdef Generation* generation
@@ -340,10 +372,10 @@ cdef inline void step_along_locations(Lazy* lazy, double step) noexcept nogil:
             continue
         for i in range(stratum.n_members):
             c = lazy.records + stratum.members[i]
-            change = step * stratum.share * c[lazy.m + k]
+            change = step * stratum.share * c[lazy.offset.m + k]
             c[0] += change
-            if lazy.sums:
-                c[lazy.sums] -= lazy.frame.sum_scale * change
+            if lazy.offset.sums:
+                c[lazy.offset.sums] -= lazy.frame.sum_scale * change
 
 
 cdef inline void materialise(Lazy* lazy, bint sum_up, double owed) noexcept nogil:
@@ -354,19 +386,20 @@ cdef inline void materialise(Lazy* lazy, bint sum_up, double owed) noexcept nogi
     cdef Py_ssize_t _, k, n_linear = 0 if lazy.thresholding else lazy.n_strata
     cdef double* c = lazy.records
     cdef double squared_norm = 0, l1_norm = 0, change
-    sum_up = sum_up and lazy.sums > 0
+    sum_up = sum_up and lazy.offset.sums > 0
     for _ in range(lazy.n_features):
         change = 0
         for k in range(n_linear):
             change += settle(lazy, k, c)
         c[0] += change
         if sum_up:
-            c[lazy.sums] += lazy.frame.sum_scale * c[0]
-        if lazy.frame.scale != 1:
-            c[0] *= lazy.frame.scale
+            c[lazy.offset.sums] += lazy.frame.sum_scale * c[0]
+        if lazy.frame.decay != 1:
+            c[0] *= lazy.frame.decay
         if owed > 0 and c[0] != 0:
             charge_l1(
-                owed, 1, 0, NULL, 0, <double*>NULL, c, &c[lazy.paid], <double*>NULL, 1
+                owed, 1, 0, NULL, 0, <double*>NULL, c, &c[lazy.offset.paid],
+                <double*>NULL, 1,
             )
         squared_norm += c[0] * c[0]
         l1_norm += fabs(c[0])
@@ -374,4 +407,4 @@ cdef inline void materialise(Lazy* lazy, bint sum_up, double owed) noexcept nogi
     for k in range(n_linear):
         first_generation(&lazy.strata[k])
     lazy.squared_norm, lazy.l1_norm = squared_norm, l1_norm
-    lazy.frame.sum_scale = 0 if sum_up else lazy.frame.sum_scale / lazy.frame.scale
+    lazy.frame.sum_scale = 0 if sum_up else lazy.frame.sum_scale / lazy.frame.decay

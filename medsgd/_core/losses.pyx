@@ -1,24 +1,64 @@
-"""The losses by name, and over whole arrays."""
+"""The losses by name with their properties, and over whole arrays."""
+
+from typing import NamedTuple
 
 from cython cimport floating
 
 import numpy as np
 
-# name: (code, the loss's parameter where the estimator's epsilon does not set it)
+
+class LossProperties(NamedTuple):
+    """A row of the table of losses.
+
+    Attributes
+    ----------
+    code : int
+        Member of the enum that compiled code reads.
+    parameter : float or None
+        Parameter of the loss; None where it is the estimator's ``epsilon``.
+    c_epsilon : float
+        Scales of the residuals that ``epsilon="auto"`` means.
+    degree : int
+        How the loss grows with the unit of the targets: where y, p and epsilon are
+        multiplied by a > 0, the loss is multiplied by a ** degree.
+    redescending : bool
+        Whether the derivative is 0 for residuals beyond epsilon, so that the loss
+        rejects outliers. Epsilon then always follows the scale of the residuals.
+    """
+
+    code: int
+    parameter: float | None = None
+    c_epsilon: float = 0.0
+    degree: int = 2
+    redescending: bool = False
+
+
+# Smola, Murata, Schoelkopf and Mueller, ICANN 1998: the most efficient insensitivity
+# where the noise is normal.
+_INSENSITIVITY = 0.612
 REGRESSION_LOSSES = {
-    "squared_error": (SQUARED_ERROR, 0.0),
-    "huber": (HUBER, None),
-    "epsilon_insensitive": (EPSILON_INSENSITIVE, None),
-    "squared_epsilon_insensitive": (SQUARED_EPSILON_INSENSITIVE, None),
-    "bisquare": (BISQUARE, None),
+    "squared_error": LossProperties(SQUARED_ERROR, 0.0),
+    # Huber 1964: 95% efficient where the noise is normal.
+    "huber": LossProperties(HUBER, c_epsilon=1.345),
+    "epsilon_insensitive": LossProperties(
+        EPSILON_INSENSITIVE, c_epsilon=_INSENSITIVITY, degree=1
+    ),
+    "squared_epsilon_insensitive": LossProperties(
+        SQUARED_EPSILON_INSENSITIVE, c_epsilon=_INSENSITIVITY
+    ),
+    # Beaton and Tukey 1974: 95% efficient where the noise is normal.
+    "bisquare": LossProperties(BISQUARE, c_epsilon=4.685, redescending=True),
 }
 CLASSIFICATION_LOSSES = {
-    "hinge": (HINGE, 1.0),
-    "squared_hinge": (SQUARED_HINGE, 1.0),
-    "perceptron": (HINGE, 0.0),
-    "log_loss": (LOG_LOSS, 0.0),
-    "modified_huber": (MODIFIED_HUBER, 0.0),
-    **{name: row for name, row in REGRESSION_LOSSES.items() if name != "bisquare"},
+    "log_loss": LossProperties(LOG_LOSS, 0.0),
+    "hinge": LossProperties(HINGE, 1.0),
+    "modified_huber": LossProperties(MODIFIED_HUBER, 0.0),
+    "squared_hinge": LossProperties(SQUARED_HINGE, 1.0),
+    "perceptron": LossProperties(HINGE, 0.0),
+    # The scale of the residuals from labels is no unit.
+    **{
+        name: loss for name, loss in REGRESSION_LOSSES.items() if not loss.redescending
+    },
 }
 
 
@@ -31,6 +71,5 @@ def evaluate(Loss loss, double epsilon, const floating[::1] y, const double[::1]
     derivative = np.empty(n)
     cdef double[::1] v = value, d = derivative
     for i in range(n):
-        v[i] = loss_value(loss, epsilon, y[i], p[i])
-        d[i] = loss_derivative(loss, epsilon, y[i], p[i])
+        v[i] = evaluate_loss(loss, epsilon, y[i], p[i], &d[i])
     return value, derivative

@@ -5,9 +5,9 @@ from cython cimport floating
 from medsgd._core.settings cimport GradientEstimator
 
 cdef struct Gradients:
-    # Gradient i is (scale[i] * x_i, intercept[i]), x_i a row of features.
+    # Gradient i is (multiple[i] * x_i, intercept[i]), x_i a row of features.
     Py_ssize_t n
-    double* scale
+    double* multiple
     double* intercept
     double* sample_weight
     double* weight  # of its term in the median: sample weight times leverage weight

@@ -44,7 +44,7 @@ cdef void place_gradients(Gradients* g, Py_ssize_t n, double* start) noexcept no
     """Let n gradients have the room there, which is 0."""
     g.n, g.inner = n, 0
     g.has_norms = g.has_inner = False
-    g.scale, g.intercept = start, start + n
+    g.multiple, g.intercept = start, start + n
     g.sample_weight, g.weight = start + 2 * n, start + 3 * n
     g.squared_norm, g.work = start + 4 * n, start + 5 * n
 
@@ -189,7 +189,7 @@ cdef double location_of(
             equal = equal and g.weight[i] == g.weight[0]
             values[i], share[i] = g.intercept[i], g.weight[i]
         coordinate_median(
-            x, g.scale, NULL if equal else g.weight, n, n_features, room, out
+            x, g.multiple, NULL if equal else g.weight, n, n_features, room, out
         )
         return f64.median(values, NULL if equal else share, n)
 
@@ -202,7 +202,8 @@ cdef double location_of(
                 else:
                     inner = dot(x[i], x[j], n_features)
                 gram[i * n + j] = gram[j * n + i] = (
-                    g.scale[i] * g.scale[j] * inner + g.intercept[i] * g.intercept[j]
+                    g.multiple[i] * g.multiple[j] * inner
+                    + g.intercept[i] * g.intercept[j]
                 )
         geometric_median_weights(gram, weight, values, share, n)
     else:
@@ -213,7 +214,7 @@ cdef double location_of(
     memset(out, 0, n_features * sizeof(floating))
     for i in range(n):
         if share[i] > 0:
-            axpy(share[i] * g.scale[i], x[i], out, n_features)
+            axpy(share[i] * g.multiple[i], x[i], out, n_features)
             intercept += share[i] * g.intercept[i]
     return intercept
 

@@ -1,8 +1,8 @@
 """What stays the same through a fit, in the form that compiled code reads."""
 
-from libc.math cimport INFINITY, sqrt
+from typing import NamedTuple
 
-from medsgd._core.losses cimport BISQUARE
+from libc.math cimport INFINITY, sqrt
 
 from medsgd._core.losses import evaluate
 
@@ -15,12 +15,36 @@ LEARNING_RATES = {
     "pa1": PA1,
     "pa2": PA2,
 }
+
+
+class EstimatorProperties(NamedTuple):
+    """A row of the table of gradient estimators.
+
+    Attributes
+    ----------
+    code : int
+        Member of the enum that compiled code reads.
+    n_gradients : int
+        Gradients per iteration that ``n_gradients="auto"`` means.
+    proximal : bool
+        Whether the location is tracked over iterations by the stochastic proximal point
+        method, else it is taken of the gradients of one iteration.
+    by_coordinate : bool
+        Whether each coordinate has a running scale, else their norm has one.
+    """
+
+    code: int
+    n_gradients: int = 1
+    proximal: bool = False
+    by_coordinate: bool = False
+
+
 GRADIENT_ESTIMATORS = {
-    "mean": MEAN,
-    "coord-median": COORD_MEDIAN,
-    "geometric-median": GEOMETRIC_MEDIAN,
-    "spp-l1": SPP_L1,
-    "spp-l2": SPP_L2,
+    "mean": EstimatorProperties(MEAN),
+    "coord-median": EstimatorProperties(COORD_MEDIAN, n_gradients=5),
+    "geometric-median": EstimatorProperties(GEOMETRIC_MEDIAN, n_gradients=5),
+    "spp-l1": EstimatorProperties(SPP_L1, proximal=True, by_coordinate=True),
+    "spp-l2": EstimatorProperties(SPP_L2, proximal=True),
 }
 
 
@@ -40,18 +64,21 @@ cdef class EstimatorSettings:
     def __init__(
         self, *, gradient_estimator, tau, c_tau, momentum, fit_intercept, n_strata
     ):
-        self.gradient_estimator = GRADIENT_ESTIMATORS[gradient_estimator]
+        properties = GRADIENT_ESTIMATORS[gradient_estimator]
+        self.gradient_estimator = properties.code
+        self.median = self.gradient_estimator != MEAN
+        self.proximal = properties.proximal
+        self.by_coordinate = properties.by_coordinate
         self.fit_intercept = fit_intercept
         self.tau = 0 if tau is None else tau
         self.c_tau = 0 if tau is not None else c_tau
         self.momentum = momentum
         self.steps_follow = False
-        self.scale_per_coordinate = self.gradient_estimator == SPP_L1
         # Without memory the location is the gradient itself and need not be stored.
         self.tracks_location = (
             momentum > 0
             or n_strata > 1
-            or (self.gradient_estimator in (SPP_L1, SPP_L2) and self.tau < INFINITY)
+            or (self.proximal and self.tau < INFINITY)
         )
 
 
@@ -60,9 +87,11 @@ cdef class Settings(EstimatorSettings):
 
     Parameters
     ----------
-    loss, epsilon, c_epsilon
-        The loss's code and its parameter, or None where that is ``c_epsilon`` times the
-        running scale of the residuals.
+    loss
+        The loss's row in the table.
+    epsilon, c_epsilon
+        The loss's parameter, or None where it is ``c_epsilon`` times the running scale
+        of the residuals.
     tracks_residuals, largest_residual_scale
         Whether that scale is kept, and up to where.
     standardize
@@ -85,9 +114,11 @@ cdef class Settings(EstimatorSettings):
     ):
         super().__init__(**estimator)
         self.steps_follow = True
-        self.loss = loss
+        self.loss = loss.code
+        self.redescending = loss.redescending
         self.epsilon = 0 if epsilon is None else epsilon
         self.c_epsilon = c_epsilon if epsilon is None else 0
+        self.times_scale = self.c_epsilon > 0 and loss.degree < 2
         self.tracks_residuals = tracks_residuals
         self.largest_residual_scale = largest_residual_scale
         self.standardize = standardize
@@ -97,18 +128,24 @@ cdef class Settings(EstimatorSettings):
         self.largest_derivative = largest_derivative
         self.penalty = PENALTIES[penalty]
         self.alpha = alpha
+        self.charges_l1 = self.penalty in (L1, ELASTICNET)
         self.penalty_factor = 0 if penalty is None else alpha
         self.l1_ratio = (
             1 if self.penalty == L1 else l1_ratio if self.penalty == ELASTICNET else 0
         )
         self.intercept_decay = intercept_decay
         self.learning_rate = LEARNING_RATES[learning_rate]
+        self.passive_aggressive = self.learning_rate in (PA1, PA2)
+        self.sums_penalty = not (
+            penalty is None or self.tracks_location or self.passive_aggressive
+        )
         self.eta0 = eta0
         self.power_t = power_t
         # Bottou's t0: the first step is what a weight of typical size allows. His
         # max(1, loss'(-w, 1)) is 1 for every loss here.
         self.optimal_init = 1 / (sqrt(1 / sqrt(alpha)) * alpha) if alpha > 0 else 0
         self.average = average
+        self.averages = average > 0
         self.n_gradients = n_gradients
         self.batch_size = batch_size
         # Whether the fit is scikit-learn's SGD, which charges the L1 penalty to sparse
@@ -116,7 +153,7 @@ cdef class Settings(EstimatorSettings):
         # fits leave the sum alone and charge all coefficients at the end of a pass.
         self.plain_sgd = not (
             self.tracks_location or n_gradients * batch_size > 1 or standardize
-            or loss == BISQUARE
+            or self.redescending
         )
 
     def evaluate(self, y, prediction, double residual_scale):

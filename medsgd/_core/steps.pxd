@@ -6,10 +6,10 @@ from medsgd._core.settings cimport INVSCALING, OPTIMAL, Settings
 
 
 # Coefficients in a frame in which what concerns all of them alike costs nothing:
-# they are scale * u, the sum of the averaged ones is sum_scale * u + a, and a step on u
+# they are decay * u, the sum of the averaged ones is sum_scale * u + a, and a step on u
 # is undone in a (Bottou, "Stochastic gradient descent tricks", 2012, sections 5.1-5.2).
 cdef struct Frame:
-    double scale
+    double decay
     double sum_scale
     # Squared l2 and l1 norm of u, or of the coordinates that the last step touched.
     double squared_norm
@@ -17,8 +17,8 @@ cdef struct Frame:
 
 
 cdef inline bint must_leave(const Frame* frame) noexcept nogil:
-    """Whether the scale has become so small that u could overflow."""
-    return frame.scale < 1e-6
+    """Whether the decay has become so small that u could overflow."""
+    return frame.decay < 1e-6
 
 
 cdef inline double learning_rate(Settings cfg, double t, double eta) noexcept nogil:
@@ -37,23 +37,23 @@ cdef inline double learning_rate(Settings cfg, double t, double eta) noexcept no
 
 cdef inline void decay(Settings cfg, Frame* frame, double eta) noexcept nogil:
     """Shrink by the L2 penalty, never past zero."""
-    frame.scale *= max(0.0, 1 - (1 - cfg.l1_ratio) * eta * cfg.penalty_factor)
+    frame.decay *= max(0.0, 1 - (1 - cfg.l1_ratio) * eta * cfg.penalty_factor)
 
 
 cdef inline void leave(Frame* frame) noexcept nogil:
-    """Note that u has been multiplied by the scale."""
-    frame.squared_norm *= frame.scale * frame.scale
-    frame.l1_norm *= frame.scale
-    frame.scale = 1
+    """Note that u has been multiplied by the decay."""
+    frame.squared_norm *= frame.decay * frame.decay
+    frame.l1_norm *= frame.decay
+    frame.decay = 1
 
 
 cdef inline double penalty_value(Settings cfg, const Frame* frame) noexcept nogil:
     # A norm may be infinite, and 0 times that is no number.
     cdef double value = 0
     if cfg.l1_ratio < 1:
-        value += (1 - cfg.l1_ratio) * 0.5 * frame.scale * frame.scale * (
+        value += (1 - cfg.l1_ratio) * 0.5 * frame.decay * frame.decay * (
             frame.squared_norm
         )
     if cfg.l1_ratio > 0:
-        value += cfg.l1_ratio * frame.scale * frame.l1_norm
+        value += cfg.l1_ratio * frame.decay * frame.l1_norm
     return cfg.penalty_factor * value

@@ -3,9 +3,9 @@
 from cython cimport floating
 
 from medsgd._core.checks cimport require
-from medsgd._core.estimators cimport Location, Memory, estimate
+from medsgd._core.estimators cimport Dense, Estimate, estimate
 from medsgd._core.medians cimport Gradients, Room, place_gradients, size_of_gradients
-from medsgd._core.settings cimport SPP_L1, SPP_L2, EstimatorSettings
+from medsgd._core.settings cimport EstimatorSettings
 from medsgd._core.spp cimport Clipping, Rate
 from medsgd._core.vector cimport MEDIAN_ROOM
 
@@ -31,13 +31,12 @@ def update(
     """
     cdef:
         Py_ssize_t i, n = gradients.shape[0], d = gradients.shape[1]
-        bint proximal = cfg.gradient_estimator in (SPP_L1, SPP_L2)
     require(n > 0 and d > 0, "gradients")
     require(<double>n * (n + MEDIAN_ROOM + 10) < 2.0 ** 59, "gradients")
     require(weights.shape[0] == n, "weights")
     require(m.shape[0] == d + 1, "m")
     require(
-        s.shape[0] == d + 1 or (s.shape[0] > 0 and not cfg.scale_per_coordinate),
+        s.shape[0] == d + 1 or (s.shape[0] > 0 and not cfg.by_coordinate),
         "s",
     )
 
@@ -46,28 +45,28 @@ def update(
         size_t n_bytes = size + n * sizeof(void*)
         Room room = Room(n_bytes + (d + n * MEDIAN_ROOM) * sizeof(floating))
         const floating** x = <const floating**>(room.start + size)
-        floating* out = <floating*>(room.start + n_bytes)
+        floating* median_room = <floating*>(room.start + n_bytes)
         Gradients g
-        Memory memory
+        Dense tracked
         Clipping clipping
         Rate rate
-        Location location
+        Estimate location
         const floating* row
 
     place_gradients(&g, n, <double*>room.start)
-    memory.n_updates, memory.squared_norm = n_updates, 0
+    tracked.m, tracked.s, tracked.n_features = &m[0], &s[0], d
+    tracked.n_updates, tracked.squared_norm = n_updates, 0
     clipping.n_residuals = clipping.n_clipped = 0
     rate.value = -1
     with nogil:
         for i in range(n):
             x[i] = &gradients[i, 0]
-            g.scale[i], g.weight[i] = 1, weights[i]
+            g.multiple[i], g.weight[i] = 1, weights[i]
             # What an average or a sample median needs are weights relative to others.
-            g.sample_weight[i] = weights[i] if proximal else 1
+            g.sample_weight[i] = weights[i] if cfg.proximal else 1
         row = estimate(
-            cfg, x, &g, 1, d, &m[0], &s[0], &memory, &rate, out, out + d,
-            &clipping, &location,
+            cfg, &tracked, x, &g, 1, median_room, &rate, &clipping, &location,
         )
         if not cfg.tracks_location:
             for i in range(d):
-                m[i] = <floating>(location.scale * row[i])
+                m[i] = <floating>(location.multiple * row[i])

@@ -46,7 +46,7 @@ typedef struct {
         /* w += a x */                                                              \
         void (*axpy)(double a, const T *x, T *w, ptrdiff_t n);                      \
         /* w *= a */                                                                \
-        void (*scale)(double a, T *w, ptrdiff_t n);                                 \
+        void (*multiply)(double a, T *w, ptrdiff_t n);                              \
         /* z.u, z.z and, unless m is NULL, z.m of z = (x - center) * inverse_scale, \
          * which is also stored; of z = x where center is NULL */                   \
         medsgd_products (*products)(const T *x, const T *center,                    \
@@ -61,11 +61,11 @@ typedef struct {
         void (*spp_l1)(double keep, double tau, double c_tau, double up,            \
                        double down, double a, const T *x, T *m, T *s, ptrdiff_t n,  \
                        double *n_seen, double *n_clipped);                          \
-        /* cumulative L1 penalty on scale * u, where one of n_rows rows x_i is not   \
+        /* cumulative L1 penalty on decay * u, where one of n_rows rows x_i is not   \
          * center (NULL: not 0), without rows everywhere: Tsuruoka, Tsujii,          \
          * Ananiadou, ACL 2009. sum_scale * u + sums stays as it is, unless sums is  \
          * NULL */                                                                  \
-        void (*charge_l1)(double owed, double scale, double sum_scale,              \
+        void (*charge_l1)(double owed, double decay, double sum_scale,              \
                           const T *const *x, ptrdiff_t n_rows, const T *center,     \
                           T *u, T *paid, T *sums, ptrdiff_t n);                     \
         /* out = median of a_i x_i over i, coordinate by coordinate; each counted   \

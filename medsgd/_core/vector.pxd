@@ -22,7 +22,7 @@ cdef extern from "vector.h" nogil:
         double (*dot)(const float*, const float*, Py_ssize_t) noexcept nogil
         double (*l1_norm)(const float*, Py_ssize_t) noexcept nogil
         void (*axpy)(double, const float*, float*, Py_ssize_t) noexcept nogil
-        void (*scale)(double, float*, Py_ssize_t) noexcept nogil
+        void (*multiply)(double, float*, Py_ssize_t) noexcept nogil
         Products (*products)(
             const float*, const float*, const float*, float*, const float*,
             const float*, Py_ssize_t) noexcept nogil
@@ -47,7 +47,7 @@ cdef extern from "vector.h" nogil:
         double (*dot)(const double*, const double*, Py_ssize_t) noexcept nogil
         double (*l1_norm)(const double*, Py_ssize_t) noexcept nogil
         void (*axpy)(double, const double*, double*, Py_ssize_t) noexcept nogil
-        void (*scale)(double, double*, Py_ssize_t) noexcept nogil
+        void (*multiply)(double, double*, Py_ssize_t) noexcept nogil
         Products (*products)(
             const double*, const double*, const double*, double*, const double*,
             const double*, Py_ssize_t) noexcept nogil
@@ -97,11 +97,11 @@ cdef inline void axpy(
         f64.axpy(a, x, w, n)
 
 
-cdef inline void scale(double a, floating* w, Py_ssize_t n) noexcept nogil:
+cdef inline void multiply(double a, floating* w, Py_ssize_t n) noexcept nogil:
     if floating is float:
-        f32.scale(a, w, n)
+        f32.multiply(a, w, n)
     else:
-        f64.scale(a, w, n)
+        f64.multiply(a, w, n)
 
 
 cdef inline Products products(
@@ -144,17 +144,17 @@ cdef inline void spp_l1(
 
 
 cdef inline void charge_l1(
-    double owed, double scale, double sum_scale, const floating* const* x,
+    double owed, double decay, double sum_scale, const floating* const* x,
     Py_ssize_t n_rows, const floating* center, floating* u, floating* paid,
     floating* sums, Py_ssize_t n
 ) noexcept nogil:
     if floating is float:
         f32.charge_l1(
-            owed, scale, sum_scale, x, n_rows, center, u, paid, sums, n
+            owed, decay, sum_scale, x, n_rows, center, u, paid, sums, n
         )
     else:
         f64.charge_l1(
-            owed, scale, sum_scale, x, n_rows, center, u, paid, sums, n
+            owed, decay, sum_scale, x, n_rows, center, u, paid, sums, n
         )
 
 

@@ -77,7 +77,7 @@ KERNEL void NAME(axpy)(double a, const T *restrict x, T *restrict w, ptrdiff_t n
         w[j] += b * x[j];
 }
 
-KERNEL void NAME(scale)(double a, T *w, ptrdiff_t n) {
+KERNEL void NAME(multiply)(double a, T *w, ptrdiff_t n) {
     const T b = (T)a;
     for (ptrdiff_t j = 0; j < n; j++)
         w[j] *= b;
@@ -249,7 +249,7 @@ KERNEL inline void NAME(find_present)(const T *const *x, ptrdiff_t n_rows,
 
 /* Conditions choose between values: where they choose whether to store, compilers do
  * not use vectors. */
-KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale,
+KERNEL void NAME(charge_l1)(double owed, double decay, double sum_scale,
                             const T *const *x, ptrdiff_t n_rows, const T *center,
                             T *u, T *paid, T *sums, ptrdiff_t n) {
     T present[MEDSGD_MEDIAN_BLOCK];
@@ -264,10 +264,10 @@ KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale,
             const double before = u[j];
             double after = before;
             if (before > 0) {
-                after = before - (owed + paid[j]) / scale;
+                after = before - (owed + paid[j]) / decay;
                 after = after > 0 ? after : 0;
             } else if (before < 0) {
-                after = before + (owed - paid[j]) / scale;
+                after = before + (owed - paid[j]) / decay;
                 after = after < 0 ? after : 0;
             }
             if (n_rows)
@@ -275,7 +275,7 @@ KERNEL void NAME(charge_l1)(double owed, double scale, double sum_scale,
             u[j] = (T)after;
             if (sums)
                 sums[j] -= (T)(sum_scale * (after - before));
-            paid[j] += (T)(scale * (after - before));
+            paid[j] += (T)(decay * (after - before));
         }
     }
 }
@@ -499,7 +499,7 @@ static const KERNELS NAME(kernels) = {
     NAME(dot),
     NAME(l1_norm),
     NAME(axpy),
-    NAME(scale),
+    NAME(multiply),
     NAME(products),
     NAME(squared_distance),
     NAME(follow),

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import chdtri
 
-from medsgd._core.settings import Settings
+from medsgd._core.settings import GRADIENT_ESTIMATORS, Settings
 from medsgd._fit.stopping import StoppingRule
 from medsgd._fit.tasks import Task
 from medsgd._fit.units import feature_units
@@ -27,8 +27,6 @@ LONGEST_PATIENCE = 200
 # Steps on the bisquare may take a row far out this much too far: heavy-tailed features
 # keep most of their say, and no row can throw the fit away.
 OVERSHOOT = 6.0
-# Gradients of which a sample median is taken where "auto" leaves it to us.
-N_GRADIENTS = {"coord-median": 5, "geometric-median": 5}
 L1_RATIOS = {None: 0.0, "l2": 0.0, "l1": 1.0}
 
 
@@ -93,7 +91,7 @@ class Plan:
         }
         name, penalty = given["gradient_estimator"], given["penalty"]
         if given["n_gradients"] == "auto":
-            given["n_gradients"] = N_GRADIENTS.get(name, 1)
+            given["n_gradients"] = GRADIENT_ESTIMATORS[name].n_gradients
         if given["standardize"] == "auto":
             given["standardize"] = name != "mean"
         is_auto = given["alpha"] == "auto"
@@ -119,13 +117,13 @@ class Plan:
     @property
     def watches_median(self):
         """Whether the stopping rule watches a median of losses, not their mean."""
-        # Losses of the bisquare, of which no sum is robust, settle like a median's.
-        return self.uses_median or self.loss == "bisquare"
+        # Outliers dominate a sum of losses, also of losses that reject outliers.
+        return self.uses_median or self.task.losses[self.loss].redescending
 
     @property
     def is_proximal(self):
         """Whether the gradient estimator is a stochastic proximal point method."""
-        return self.gradient_estimator in ("spp-l1", "spp-l2")
+        return GRADIENT_ESTIMATORS[self.gradient_estimator].proximal
 
     @property
     def follows_each(self):
@@ -238,19 +236,19 @@ class Plan:
     def settings(self, data, **changes):
         """Return what compiled code needs to know, with ``changes`` to it."""
         X, units, task = data.X, data.units, self.task
-        loss, epsilon = task.losses[self.loss]
-        epsilon = self.epsilon if epsilon is None else epsilon
-        is_bisquare = self.loss == "bisquare"
+        loss = task.losses[self.loss]
+        epsilon = self.epsilon if loss.parameter is None else loss.parameter
+        is_scaled = loss.redescending or epsilon == "auto"
         settings = {
             "loss": loss,
-            "epsilon": None if is_bisquare or epsilon == "auto" else epsilon,
-            "c_epsilon": task.c_epsilon.get(self.loss, 0.0),
+            "epsilon": None if is_scaled else epsilon,
+            "c_epsilon": loss.c_epsilon,
             "tracks_residuals": not task.is_classification,
             "largest_residual_scale": np.inf,
             "standardize": units.applied,
             "leverage_limit": np.inf,
             "leverage_power": task.leverage_power,
-            "overshoot": OVERSHOOT if is_bisquare and not self.uses_median else np.inf,
+            "overshoot": np.inf,
             "largest_derivative": LARGEST_MEAN_DERIVATIVE,
             "penalty": self.penalty,
             "alpha": self.alpha,
@@ -274,9 +272,12 @@ class Plan:
             settings["largest_derivative"] = np.sqrt(largest_float)
             if self.leverage_weights:
                 settings["leverage_limit"] = chdtri(X.shape[1], 0.025)
-        elif sparse.issparse(X):
-            # scikit-learn's damping; a median's steps are bounded.
-            settings["intercept_decay"] = 0.01
+        else:
+            # A median's steps are bounded.
+            if loss.redescending:
+                settings["overshoot"] = OVERSHOOT
+            if sparse.issparse(X):
+                settings["intercept_decay"] = 0.01  # scikit-learn's damping
         return Settings(**settings | changes)
 
     def stopping_rule(

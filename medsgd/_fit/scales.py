@@ -8,7 +8,6 @@ from scipy.stats import norm
 from sklearn.utils.extmath import row_norms
 
 import medsgd._core.medians as medians
-from medsgd._core.settings import GRADIENT_ESTIMATORS
 from medsgd._fit.blocks import column_blocks, fewer_rows, row_blocks
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
@@ -81,8 +80,7 @@ def start_scales(settings, state, data, strata, iterations):
         residual = residuals(data.y[rows], prediction)
         state.residual_scale = starting_scale(residual, data.weight[rows])
         largest = np.sqrt(float(np.finfo(data.X.dtype).max))
-        is_median = settings.gradient_estimator != GRADIENT_ESTIMATORS["mean"]
-        if is_median and state.residual_scale > largest:
+        if settings.median and state.residual_scale > largest:
             raise ValueError(
                 f"The residuals have a scale of {state.residual_scale:.3g}, too large "
                 f"for gradients in {data.X.dtype}. Divide y by its scale."

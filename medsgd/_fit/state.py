@@ -111,7 +111,7 @@ class State:
             self.location, (n_strata, n_columns if settings.tracks_location else 0)
         )
         state.scale = kept(
-            self.scale, (n_strata, n_columns if settings.scale_per_coordinate else 1)
+            self.scale, (n_strata, n_columns if settings.by_coordinate else 1)
         )
         same = self.scale.shape == state.scale.shape
         state.n_updates = self.n_updates.copy() if same else np.zeros(n_strata)

@@ -19,13 +19,6 @@ from medsgd._fit.stopping import held_out_mask
 from medsgd._utils.guards import summing_quietly
 
 MAX_INT = np.iinfo(np.int32).max
-# Huber 1964: 95% efficient where the noise is normal.
-HUBER = 1.345
-# Smola, Murata, Schoelkopf and Mueller, ICANN 1998: the most efficient insensitivity
-# where the noise is normal.
-INSENSITIVITY = 0.612
-# Beaton and Tukey 1974: 95% efficient where the noise is normal.
-BISQUARE = 4.685
 
 
 class Task:
@@ -33,16 +26,13 @@ class Task:
 
     Attributes
     ----------
-    losses : dict
-        The code and the parameter of each loss; None where `epsilon` is that.
+    losses : dict of {str: Loss}
     passive_aggressive_loss : str
         The loss of passive-aggressive learning.
     refined_losses : tuple of str
         Losses of which there is a second stage.
     c_tau, c_eta : float
         Factors of "auto" for `tau` and `eta0`.
-    c_epsilon : dict of {str: float}
-        The parameters of losses in scales of the residuals, for `epsilon` "auto".
     leverage_power : float
         How fast the weight of a row falls beyond the leverage limit.
     scale_clip, rare_power : float or None
@@ -55,7 +45,6 @@ class Task:
     refined_losses: tuple
     c_tau: float
     c_eta: float
-    c_epsilon: dict = {}
     leverage_power: float
     scale_clip: float | None = None
     rare_power: float | None = None
@@ -117,12 +106,6 @@ class Regression(Task):
     # Measured: small enough to be stable with any number of features, large enough for
     # correlated ones to converge.
     c_eta = 0.2
-    c_epsilon = {
-        "huber": HUBER,
-        "epsilon_insensitive": INSENSITIVITY,
-        "squared_epsilon_insensitive": INSENSITIVITY,
-        "bisquare": BISQUARE,
-    }
     # Measured: the cube tolerates 10% more of bad leverage than the ratio itself, and
     # the refinement counts good leverage in full.
     leverage_power = 3.0

@@ -20,7 +20,8 @@ from medsgd._fit.scales import (
     weighted_median,
 )
 from medsgd._fit.stopping import exact_share
-from medsgd._fit.tasks import BISQUARE
+
+BISQUARE = REGRESSION_LOSSES["bisquare"].c_epsilon
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def step_settings(step, plan, data, n_samples, scale, **changes):
     first = float(np.ceil(CONSTANT_STEPS / eta0))
     settings = plan.settings(
         data,
-        loss=REGRESSION_LOSSES["bisquare"][0],
+        loss=REGRESSION_LOSSES["bisquare"],
         epsilon=None,
         c_epsilon=step.constant * small_sample_factor(plan, data, n_samples),
         largest_residual_scale=step.growth * scale,

@@ -2,27 +2,27 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-C = TypeVar("C")
+from medsgd._core.settings import GRADIENT_ESTIMATORS
+
+C = TypeVar("C", bound=Callable)
+
+
+def options(names: Iterable[str]) -> str:
+    """Return the names that a parameter may have, as docstrings list them."""
+    return f"{{{', '.join(map(repr, names))}}}"
+
 
 PARAMETERS = {
-    "gradient_estimator": """
-gradient_estimator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', \
-'spp-l2'}, default='spp-l2'
+    "loss": """
+loss : {losses}, default={default_loss}""",
+    "gradient_estimator": f"""
+gradient_estimator : {options(GRADIENT_ESTIMATORS)}, default='spp-l2'
     The location of the stochastic gradients along which the parameters step.
 
-    - 'mean': their mean; with `momentum=0` and `n_gradients=1` this is plain SGD.
-    - 'coord-median': the componentwise median of the `n_gradients` gradients of an
-      iteration. With sparse rows it is 0 wherever fewer than half of the rows have
-      the coordinate: raise `batch_size`, or use SPP.
-    - 'geometric-median': the point with the least sum of Euclidean distances to
-      the `n_gradients` gradients of an iteration.
-    - 'spp-l1' and 'spp-l2': the componentwise and the geometric median over all
-      iterations, tracked by the stochastic proximal point method [1]_. Each gradient
-      moves the location by at most `tau`, so that no sample has more influence than
-      any other. They cost little more than the mean.{estimator_note}""",
+{{estimators}}{{estimator_note}}""",
     "n_gradients": """
 n_gradients : 'auto' or int, default='auto'
     Number of stochastic gradients per iteration. 'auto' is 5 for the two sample
@@ -157,13 +157,13 @@ feature_names_in_ : ndarray of shape (`n_features_in_`,)
 
 def fill(
     entries: Mapping[str, str] = PARAMETERS | ATTRIBUTES, **notes: str
-) -> Callable[[type[C]], type[C]]:
-    """Decorate a class: replace each ``{{name}}`` line of its docstring.
+) -> Callable[[C], C]:
+    """Decorate a class or a function: replace ``{{name}}`` lines of its docstring.
 
     The entry of that name takes the place of the line, with ``notes`` filled in.
     """
 
-    def decorate(cls: type[C]) -> type[C]:
+    def decorate(cls: C) -> C:
         def entry(match):
             indent, name = match.groups()
             text = entries[name].strip()

@@ -7,9 +7,6 @@ import numpy.typing as npt
 from scipy import sparse
 
 Auto: TypeAlias = Literal["auto"]
-GradientEstimatorName: TypeAlias = Literal[
-    "mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"
-]
 LearningRate: TypeAlias = Literal[
     "invscaling", "constant", "optimal", "adaptive", "pa1", "pa2"
 ]

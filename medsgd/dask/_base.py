@@ -27,9 +27,9 @@ from medsgd._utils.compat import (
     StrOptions,
     _check_feature_names,
 )
-from medsgd._utils.docs import fill
+from medsgd._utils.docs import fill, options
 from medsgd._utils.guards import warn_user
-from medsgd._utils.typing import Auto, GradientEstimatorName, MatrixLike
+from medsgd._utils.typing import Auto, MatrixLike
 from medsgd.dask._collections import (
     Partitions,
     check_collection,
@@ -43,7 +43,7 @@ from medsgd.dask._collections import (
 )
 from medsgd.dask._partitions import summarise
 from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
-from medsgd.gradient_estimators import BY_NAME
+from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
 # What is lazy, for which Dask has no types.
 Collection: TypeAlias = Any
@@ -64,12 +64,11 @@ ANNOTATIONS = {
     "persist": bool,
 }
 _DOCS = {
-    "parameters": """
-aggregator : {'mean', 'coord-median', 'geometric-median', 'spp-l1', 'spp-l2'}, \
-        default='geometric-median'
+    "parameters": f"""
+aggregator : {options(BY_NAME)}, default='geometric-median'
     How the partitions' updates become one: by which of
     :mod:`medsgd.gradient_estimators`, each update with the weight of its rows. All but
-    'mean' withstand partitions that are wrong{refine_note}. Where partitions differ,
+    'mean' withstand partitions that are wrong{{refine_note}}. Where partitions differ,
     as those of sorted data, all but 'mean' outvote what is rare among them: shuffle
     first, or use 'mean' with small steps.
 local_epochs : 'auto' or int, default='auto'

@@ -165,7 +165,9 @@ def spoil_an_update(rng):
 def spoil_a_function(rng):
     """Spoil calls that are made with arrays of one's own."""
     values = rng.standard_normal(5)
-    spoilt_call(rng, losses.evaluate, (int(rng.integers(9)), 0.1, values, values))
+    table = losses.REGRESSION_LOSSES | losses.CLASSIFICATION_LOSSES
+    code = rng.choice([loss.code for loss in table.values()])
+    spoilt_call(rng, losses.evaluate, (int(code), 0.1, values, values))
     settings = other_settings(rng)
     spoilt_call(rng, csr.layout, (settings, 1, True))
 
