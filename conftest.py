@@ -3,6 +3,10 @@
 import os
 import sys
 
+# Several processes of tests, each with as many threads of BLAS as there are processors,
+# take many times as long. Set before NumPy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 import sklearn
 from sklearn.utils.fixes import parse_version

@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES
+from medsgd._core.settings import GRADIENT_ESTIMATORS, LEARNING_RATES, PENALTIES
 from medsgd._fit.callbacks import Callbacks
 from medsgd._fit.data import Data
 from medsgd._fit.epochs import Training, as_columns
@@ -73,7 +73,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         # Closed on the right: infinity is a radius.
         "tau": [StrOptions({"auto"}), Interval(Real, 0, None, closed="right")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
-        "penalty": [StrOptions({"l2", "l1", "elasticnet"}), None],
+        "penalty": [StrOptions(set(PENALTIES) - {None}), None],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
         "fit_intercept": ["boolean"],

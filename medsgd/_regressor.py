@@ -158,9 +158,11 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         Robust scale of the residuals, in the unit of `y`, which estimates the standard
         deviation of normal noise; outliers inflate it. After an exact refinement it is
         the M-scale of the S step, with a breakdown point of 1/2 and the divisor
-        ``n - rank``: ``scale`` of R's ``lmrob``. It is 0 after an exact fit. Otherwise
-        it is the normalised median absolute residual times ``sqrt(n / (n - p))`` for p
-        fitted parameters; after :meth:`partial_fit` it is the running one.
+        ``n - rank``: ``scale`` of R's ``lmrob``. With more than 64 parameters and fewer
+        than five rows for each it is ``sqrt(n / (n - p))`` times that. It is 0 after an
+        exact fit. After a stochastic refinement it is the normalised median absolute
+        residual times ``sqrt(n / (n - p))`` for p fitted parameters; after
+        :meth:`partial_fit` it is the running one.
     outliers_ : ndarray of shape (n_samples,) of bool
         The rows given to :meth:`fit` whose residuals are beyond ``2.5 * scale_`` [7]_.
         With many more samples than features, about 1% of clean normal rows are. After

@@ -1,4 +1,4 @@
-"""One table of losses and one of gradient estimators: all else agrees with them."""
+"""Tables of losses, gradient estimators and penalties: all else agrees with them."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from medsgd._core.losses import CLASSIFICATION_LOSSES, REGRESSION_LOSSES, evaluate
-from medsgd._core.settings import GRADIENT_ESTIMATORS
+from medsgd._core.settings import GRADIENT_ESTIMATORS, PENALTIES
 from numpy.testing import assert_allclose, assert_array_equal
 
 import medsgd
@@ -17,7 +17,7 @@ from medsgd import (
     gradient_estimators,
     minimize_stochastic,
 )
-from medsgd._utils.typing import ClassificationLoss, RegressionLoss
+from medsgd._utils.typing import ClassificationLoss, Penalty, RegressionLoss
 
 pytest.importorskip("dask")
 
@@ -66,6 +66,15 @@ def test_losses_are_annotated_and_documented(table, annotation, classes):
     assert set(get_args(annotation)) == set(table)
     for cls in classes:
         assert set(documented(cls, "loss")) == set(table)
+
+
+def test_penalties_are_annotated_and_documented():
+    literal, none = get_args(Penalty)
+    names = set(get_args(literal))
+    assert names | {None} == set(PENALTIES)
+    assert none is type(None)
+    for cls in (MedianSGDRegressor, MedianSGDClassifier):
+        assert set(documented(cls, "penalty")) == names
 
 
 def arguments(loss):

@@ -1,13 +1,6 @@
 from medsgd._core.losses cimport Loss
 
 
-cdef enum Penalty:
-    NO_PENALTY
-    L1
-    L2
-    ELASTICNET
-
-
 cdef enum LearningRate:
     CONSTANT
     OPTIMAL
@@ -53,7 +46,6 @@ cdef class Settings(EstimatorSettings):
         readonly double leverage_power
         readonly double overshoot
         readonly double largest_derivative
-        readonly Penalty penalty
         readonly double alpha
         readonly double penalty_factor  # alpha, or 0 without a penalty
         readonly double l1_ratio

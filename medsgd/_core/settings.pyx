@@ -6,7 +6,8 @@ from libc.math cimport INFINITY, sqrt
 
 from medsgd._core.losses import evaluate
 
-PENALTIES = {None: NO_PENALTY, "l1": L1, "l2": L2, "elasticnet": ELASTICNET}
+# The part that is L1; None where the estimator's ``l1_ratio`` is that.
+PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None, None: 0.0}
 LEARNING_RATES = {
     "constant": CONSTANT,
     "optimal": OPTIMAL,
@@ -126,13 +127,11 @@ cdef class Settings(EstimatorSettings):
         self.leverage_power = leverage_power
         self.overshoot = overshoot
         self.largest_derivative = largest_derivative
-        self.penalty = PENALTIES[penalty]
         self.alpha = alpha
-        self.charges_l1 = self.penalty in (L1, ELASTICNET)
+        l1_part = PENALTIES[penalty]
+        self.l1_ratio = l1_ratio if l1_part is None else l1_part
+        self.charges_l1 = l1_part != 0
         self.penalty_factor = 0 if penalty is None else alpha
-        self.l1_ratio = (
-            1 if self.penalty == L1 else l1_ratio if self.penalty == ELASTICNET else 0
-        )
         self.intercept_decay = intercept_decay
         self.learning_rate = LEARNING_RATES[learning_rate]
         self.passive_aggressive = self.learning_rate in (PA1, PA2)

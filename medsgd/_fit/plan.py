@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import chdtri
 
-from medsgd._core.settings import GRADIENT_ESTIMATORS, Settings
+from medsgd._core.settings import GRADIENT_ESTIMATORS, PENALTIES, Settings
 from medsgd._fit.stopping import StoppingRule
 from medsgd._fit.tasks import Task
 from medsgd._fit.units import feature_units
@@ -27,7 +27,6 @@ LONGEST_PATIENCE = 200
 # Steps on the bisquare may take a row far out this much too far: heavy-tailed features
 # keep most of their say, and no row can throw the fit away.
 OVERSHOOT = 6.0
-L1_RATIOS = {None: 0.0, "l2": 0.0, "l1": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +96,8 @@ class Plan:
         is_auto = given["alpha"] == "auto"
         given["alpha"] = SGD_ALPHA if is_auto else given["alpha"]
         no_penalty = penalty is None or (is_auto and penalty == "l2")
-        ratio = L1_RATIOS.get(penalty, given["l1_ratio"])
+        ratio = PENALTIES[penalty]
+        ratio = given["l1_ratio"] if ratio is None else ratio
         return cls(
             **{"n_jobs": None, "task": task}
             | given

@@ -59,8 +59,9 @@ STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
 # Fitted values of two candidates in one basin differ by less, in scales; in a sample,
 # whose basins are where chance has put them, by less than the second.
 SAME, SAME_IN_SAMPLE = 0.05, 0.1
-# So few candidates are not compared before they have converged.
-FEW_CANDIDATES = 3
+# After so many steps candidates of one basin are near, with so many rows a parameter
+# earlier; so few candidates are then not compared before they have converged.
+SETTLING, MANY_ROWS, FEW_CANDIDATES = 8, 20, 3
 # A candidate whose leverage-weighted scale is so much larger than the least one has
 # followed coherent leverage, if rows of little leverage are this many a parameter.
 TRUST = 1.25
@@ -476,8 +477,10 @@ class Refinement:
         residual = fits.residuals(b)
         typical = weighted_median(np.abs(residual[0]), small.weight) / NORMAL_MEDIAN
         scale = np.full(len(b), typical)
+        # With many parameters for the rows, near candidates may lead to other basins.
+        is_plain = self.rank * MANY_ROWS <= small.total
         for n_steps, (n_by_scale, n_by_leverage) in STEPS:
-            if len(b) <= FEW_CANDIDATES:
+            if is_plain and len(b) <= FEW_CANDIDATES:
                 break
             b, residual, scale = candidate.concentrate(
                 fits, b, residual, scale, target, self.floor, n_steps
@@ -495,7 +498,7 @@ class Refinement:
                 *np.argsort(by_leverage, kind="stable")[:n_by_leverage],
             ]
             chosen = list(dict.fromkeys(chosen))
-            if n_steps:
+            if n_steps >= SETTLING or (n_steps and is_plain):
                 chosen = self._distinct(residual, scale, chosen)
             b, residual, scale = b[chosen], residual[chosen], scale[chosen]
         found = self._settled(small, list(zip(b, scale, strict=True)))
