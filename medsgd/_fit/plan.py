@@ -81,6 +81,7 @@ class Plan:
     standardize: bool
     leverage_weights: bool
     refine: bool
+    half_life: float | None
     n_jobs: int | None
 
     @classmethod
@@ -101,7 +102,7 @@ class Plan:
         no_penalty = penalty is None or (is_auto and penalty == "l2")
         ratio = L1_RATIOS.get(penalty, given["l1_ratio"])
         return cls(
-            **{"n_jobs": None, "task": task}
+            **{"n_jobs": None, "half_life": None, "task": task}
             | given
             | {
                 "n_gradients": int(given["n_gradients"]),
