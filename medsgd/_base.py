@@ -21,7 +21,7 @@ from medsgd._fit.persistence import as_plain, from_plain, is_readable, why_not_r
 from medsgd._fit.plan import Plan
 from medsgd._fit.state import State
 from medsgd._fit.tasks import MAX_INT
-from medsgd._fit.units import ENOUGH_ROWS, stacked
+from medsgd._fit.units import ENOUGH_ROWS, N_BETWEEN, RecentRows, stacked
 from medsgd._refinement.stream import Stream
 from medsgd._utils.compat import (
     CallbackSupportMixin,
@@ -40,7 +40,14 @@ from medsgd._utils.guards import (
 from medsgd._utils.typing import Floats
 
 # What partial_fit goes on from, besides the public attributes.
-TRAINING = ("_units", "_states", "_first_rows", "_typical_weight", "_stream")
+TRAINING = (
+    "_units",
+    "_states",
+    "_first_rows",
+    "_typical_weight",
+    "_stream",
+    "_recent_rows",
+)
 # Rows of a stream over which weights are averaged. One chunk counts for at most so many
 # rows more than it has.
 WEIGHT_MEMORY = 1000
@@ -63,6 +70,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     clip_fraction_curve_: Floats
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
+
+    # Whether the units of the features go on to follow a stream.
+    _follows_units = False
 
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
@@ -210,7 +220,22 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             for state in states:
                 state.change_units(self._units, units)
             self._units = units
+        elif self._follows_units and self._units.known:
+            self._follow_units(plan, X, weight, states)
         return replace(data, units=self._units)
+
+    def _follow_units(self, plan, X, weight, states):
+        """Change the units where recent rows no longer fit them."""
+        recent = (self._recent_rows or RecentRows()).extended(X, weight)
+        self._recent_rows = recent
+        if recent.n_rows < N_BETWEEN:
+            return
+        self._recent_rows = None
+        units = recent.units(self._units, plan.feature_units)
+        if units is not self._units:
+            for state in states:
+                state.follow_units(self._units, units)
+            self._units = units
 
     def _initial_states(
         self, plan, data, coef_init=None, intercept_init=None, *, resume
@@ -335,7 +360,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             data = self._in_weight_units(plan, data, first=True)
             units = plan.feature_units(data.X, self._unit_weights(plan, data))
             data = replace(data, units=units)
-            self._units, self._first_rows, self._stream = units, None, None
+            self._units, self._first_rows = units, None
+            self._stream = self._recent_rows = None
             states = self._initial_states(
                 plan, data, coef_init, intercept_init, resume=self.warm_start
             )
@@ -389,7 +415,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             data = self._in_weight_units(plan, data, first=first)
             if first:
                 states = self._initial_states(plan, data, resume=True)
-                self._stream = None
+                self._stream = self._recent_rows = None
             training = self._training(plan, data)
             settings, data, problems = self._run(training, data, states, max_epochs=1)
             self._set_fitted(

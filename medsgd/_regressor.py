@@ -54,6 +54,9 @@ OUTLIER = 2.5
     patience_updates="20,000 of the medians and 100,000 of a stochastic\n    "
     "refinement",
     scale_note="",
+    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature if a "
+    "sample of recent rows differs by more than a factor of\n    two, by at most a factor "
+    "of four in 200 rows",
     leverage_formula="``min(1, chi2 / |z|^2)^3``",
     leverage_note=" and in\n    the refinement, where good leverage counts in full",
 )
@@ -240,7 +243,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     that of :meth:`fit` on all rows. The state has the square of the number of
     parameters; with more than 500 of them, and on Dask, there is no refined estimate.
     After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
-    so much better that their residual scale is 1.25 times smaller, such as after a jump
+    so much better that their residual scale is 1.1 times smaller, such as after a jump
     of the coefficients, the refined estimate begins anew.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
@@ -303,6 +306,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "refine": ["boolean"],
         "half_life": [Interval(Real, 0, None, closed="right"), None],
     }
+    _follows_units = True
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
 
     def __init__(

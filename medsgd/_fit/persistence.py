@@ -11,7 +11,7 @@ from scipy import sparse
 
 import medsgd
 from medsgd._fit.state import State
-from medsgd._fit.units import FeatureUnits
+from medsgd._fit.units import FeatureUnits, RecentRows
 from medsgd._utils.guards import checked
 
 # Raised whenever the fields of State, FeatureUnits or Sums, or their meaning, change.
@@ -19,7 +19,7 @@ VERSION = 2
 OLDEST = 1
 
 
-def as_plain(units, states, first_rows, typical_weight, stream):
+def as_plain(units, states, first_rows, typical_weight, stream, recent_rows):
     """The state of training as arrays, numbers and strings."""
     return {
         "version": VERSION,
@@ -29,6 +29,8 @@ def as_plain(units, states, first_rows, typical_weight, stream):
         "first_rows": plain_chunks(first_rows),
         "typical_weight": typical_weight,
         "stream": stream,
+        "recent_rows": recent_rows
+        and (recent_rows.n_rows, plain_chunks(recent_rows.chunks)),
     }
 
 
@@ -36,6 +38,7 @@ def from_plain(plain):
     """Return the arguments that ``as_plain`` was given."""
     # In buffers of pickle's protocol 5 and in memory maps arrays may begin anywhere.
     plain = copy.deepcopy(plain)
+    recent = plain.get("recent_rows")
     return (
         FeatureUnits(**plain["units"]),
         [State(**s | {"dtype": np.dtype(s["dtype"])}) for s in plain["states"]],
@@ -44,6 +47,8 @@ def from_plain(plain):
         plain.get("typical_weight"),
         # Version 1 has no refined estimate of a stream.
         plain.get("stream"),
+        # Nor does it have rows by which units follow.
+        recent and RecentRows(recent[0], tuple(chunks(recent[1]))),
     )
 
 

@@ -200,6 +200,22 @@ class State:
         self.coef, self.intercept = coef.astype(dtype), float(intercept)
         self.location, self.scale = np.empty((0, 0)), np.empty((0, 0))
 
+    def follow_units(self, old, new):
+        """Go on in other units of the features, with what was tracked in them."""
+        location, scale = self.location, self.scale
+        self.change_units(old, new)
+        if not (old.applied or new.applied):
+            return
+        # A gradient is a factor, that of the intercept, times a standardised row.
+        ratio = new.inverse_scale / old.inverse_scale
+        if location.size:
+            shift = (old.center - new.center) * new.inverse_scale
+            first = location[:, -1:]
+            features = location[:, :-1] * ratio + shift * first
+            location = np.hstack([features, first])
+        # Running scales find to other units within some dozen updates.
+        self.location, self.scale = location, scale
+
     def is_finite(self):
         """Whether a pass has left only finite parameters."""
         total = self.l1_norm + self.intercept + self.average_intercept

@@ -151,6 +151,7 @@ class OnDask(BaseMedianSGD):
     """What regressor and classifier share; a base before the single-machine class."""
 
     _single_machine: Any
+    _follows_units = False
 
     _constraints = {
         "aggregator": [StrOptions(set(BY_NAME))],
