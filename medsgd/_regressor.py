@@ -32,6 +32,8 @@ from medsgd._utils.typing import (
     RegressionLoss,
 )
 
+# A stream whose predictions are so many times the targets has diverged.
+DIVERGED = 1e6
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
@@ -54,9 +56,9 @@ OUTLIER = 2.5
     patience_updates="20,000 of the medians and 100,000 of a stochastic\n    "
     "refinement",
     scale_note="",
-    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature if a "
-    "sample of recent rows differs by more than a factor of\n    two, by at most a factor "
-    "of four in 200 rows",
+    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature "
+    "that recent rows leave by more than a factor of two, by at most a\n    factor of "
+    "four in 200 rows",
     leverage_formula="``min(1, chi2 / |z|^2)^3``",
     leverage_note=" and in\n    the refinement, where good leverage counts in full",
 )
@@ -416,7 +418,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         return problems
 
     def _finish(self, training, data, problems, states):
+        self._states[0].note_targets(data.y[data.rows])
         if not training.guarded:
+            self._check_divergence(training.plan, data.units)
             self._follow(training.plan, data, states[0].solution())
             return
         prediction = data.units.predict(data.X, *self._states[0].solution())
@@ -427,6 +431,24 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             self.scale_ *= small_sample_factor(training.plan, data, len(data.rows))
             tolerance = 0.0
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
+
+    def _check_divergence(self, plan, units):
+        """Check that the steps of a stream have not made its coefficients diverge."""
+        state = self._states[0]
+        # scikit-learn's estimator checks let plain SGD diverge.
+        if not plan.uses_median or state.target_size == 0:
+            return
+        size = np.sqrt(state.squared_norm) * np.sqrt(units.squared_norm)
+        if not size > DIVERGED * state.target_size:
+            return
+        raise ValueError(
+            f"The stream diverges: predictions for typical rows are of the size "
+            f"{size:.3g}, {size / state.target_size:.0e} times that of the targets. "
+            f"The steps are too long. Lower eta0={plan.first_eta(units):.3g}, leave it "
+            "'auto', or choose a learning_rate whose steps shrink, such as "
+            "'invscaling'. If features have changed, leave standardize 'auto', so that "
+            "their units follow, or begin anew."
+        )
 
     def _follow(self, plan, data, before):
         """Bring the refined estimate of a stream up to date.

@@ -320,3 +320,27 @@ def test_refine_can_be_turned_off_and_on():
     assert error(est, truth) > refined
     feed(est.set_params(refine=True), X, y)
     assert error(est, truth) < 1.15 * refined
+
+
+@pytest.mark.parametrize("refine", [True, False])
+@pytest.mark.parametrize("size", [1, CHUNK])
+def test_a_stream_that_diverges_says_so(size, refine):
+    X, y, _ = draw(n=1500)
+    est = Regressor(learning_rate="constant", eta0=5.0, refine=refine)
+    with pytest.raises(ValueError, match=r"stream diverges: .* Lower eta0=5, "):
+        feed(est, X, y, size)
+    assert not hasattr(est, "coef_") or np.isfinite(est.coef_).all()
+
+
+@pytest.mark.parametrize("offset, unit", [(0, 1e-9), (1e6, 1), (0, 1e9)])
+def test_the_unit_of_the_targets_is_no_divergence(offset, unit):
+    X, y, _ = draw(n=3000)
+    est = feed(Regressor(), X, unit * y + offset)
+    assert_allclose(est.coef_, unit * feed(Regressor(), X, y).coef_, rtol=1e-6)
+
+
+def test_targets_in_a_new_unit_are_no_divergence():
+    X, y, truth = draw(n=2 * N)
+    y[N:] *= 1e8
+    est = feed(Regressor(), X, y)
+    assert_allclose(est.coef_, 1e8 * truth[:-1], atol=1e7)
