@@ -245,7 +245,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     that of :meth:`fit` on all rows. The state has the square of the number of
     parameters; with more than 500 of them, and on Dask, there is no refined estimate.
     After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
-    so much better that their residual scale is 1.1 times smaller, such as after a jump
+    so much better that their residual scale is 1.2 times smaller, such as after a jump
     of the coefficients, the refined estimate begins anew.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as

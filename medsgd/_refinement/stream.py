@@ -37,7 +37,7 @@ CHEAP, WAITING = 64, 0.125
 # Rows whose residuals make one M-scale.
 WINDOW = 500
 # The median leads where its residuals of a window have a scale so many times smaller.
-JUMP = 1.1
+JUMP = 1.2
 # Part of the weights' sum that the curvatures of the bisquare are at least.
 LEAST_CURVATURE = 0.25
 
