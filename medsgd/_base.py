@@ -1,5 +1,6 @@
 """What regressor and classifier share: the way through fit and partial_fit."""
 
+import inspect
 import operator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -475,7 +476,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             state = {n: value for n, value in state.items() if n not in TRAINING}
             state["_training_state"] = plain
         # Files from before a parameter existed lack it.
-        super().__setstate__(type(self)().get_params(deep=False) | state)
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.default is not parameter.empty:
+                state.setdefault(name, parameter.default)
+        super().__setstate__(state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

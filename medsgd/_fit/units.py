@@ -189,14 +189,16 @@ class RecentRows:
         is_far &= present >= FEWEST_PRESENT
         shift = np.where(is_far, np.clip(shift, -bounds, bounds), 0)
         growth = np.where(is_far, np.clip(growth, 1 / bounds, bounds), 1)
-        units = old
+        units, norm = old, old.squared_norm
         if is_far.any():
             units = replace(
                 old,
                 center=(old.center + shift / old.inverse_scale).astype(X.dtype),
                 inverse_scale=(old.inverse_scale / growth).astype(X.dtype),
             )
-        norm = _typical_norm(units, X, np.arange(len(weight)), weight)
+            norm = _typical_norm(units, X, np.arange(len(weight)), weight)
+        elif not old.applied:
+            norm = new.squared_norm
         norm = np.clip(norm, old.squared_norm / bound, old.squared_norm * bound)
         if max(norm, old.squared_norm) > LOOSE_SCALE * min(norm, old.squared_norm):
             units = replace(units, squared_norm=float(norm))
