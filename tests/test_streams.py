@@ -147,6 +147,17 @@ def test_a_feature_that_appears_late(as_rows):
     assert_allclose(est.coef_, truth[:-1], rtol=0, atol=0.05)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_flag_with_a_strong_effect_that_appears_late(share):
+    X, y, truth = draw()
+    rng = np.random.default_rng(0)
+    X[:, -1] = (rng.random(N) < share) & (np.arange(N) > 3000)
+    y = X @ truth[:-1] + 50 * X[:, -1] + rng.normal(size=N)
+    y[rng.random(N) < 0.1] += 200
+    est = feed(Regressor(), X, y)
+    assert_allclose(est.coef_[-1], truth[-2] + 50, rtol=0, atol=0.5)
+
+
 @pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("name", ["spp-l2", "coord-median", "geometric-median"])
 def test_the_median_follows_a_feature_that_appears_late(name, as_rows):

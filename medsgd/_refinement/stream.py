@@ -18,6 +18,7 @@ from medsgd._fit.data import Data
 from medsgd._fit.persistence import chunks, plain_chunks
 from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, m_scale
+from medsgd._refinement.candidates import recovered
 from medsgd._refinement.exact import ExactStage
 from medsgd._refinement.least_squares import solution
 from medsgd._refinement.regression import last
@@ -38,6 +39,9 @@ CHEAP, WAITING = 64, 0.125
 WINDOW = 500
 # The median leads where its residuals of a window have a scale so many times smaller.
 JUMP = 1.2
+# A feature is new whose squares in the sums are fewer than so many, and than those of
+# the next rows, if it is present in at least so many of these.
+INFORMED, FEWEST_PRESENT = 10.0, 5
 # Part of the weights' sum that the curvatures of the bisquare are at least.
 LEAST_CURVATURE = 0.25
 
@@ -156,6 +160,29 @@ class Sums:
         if n_parameters <= CHEAP or sums.waiting >= WAITING * n_parameters:
             sums = sums.solved(penalty)
         return sums
+
+    def with_new_features(self, rows):
+        """Return the sums with first coefficients of features that the rows have first.
+
+        Without them all rows of a new feature with a strong effect would be outliers.
+        """
+        known = self.gram.diagonal()[self.fit_intercept :]
+        if np.all(known >= INFORMED):
+            return self
+        squares = rows.diagonal(rows.weight)[self.fit_intercept :]
+        present = rows.present_share * rows.total >= FEWEST_PRESENT
+        is_new = (known < np.minimum(INFORMED, squares)) & present
+        if not is_new.any():
+            return self
+        residual = rows.residuals(self.b)
+        kept, *_ = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
+        found = recovered(rows, residual, kept, self.b)
+        if found is None:
+            return self
+        b = self.b.copy()
+        features = b[self.fit_intercept :]
+        features[is_new] = found[self.fit_intercept :][is_new]
+        return replace(self, b=b)
 
     def solved(self, penalty):
         """Return the sums with the coefficients that they give."""
@@ -335,6 +362,7 @@ class Stream:
         penalty = np.append(np.zeros(rows.fit_intercept), l2)
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
+        sums = sums.with_new_features(rows)
         half_life = plan.half_life or np.inf
         sums = sums.with_rows(rows, rows.residuals(sums.b), led, penalty, half_life)
         sums = sums.rescaled()
