@@ -51,17 +51,20 @@ del rows
 # %%
 # Models
 # ------
-# To follow a drift the steps must not shrink, hence ``learning_rate="constant"``.
-# Their size is a compromise between noise and delay. Huber's loss makes
-# :class:`~sklearn.linear_model.SGDRegressor` robust as well, once its `epsilon` is set
-# to the size of the noise, which is known here to be 1.
+# To follow a drift an estimate has to forget. For
+# :class:`~medsgd.MedianSGDRegressor` a row counts half after ``half_life`` rows; for
+# :class:`~sklearn.linear_model.SGDRegressor` the steps must not shrink, hence
+# ``learning_rate="constant"``. Both are a compromise between noise and delay. Huber's
+# loss makes the latter robust as well, once its `epsilon` is set to the size of the
+# noise, which is known here to be 1.
 
+HALF_LIFE = 500
 ETA0 = 0.003
 constant = {"learning_rate": "constant", "eta0": ETA0, "random_state": 0}
 MODELS = {
     "SGDRegressor": SGDRegressor(**constant),
     "SGDRegressor, huber": SGDRegressor("huber", epsilon=1.345, **constant),
-    "MedianSGDRegressor": MedianSGDRegressor(**constant),
+    "MedianSGDRegressor": MedianSGDRegressor(half_life=HALF_LIFE, random_state=0),
 }
 STYLES = {
     "SGDRegressor": {"color": "#000000"},

@@ -1,5 +1,6 @@
 """What regressor and classifier share: the way through fit and partial_fit."""
 
+import inspect
 import operator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,8 @@ from medsgd._fit.persistence import as_plain, from_plain, is_readable, why_not_r
 from medsgd._fit.plan import Plan
 from medsgd._fit.state import State
 from medsgd._fit.tasks import MAX_INT
-from medsgd._fit.units import ENOUGH_ROWS, stacked
+from medsgd._fit.units import ENOUGH_ROWS, N_BETWEEN, RecentRows, stacked
+from medsgd._refinement.stream import Stream
 from medsgd._utils.compat import (
     CallbackSupportMixin,
     Interval,
@@ -39,7 +41,14 @@ from medsgd._utils.guards import (
 from medsgd._utils.typing import Floats
 
 # What partial_fit goes on from, besides the public attributes.
-TRAINING = ("_units", "_states", "_first_rows", "_typical_weight")
+TRAINING = (
+    "_units",
+    "_states",
+    "_first_rows",
+    "_typical_weight",
+    "_stream",
+    "_recent_rows",
+)
 # Rows of a stream over which weights are averaged. One chunk counts for at most so many
 # rows more than it has.
 WEIGHT_MEMORY = 1000
@@ -62,6 +71,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     clip_fraction_curve_: Floats
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
+
+    # Whether the units of the features go on to follow a stream.
+    _follows_units = False
 
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
@@ -209,7 +221,22 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             for state in states:
                 state.change_units(self._units, units)
             self._units = units
+        elif self._follows_units and self._units.known:
+            self._follow_units(plan, X, weight, states)
         return replace(data, units=self._units)
+
+    def _follow_units(self, plan, X, weight, states):
+        """Change the units where recent rows no longer fit them."""
+        recent = (self._recent_rows or RecentRows()).extended(X, weight)
+        self._recent_rows = recent
+        if recent.n_rows < N_BETWEEN:
+            return
+        self._recent_rows = None
+        units = recent.units(self._units, plan.feature_units)
+        if units is not self._units:
+            for state in states:
+                state.follow_units(self._units, units)
+            self._units = units
 
     def _initial_states(
         self, plan, data, coef_init=None, intercept_init=None, *, resume
@@ -236,17 +263,26 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _current_states(self):
         """States to go on from; coef_ and intercept_ may have been set by the user."""
-        coef, intercept = _solutions(self._states, self._units)
+        coef, intercept = self._reported()
         fitted, dtype = np.column_stack([coef, intercept]), self._states[0].dtype
         coef = _as_given(self.coef_, coef.shape, dtype, "coef_")
         intercept = _as_given(self.intercept_, intercept.shape, dtype, "intercept_")
         given = np.column_stack([coef, intercept])
+        if self._stream is not None:
+            if np.array_equal(given, fitted):
+                return [replace(state) for state in self._states]
+            # A refined estimate begins anew from what the user has set.
+            self._stream = None
         return [
             replace(state)
             if np.array_equal(own, known)
             else state.moved_to(**_start(self._units, own[:-1], own[-1], state.dtype))
             for state, own, known in zip(self._states, given, fitted, strict=True)
         ]
+
+    def _reported(self):
+        """Coefficients and intercepts that the last call has set, a row a problem."""
+        return _solutions(self._states, self._units)
 
     def _product(self, X):
         """Rows times coefficients, a dense array."""
@@ -302,8 +338,11 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         """
         return problems
 
-    def _finish(self, training, data, problems):
-        """Set what a call tells besides the solution."""
+    def _finish(self, training, data, problems, states):
+        """Set what a call tells besides the solution.
+
+        ``states``: where the call began.
+        """
 
     def _fit(self, X, y, coef_init, intercept_init, sample_weight):
         """Fit from scratch, or from the last solution with ``warm_start``."""
@@ -323,6 +362,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             units = plan.feature_units(data.X, self._unit_weights(plan, data))
             data = replace(data, units=units)
             self._units, self._first_rows = units, None
+            self._stream = self._recent_rows = None
             states = self._initial_states(
                 plan, data, coef_init, intercept_init, resume=self.warm_start
             )
@@ -330,7 +370,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             settings, data, problems = self._run(training, data, states)
             problems = self._later_stages(training, data, problems, states)
             self._set_fitted(plan, settings, training.n_epochs, problems, t=1.0)
-            self._finish(training, data, problems)
+            self._finish(training, data, problems, states)
         callbacks.end()
         if self.tol is not None and not (training.converged or training.interrupted):
             self._warn_not_converged(training)
@@ -376,6 +416,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             data = self._in_weight_units(plan, data, first=first)
             if first:
                 states = self._initial_states(plan, data, resume=True)
+                self._stream = self._recent_rows = None
             training = self._training(plan, data)
             settings, data, problems = self._run(training, data, states, max_epochs=1)
             self._set_fitted(
@@ -385,7 +426,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
                 problems,
                 t=1.0 if first else self.t_,
             )
-            self._finish(training, data, problems)
+            self._finish(training, data, problems, states)
         return self
 
     def _set_fitted(self, plan, settings, n_iter, problems, *, t):
@@ -417,6 +458,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         state = super().__getstate__().copy()
         state.pop("_checked_parameters", None)
         if "_states" in state:
+            stream = state["_stream"]
+            state["_stream"] = stream and stream.as_plain()
             state["_training_state"] = as_plain(*map(state.pop, TRAINING))
         return state
 
@@ -426,10 +469,16 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if is_readable(plain):
             del state["_training_state"]
             state |= zip(TRAINING, from_plain(plain), strict=True)
+            if state["_stream"]:
+                state["_stream"] = Stream.from_plain(state["_stream"])
         elif "_states" in state:
             # From before the state had a version.
             state = {n: value for n, value in state.items() if n not in TRAINING}
             state["_training_state"] = plain
+        # Files from before a parameter existed lack it.
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.default is not parameter.empty:
+                state.setdefault(name, parameter.default)
         super().__setstate__(state)
 
     def __sklearn_tags__(self):
@@ -482,9 +531,20 @@ def _solutions(states, units):
     ValueError
         If they are too large for the dtype.
     """
-    dtype = states[0].dtype
     with np.errstate(over="ignore", invalid="ignore"):
         solutions = [units.to_user(*state.solution()) for state in states]
+    return as_attributes(solutions, states[0].dtype)
+
+
+def as_attributes(solutions, dtype):
+    """Coefficients and intercepts in the user's units side by side, in a dtype.
+
+    Raises
+    ------
+    ValueError
+        If they are too large for the dtype.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
         coef = np.array([coef for coef, _ in solutions], dtype=dtype)
         intercept = np.array([intercept for _, intercept in solutions], dtype=dtype)
     if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):

@@ -62,6 +62,7 @@ def _has_probabilities(self):
     patience_default="5",
     patience_updates="20,000",
     scale_note=", the\n    latter corrected by the spread of values clipped at 5 of it",
+    units_note="They are then kept",
     leverage_formula="``min(1, chi2 / |z|^2)``",
     leverage_note="",
 )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
-from medsgd._base import BaseMedianSGD
+from medsgd._base import BaseMedianSGD, as_attributes
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
@@ -17,6 +17,7 @@ from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
 from medsgd._refinement.stochastic import small_sample_factor
+from medsgd._refinement.stream import Stream, can_follow
 from medsgd._utils.compat import Interval, StrOptions, _fit_context
 from medsgd._utils.docs import fill, options
 from medsgd._utils.guards import all_or_nothing
@@ -31,6 +32,8 @@ from medsgd._utils.typing import (
 )
 from medsgd.gradient_estimators import DESCRIPTIONS, GradientEstimatorName
 
+# A stream whose predictions are so many times the targets has diverged.
+DIVERGED = 1e6
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
@@ -56,6 +59,9 @@ OUTLIER = 2.5
     patience_updates="20,000 of the medians and 100,000 of a stochastic\n    "
     "refinement",
     scale_note="",
+    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature "
+    "that recent rows leave by more than a factor of two, by at most a\n    factor of "
+    "four in 200 rows",
     leverage_formula="``min(1, chi2 / |z|^2)^3``",
     leverage_note=" and in\n    the refinement, where good leverage counts in full",
 )
@@ -130,8 +136,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         that outliers on one side leave. Both steps are exact: they solve least-squares
         problems until they have converged, so that neither the seed nor
         `gradient_estimator` decides the result. See Notes for small and for sparse
-        data. Ignored for `gradient_estimator='mean'`; :meth:`partial_fit` never
-        refines.
+        data. :meth:`partial_fit` carries a refined estimate beside the median where it
+        can, see Notes. Ignored for `gradient_estimator='mean'`.
+    half_life : float or None, default=None
+        Number of rows of a stream after which a row counts half in the refined estimate
+        of :meth:`partial_fit`; None counts all rows alike. A shorter half-life follows
+        drifting coefficients faster and is noisier: the estimate is as accurate as one
+        from 1.4 times so many rows. Rows of one call then count in their order. Only
+        used by :meth:`partial_fit` with `refine`, and not on Dask.
 
     Attributes
     ----------
@@ -161,8 +173,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         ``n - rank``: ``scale`` of R's ``lmrob``. With more than 64 parameters and fewer
         than five rows for each it is ``sqrt(n / (n - p))`` times that. It is 0 after an
         exact fit. After a stochastic refinement it is the normalised median absolute
-        residual times ``sqrt(n / (n - p))`` for p fitted parameters; after
-        :meth:`partial_fit` it is the running one.
+        residual times ``sqrt(n / (n - p))`` for p fitted parameters. After
+        :meth:`partial_fit` it is the running M-scale of the refined estimate, or the
+        running median without one.
     outliers_ : ndarray of shape (n_samples,) of bool
         The rows given to :meth:`fit` whose residuals are beyond ``2.5 * scale_`` [7]_.
         With many more samples than features, about 1% of clean normal rows are. After
@@ -227,6 +240,18 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     - `max_iter` may end the steps early. A
       :class:`~sklearn.exceptions.ConvergenceWarning` says so.
 
+    *Streams.* With `refine` and without an L1 penalty :meth:`partial_fit` carries two
+    estimates. The median's leads. The refined estimate begins with the exact refinement
+    of the first 2,000 rows, or 20 a parameter, which are kept until then; up to that
+    point `coef_`, `intercept_` and `scale_` are the median's. Each later row adds its
+    outer product and its target, weighted by the bisquare at the coefficients and the
+    scale of that time, to sums whose solution is the estimate [8]_. Its error is about
+    that of :meth:`fit` on all rows. The state has the square of the number of
+    parameters; with more than 500 of them, and on Dask, there is no refined estimate.
+    After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
+    so much better that their residual scale is 1.2 times smaller, such as after a jump
+    of the coefficients, the refined estimate begins anew.
+
     *Exact fits.* If more than half of the targets are fitted without an error, such as
     where most of `y` is one value, the fit is the least-squares fit of these samples,
     `scale_` is 0 and a warning says so.
@@ -257,6 +282,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     .. [6] P. Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical
        Statistics 1964
     .. [7] P. Rousseeuw, A. Leroy, "Robust Regression and Outlier Detection", Wiley 1987
+    .. [8] R. Martin, C. Masreliez, "Robust Estimation via Stochastic Approximation",
+       IEEE Transactions on Information Theory 1975
 
     Examples
     --------
@@ -283,7 +310,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "epsilon": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "refine": ["boolean"],
+        "half_life": [Interval(Real, 0, None, closed="right"), None],
     }
+    _follows_units = True
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
 
     def __init__(
@@ -316,6 +345,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         standardize: bool | Auto = "auto",
         leverage_weights: bool = True,
         refine: bool = True,
+        half_life: float | None = None,
     ) -> None:
         self.loss = loss
         self.gradient_estimator = gradient_estimator
@@ -344,6 +374,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self.standardize = standardize
         self.leverage_weights = leverage_weights
         self.refine = refine
+        self.half_life = half_life
 
     def _check_targets(self, y, dtype, *, first):
         return as_targets(y, dtype)
@@ -385,11 +416,16 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         weight = data.training_weight(data.given_weight)
         if not is_exact(plan, data, np.count_nonzero(weight)):
             return [stochastic.refine(training, data, problem)]
-        exact.refine(training, data, problem, states[0], weight)
+        end = exact.refine(training, data, problem, states[0], weight)
+        if can_follow(plan, data.X.shape[1]):
+            self._stream = Stream.after(*end)
         return problems
 
-    def _finish(self, training, data, problems):
+    def _finish(self, training, data, problems, states):
+        self._states[0].note_targets(data.y[data.rows])
         if not training.guarded:
+            self._check_divergence(training.plan, data.units)
+            self._follow(training.plan, data, states[0].solution())
             return
         prediction = data.units.predict(data.X, *self._states[0].solution())
         residual = residuals(data.y, prediction)
@@ -399,6 +435,45 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             self.scale_ *= small_sample_factor(training.plan, data, len(data.rows))
             tolerance = 0.0
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
+
+    def _check_divergence(self, plan, units):
+        """Check that the steps of a stream have not made its coefficients diverge."""
+        state = self._states[0]
+        # scikit-learn's estimator checks let plain SGD diverge.
+        if not plan.uses_median or state.target_size == 0:
+            return
+        size = np.sqrt(state.squared_norm) * np.sqrt(units.squared_norm)
+        if not size > DIVERGED * state.target_size:
+            return
+        raise ValueError(
+            f"The stream diverges: predictions for typical rows are of the size "
+            f"{size:.3g}, {size / state.target_size:.0e} times that of the targets. "
+            f"The steps are too long. Lower eta0={plan.first_eta(units):.3g}, leave it "
+            "'auto', or choose a learning_rate whose steps shrink, such as "
+            "'invscaling'. If features have changed, leave standardize 'auto', so that "
+            "their units follow, or begin anew."
+        )
+
+    def _follow(self, plan, data, before):
+        """Bring the refined estimate of a stream up to date.
+
+        ``before``: the solution of the median before the call.
+        """
+        if not can_follow(plan, data.X.shape[1]):
+            self._stream = None
+            return
+        stream = self._stream or Stream()
+        after = self._states[0].solution()
+        self._stream = stream.followed(plan, data, before, after)
+        if self._stream.is_shown:
+            coef, intercept = self._reported()
+            self.coef_, self.intercept_ = coef[0], intercept
+            self.scale_ = self._stream.sums.residual_scale
+
+    def _reported(self):
+        if self._stream is None or not self._stream.is_shown:
+            return super()._reported()
+        return as_attributes([self._stream.sums.to_user()], self._states[0].dtype)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -462,7 +537,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         """Make one pass over the given samples.
 
         The state of the gradient estimator lives on from call to call, so that a stream
-        fed in pieces tracks one median throughout. The samples of the first call set
+        fed in pieces tracks one median throughout. With `refine` a refined estimate
+        follows, see Notes. The samples of the first call set
         the first scale of ``tau="auto"``, where the intercept starts and, unless they
         are fewer than 30, the units of the features: a few dozen of them or more make a
         good start.

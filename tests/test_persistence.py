@@ -24,6 +24,7 @@ from medsgd import MedianSGDRegressor
 from medsgd._fit import persistence
 from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits
+from medsgd._refinement.stream import Sums
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir())
 NEWEST = f"v{persistence.VERSION}"
@@ -82,11 +83,15 @@ def test_gradient_estimators_go_on_as_in_the_version_that_wrote(
     assert_allclose(actual, data[f"{name} estimate"], rtol=1e-8)
 
 
-@pytest.mark.parametrize("cls", [FeatureUnits, State])
+@pytest.mark.parametrize("cls", [FeatureUnits, State, Sums])
 def test_the_version_changes_with_the_fields(cls):
     """Else: raise VERSION, read the older ones as far as possible, write new files."""
     plain = load(NEWEST, "regressor").__getstate__()["_training_state"]
-    stored = plain["units"] if cls is FeatureUnits else plain["states"][0]
+    stored = {
+        FeatureUnits: plain["units"],
+        State: plain["states"][0],
+        Sums: plain["stream"]["sums"],
+    }[cls]
     assert stored.keys() == {field.name for field in fields(cls)}
 
 

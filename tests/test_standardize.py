@@ -200,10 +200,37 @@ def test_the_units_of_a_stream_are_those_of_the_first_call(estimator_class, layo
     first = {"classes": [False, True]} if y.dtype == bool else {}
     est = estimator_class().partial_fit(layout(X), y, **first)
     expected = units_of(layout(X), y, estimator_class=estimator_class)
-    for chunk in (X, 1e3 * X + 7, np.zeros_like(X)):
-        est.partial_fit(layout(chunk), y)
+    chunks = [X, X[::2], np.zeros_like(X)]
+    if estimator_class is MedianSGDClassifier:
+        chunks.append(1e3 * X + 7)
+    for chunk in chunks:
+        est.partial_fit(layout(chunk), y[: len(chunk)])
         assert_array_equal(est._units.center, expected[0])
         assert_array_equal(1 / est._units.inverse_scale, expected[1])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_units_of_a_regressor_follow_its_stream(layout):
+    X, y, _ = sparse_data()
+    est = MedianSGDRegressor().partial_fit(layout(X), y)
+    other = 1e3 * X
+    expected = units_of(layout(other), y)
+    for _ in range(-(-1500 // len(X))):
+        est.partial_fit(layout(other), y)
+    ratio = expected[1] * est._units.inverse_scale
+    assert np.all((ratio > 0.4) & (ratio < 2.5))
+    shift = (expected[0] - est._units.center) * est._units.inverse_scale
+    assert np.all(np.abs(shift) < 1.5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_outliers_move_the_units_of_a_stream_only_so_far(layout):
+    X, y, _ = sparse_data()
+    X, y = X[:200], y[:200]
+    est = MedianSGDRegressor().partial_fit(layout(X), y)
+    before = est._units.inverse_scale
+    est.partial_fit(layout(1e6 * X), y)
+    assert np.all(est._units.inverse_scale >= before / 4.001)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -11,23 +11,26 @@ from scipy import sparse
 
 import medsgd
 from medsgd._fit.state import State
-from medsgd._fit.units import FeatureUnits
+from medsgd._fit.units import FeatureUnits, RecentRows
 from medsgd._utils.guards import checked
 
-# Raised whenever the fields of State or FeatureUnits, or their meaning, change.
-VERSION = 1
+# Raised whenever the fields of State, FeatureUnits or Sums, or their meaning, change.
+VERSION = 2
+OLDEST = 1
 
 
-def as_plain(units, states, first_rows, typical_weight):
+def as_plain(units, states, first_rows, typical_weight, stream, recent_rows):
     """The state of training as arrays, numbers and strings."""
     return {
         "version": VERSION,
         "medsgd": medsgd.__version__,
         "units": dict(vars(units)),
         "states": [s.__getstate__() | {"dtype": str(s.dtype)} for s in states],
-        "first_rows": first_rows
-        and [(_as_arrays(X), weight) for X, weight in first_rows],
+        "first_rows": plain_chunks(first_rows),
         "typical_weight": typical_weight,
+        "stream": stream,
+        "recent_rows": recent_rows
+        and (recent_rows.n_rows, plain_chunks(recent_rows.chunks)),
     }
 
 
@@ -35,19 +38,23 @@ def from_plain(plain):
     """Return the arguments that ``as_plain`` was given."""
     # In buffers of pickle's protocol 5 and in memory maps arrays may begin anywhere.
     plain = copy.deepcopy(plain)
+    recent = plain.get("recent_rows")
     return (
         FeatureUnits(**plain["units"]),
         [State(**s | {"dtype": np.dtype(s["dtype"])}) for s in plain["states"]],
-        plain["first_rows"]
-        and [(_as_rows(arrays), weight) for arrays, weight in plain["first_rows"]],
-        # Earlier files of this version lack it: the next chunk sets it.
+        chunks(plain["first_rows"]),
+        # Early files of version 1 lack it: the next chunk sets it.
         plain.get("typical_weight"),
+        # Version 1 has no refined estimate of a stream.
+        plain.get("stream"),
+        # Nor does it have rows by which units follow.
+        recent and RecentRows(recent[0], tuple(chunks(recent[1]))),
     )
 
 
 def is_readable(plain):
     """Whether ``from_plain`` reads it."""
-    return plain.get("version") == VERSION
+    return OLDEST <= plain.get("version", 0) <= VERSION
 
 
 def why_not_readable(plain):
@@ -59,6 +66,16 @@ def why_not_readable(plain):
         f"{medsgd.__version__} reads version {VERSION}. It predicts, and fit starts "
         f"anew; to go on, load the file with {writer}."
     )
+
+
+def plain_chunks(chunks):
+    """Chunks of rows, and what belongs to each, as tuples of arrays."""
+    return chunks and [(_as_arrays(X), *rest) for X, *rest in chunks]
+
+
+def chunks(plain):
+    """Return the argument that ``plain_chunks`` was given."""
+    return plain and [(_as_rows(arrays), *rest) for arrays, *rest in plain]
 
 
 def _as_arrays(X):

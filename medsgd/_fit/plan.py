@@ -78,6 +78,7 @@ class Plan:
     standardize: bool
     leverage_weights: bool
     refine: bool
+    half_life: float | None
     n_jobs: int | None
 
     @classmethod
@@ -99,7 +100,7 @@ class Plan:
         ratio = PENALTIES[penalty]
         ratio = given["l1_ratio"] if ratio is None else ratio
         return cls(
-            **{"n_jobs": None, "task": task}
+            **{"n_jobs": None, "half_life": None, "task": task}
             | given
             | {
                 "n_gradients": int(given["n_gradients"]),

@@ -37,6 +37,8 @@ class State:
         Part of each stratum's location in a step.
     paid_penalty, owed_penalty : ndarray of shape (n_features,), float
         L1 penalty received by each coefficient, and that each should have received.
+    target_size : float
+        The largest median absolute target of a call of a regressor so far.
     norms : tuple of two floats
         Squared l2 and l1 norm of the coefficients that the last step touched, before
         the L1 penalty: what scikit-learn takes for the penalty term of the mean.
@@ -69,6 +71,7 @@ class State:
     shares: np.ndarray = field(default_factory=lambda: np.empty(0))
     paid_penalty: np.ndarray = field(default_factory=lambda: np.empty(0))
     owed_penalty: float = 0.0
+    target_size: float = 0.0
     norms: tuple[float, float] = (0.0, 0.0)
     squared_norm: float = 0.0
     l1_norm: float = 0.0
@@ -183,6 +186,11 @@ class State:
         state.sum_scale = state.average_intercept = state.n_averaged = 0.0
         return state
 
+    def note_targets(self, y):
+        """Take in the size of the targets of a call."""
+        if len(y):
+            self.target_size = max(self.target_size, float(np.median(np.abs(y))))
+
     def keep_zeros(self):
         """Average to 0 where the coefficients are 0: the L1 penalty is for zeros."""
         self.sums[self.coef == 0] = 0
@@ -199,6 +207,22 @@ class State:
         coef, intercept = new.from_user(*old.to_user(self.coef, self.intercept))
         self.coef, self.intercept = coef.astype(dtype), float(intercept)
         self.location, self.scale = np.empty((0, 0)), np.empty((0, 0))
+
+    def follow_units(self, old, new):
+        """Go on in other units of the features, with what was tracked in them."""
+        location, scale = self.location, self.scale
+        self.change_units(old, new)
+        if not (old.applied or new.applied):
+            return
+        # A gradient is a factor, that of the intercept, times a standardised row.
+        ratio = new.inverse_scale / old.inverse_scale
+        if location.size:
+            shift = (old.center - new.center) * new.inverse_scale
+            first = location[:, -1:]
+            features = location[:, :-1] * ratio + shift * first
+            location = np.hstack([features, first])
+        # Running scales find to other units within some dozen updates.
+        self.location, self.scale = location, scale
 
     def is_finite(self):
         """Whether a pass has left only finite parameters."""

@@ -19,6 +19,17 @@ ENOUGH_ROWS = 30
 # A feature that is present less often than this is taken to be so often: a column with
 # one entry must not be blown up without bound.
 SMALLEST_SHARE = 0.1
+# Rows of a stream that are looked at for whether the units still fit, after at least so
+# many; of wide rows fewer, up to so many values.
+N_RECENT, N_BETWEEN, RECENT_VALUES = 200, 200, 2**22
+# Scales that differ by less than this factor, and centres by less than so many scales,
+# stay: a preconditioner need not be exact.
+LOOSE_SCALE, LOOSE_CENTER = 2.0, 1.0
+# In ``N_BETWEEN`` rows scales change by at most this factor, and centres by so many
+# scales: rows that are outliers do not spoil the units for long.
+BOUND, MOST_POWER = 4.0, 100.0
+# A feature has to be present in so many of the recent rows to change its unit.
+FEWEST_PRESENT = 10
 # Share of values equal to the median from which on a column counts as mixed.
 LARGEST_TIE = 0.05
 
@@ -125,6 +136,73 @@ def feature_units(
     inverse_scale[~np.isfinite(inverse_scale)] = 1
     units = FeatureUnits(center, inverse_scale, needed, standardize, 0.0)
     return replace(units, squared_norm=_typical_norm(units, X, rows, weight))
+
+
+@dataclass(frozen=True)
+class RecentRows:
+    """Some of the rows of a stream since its units were last compared with them.
+
+    Attributes
+    ----------
+    n_rows : int
+        How many rows there were.
+    chunks : tuple of (X, weight)
+        Those that are kept.
+    """
+
+    n_rows: int = 0
+    chunks: tuple = ()
+
+    def extended(self, X, weight):
+        """Return them with more rows, of which at most ``N_RECENT`` are copied."""
+        rows = np.flatnonzero(weight)
+        few = rows[:: -(-len(rows) // N_RECENT)] if len(rows) else rows
+        n_kept = sum(len(weight) for _, weight in self.chunks)
+        most = N_RECENT
+        if not sparse.issparse(X):
+            most = int(np.clip(RECENT_VALUES // X.shape[1], ENOUGH_ROWS, N_RECENT))
+        chunks = self.chunks
+        if n_kept < most and len(few):
+            few = few[: most - n_kept] if n_kept else few[:: -(-len(few) // most)]
+            chunks = (*chunks, (X[few], weight[few]))
+        return RecentRows(self.n_rows + len(rows), chunks)
+
+    def units(self, old, new_units):
+        """Return the old units, or others if the rows no longer fit them.
+
+        ``new_units``: a function of rows and weights, as ``feature_units``.
+        """
+        X, weight = zip(*self.chunks, strict=True)
+        X, weight = stacked(X), np.concatenate(weight)
+        new = new_units(X, weight)
+        if sparse.issparse(X):
+            present = np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
+        else:
+            present = np.count_nonzero(new.center != X, axis=0)
+        bound = BOUND ** min(self.n_rows / N_BETWEEN, MOST_POWER)
+        # Only a feature that was constant has a scale of exactly 1.
+        bounds = np.where(old.inverse_scale == 1, np.inf, bound)
+        shift = (new.center - old.center) * old.inverse_scale
+        growth = old.inverse_scale / new.inverse_scale
+        is_far = np.maximum(growth, 1 / growth) > LOOSE_SCALE
+        is_far |= np.abs(shift) > LOOSE_CENTER
+        is_far &= present >= FEWEST_PRESENT
+        shift = np.where(is_far, np.clip(shift, -bounds, bounds), 0)
+        growth = np.where(is_far, np.clip(growth, 1 / bounds, bounds), 1)
+        units, norm = old, old.squared_norm
+        if is_far.any():
+            units = replace(
+                old,
+                center=(old.center + shift / old.inverse_scale).astype(X.dtype),
+                inverse_scale=(old.inverse_scale / growth).astype(X.dtype),
+            )
+            norm = _typical_norm(units, X, np.arange(len(weight)), weight)
+        elif not old.applied:
+            norm = new.squared_norm
+        norm = np.clip(norm, old.squared_norm / bound, old.squared_norm * bound)
+        if max(norm, old.squared_norm) > LOOSE_SCALE * min(norm, old.squared_norm):
+            units = replace(units, squared_norm=float(norm))
+        return units
 
 
 def stacked(chunks):

@@ -90,13 +90,20 @@ def refine(training, data, problem, start, weight):
         Where that began: a further candidate.
     weight : ndarray of shape (n_samples,)
         As the user gave them, 0 for rows that are held out.
+
+    Returns
+    -------
+    stage : ExactStage
+    refinement : Refinement
+    progress : Pass or None
+        The last one; None if ``max_iter`` has left none.
     """
-    plan, stage = training.plan, ExactStage(training.plan, data, counts_of(weight))
+    plan, stage = training.plan, ExactStage(training.plan, data, weight)
     refinement = stage.refinement(
         data.units.to_user(*solution)
         for solution in (problem.state.solution(), start.solution())
     )
-    passes, name = refinement.passes(), None
+    passes, name, progress = refinement.passes(), None, None
     training.converged = False
     for _ in range(plan.max_iter - training.n_epochs):
         if training.interrupted:
@@ -127,6 +134,7 @@ def refine(training, data, problem, start, weight):
             "wrong, fit a model of both kinds of rows: whether a row is of the larger "
             "one, and the others on their own.",
         )
+    return stage, refinement, progress
 
 
 class ExactStage:
@@ -137,11 +145,19 @@ class ExactStage:
     plan : Plan
     data : Data
         The penalty is in their units.
-    counts : ndarray of shape (n_samples,)
-        Weights of the rows, 0 for those that are held out.
+    weight : ndarray of shape (n_samples,)
+        As the user gave them, 0 for rows that are held out.
+
+    Attributes
+    ----------
+    weight_unit : float
+        The weight that counts as one row.
     """
 
-    def __init__(self, plan, data, counts):
+    def __init__(self, plan, data, weight):
+        counts = counts_of(weight)
+        first = np.argmax(counts)
+        self.weight_unit = float(weight[first] / counts[first])
         self.units = units = data.units
         X, fit_intercept = data.X, plan.fit_intercept
         used = np.flatnonzero(counts)

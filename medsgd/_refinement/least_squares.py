@@ -146,9 +146,9 @@ class Cholesky:
         if self.basis is None:
             gram = rows.gram(values)
             gram.flat[:: len(gram) + 1] += penalty
-            return _solution(gram, gradient, convex)
+            return solution(gram, gradient, convex)
         gram = rows.gram(values, self.basis)
-        found = _solution(gram, self.basis.T @ gradient, convex)
+        found = solution(gram, self.basis.T @ gradient, convex)
         return None if found is None else self.basis @ found
 
     def least_squares(self, rows, values, pull):
@@ -156,7 +156,7 @@ class Cholesky:
         return self.step(rows, values, pull, 0.0, share=0.0, convex=True)
 
 
-def _solution(gram, gradient, convex):
+def solution(gram, gradient, convex):
     """Solve the equations of a step, or return None."""
     diagonal = gram.diagonal()
     if diagonal.min() > 0:

@@ -312,6 +312,8 @@ class Refinement:
 
     Attributes
     ----------
+    few : Rows
+        Those that the S step sees.
     is_exact : bool
         Whether more than half of the rows are fitted without an error.
     tolerance : float
@@ -330,6 +332,7 @@ class Refinement:
         few = sample(self.rows, max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER)))
         if few.n_rows >= np.count_nonzero(self.rows.weight):
             self.rows = few  # without the rows of weight 0
+        self.few = few
         n_rows = max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
         self.small = sample(few, n_rows, ranked=True)
         self.leverage = leverage_weights(self.small)

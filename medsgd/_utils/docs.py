@@ -95,8 +95,8 @@ standardize : 'auto' or bool, default='auto'
     features, and all features without an intercept, are divided and not centred:
     such features far from 0 converge slowly. At most 10,000 rows, of :meth:`fit` or
     of the first call of :meth:`partial_fit` (of a stream in tiny pieces, the first
-    30), set the units, which are then kept. 'auto' is True for the medians and False
-    for `gradient_estimator='mean'`.""",
+    30), set the units. {units_note}. 'auto' is True for the medians and False for
+    `gradient_estimator='mean'`.""",
     "leverage_weights": """
 leverage_weights : bool, default=True
     Whether a sample far out in the features has less influence on the median: its

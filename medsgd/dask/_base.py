@@ -150,6 +150,7 @@ class OnDask(BaseMedianSGD):
     """What regressor and classifier share; a base before the single-machine class."""
 
     _single_machine: Any
+    _follows_units = False
 
     _constraints = {
         "aggregator": [StrOptions(set(BY_NAME))],
@@ -356,7 +357,7 @@ class OnDask(BaseMedianSGD):
             training.n_judged = training.n_epochs - n_epochs or n_epochs
         return problems
 
-    def _finish(self, training, data, problems):
+    def _finish(self, training, data, problems, states):
         told = data.told
         self.n_dropped_rows_ = told.n_dropped
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)

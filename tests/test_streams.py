@@ -1,0 +1,357 @@
+"""Streams of the regressor: what partial_fit makes of rows that come in pieces."""
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from medsgd import MedianSGDRegressor
+from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
+
+N, D, CHUNK = 10_000, 8, 500
+Regressor = partial(MedianSGDRegressor, random_state=0)
+KINDS = {
+    "normal": partial(make_contaminated_regression, contamination=0.0),
+    "30% of the targets +100": partial(
+        make_contaminated_regression,
+        contamination=0.3,
+        outliers="shift",
+        outlier_size=100.0,
+    ),
+    "10% bad leverage": partial(
+        make_contaminated_regression,
+        contamination=0.1,
+        outliers="leverage",
+        outlier_size=-50.0,
+    ),
+    "Cauchy": partial(
+        make_heavy_tailed_regression, distribution="student-t", tail_index=1.0
+    ),
+}
+
+
+def draw(kind="30% of the targets +100", n=N, seed=0):
+    X, y, truth = KINDS[kind](n, D, bias=2.0, return_truth=True, random_state=seed)
+    return X, y, np.append(truth.coef, truth.intercept)
+
+
+def feed(est, X, y, size=CHUNK, weight=None):
+    for first in range(0, len(y), size):
+        chunk = slice(first, first + size)
+        est.partial_fit(X[chunk], y[chunk], None if weight is None else weight[chunk])
+    return est
+
+
+def solution(est):
+    return np.append(est.coef_, est.intercept_)
+
+
+def error(est, truth):
+    return np.linalg.norm(solution(est) - truth)
+
+
+def assert_near(est, other, n, errors=0.1):
+    """Within so many standard errors of n rows of standardised features."""
+    limit = errors * other.scale_ / np.sqrt(n)
+    assert_allclose(solution(est), solution(other), rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_is_as_good_as_a_fit(kind):
+    X, y, truth = draw(kind)
+    stream, fit = feed(Regressor(), X, y), Regressor().fit(X, y)
+    assert error(stream, truth) <= 1.15 * error(fit, truth)
+    assert_allclose(stream.scale_, fit.scale_, rtol=0.02)
+
+
+@pytest.mark.parametrize("size", [100, 3000, N])
+def test_the_size_of_the_chunks_decides_little(size):
+    X, y, _ = draw()
+    assert_near(feed(Regressor(), X, y, size), feed(Regressor(), X, y), N)
+
+
+def test_single_rows():
+    X, y, _ = draw(n=2400)
+    one = feed(feed(Regressor(), X[:2000], y[:2000]), X[2000:], y[2000:], 1)
+    assert_near(one, Regressor().fit(X, y), 2400)
+
+
+def test_before_the_first_rows_are_enough_the_median_tells():
+    X, y, _ = draw(n=1500)
+    stream = feed(Regressor(), X, y)
+    median = feed(Regressor(refine=False), X, y)
+    assert_array_equal(solution(stream), solution(median))
+    assert stream.scale_ == median.scale_
+
+
+def test_a_chunk_sorted_by_its_targets():
+    X, y, truth = draw()
+    order = np.argsort(y)
+    est = Regressor().partial_fit(X[order], y[order])
+    assert error(est, truth) <= 1.15 * error(Regressor().fit(X, y), truth)
+
+
+def test_first_rows_that_are_outliers():
+    X, y, truth = draw()
+    y[:CHUNK] = 1e4
+    est = feed(Regressor(), X, y)
+    rest = Regressor().fit(X[CHUNK:], y[CHUNK:])
+    assert error(est, truth) <= 1.15 * error(rest, truth)
+
+
+def test_after_a_jump_a_stream_is_as_one_that_begins_there():
+    X, y, truth = draw(n=2 * N)
+    y[N:] += X[N:] @ np.ones(D)
+    truth[:-1] += 1
+    est = feed(Regressor(), X, y)
+    anew = feed(Regressor(), X[N:], y[N:])
+    assert error(est, truth) <= 2 * error(anew, truth)
+    assert_allclose(est.scale_, anew.scale_, rtol=0.05)
+
+
+def test_a_half_life_follows_a_drift():
+    X, y, truth = draw("normal", n=2 * N)
+    # Too slow for a jump.
+    drift = np.linspace(0, 0.5, 2 * N)
+    y += drift * X[:, 0]
+    truth[0] += 0.5
+    forgetting, remembering = (
+        feed(Regressor(half_life=half_life), X, y) for half_life in (1000, None)
+    )
+    assert error(forgetting, truth) < 0.5 * error(remembering, truth)
+
+
+def test_an_infinite_half_life_forgets_nothing():
+    X, y, _ = draw()
+    endless = feed(Regressor(half_life=np.inf), X, y)
+    assert_array_equal(solution(endless), solution(feed(Regressor(), X, y)))
+
+
+@pytest.mark.parametrize("half_life", [0, -1.0, "long"])
+def test_half_lives_that_are_none(half_life):
+    X, y, _ = draw(n=100)
+    with pytest.raises(ValueError, match="half_life"):
+        Regressor(half_life=half_life).partial_fit(X, y)
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+def test_a_feature_that_appears_late(as_rows):
+    X, y, truth = draw(n=2 * N)
+    X[:, -1] = np.where(np.arange(2 * N) < 3000, 0, 50 * X[:, -1])
+    y = X @ truth[:-1] + np.random.default_rng(0).normal(size=2 * N)
+    est = feed(Regressor(), as_rows(X), y)
+    assert_allclose(est.coef_, truth[:-1], rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_flag_with_a_strong_effect_that_appears_late(share):
+    X, y, truth = draw()
+    rng = np.random.default_rng(0)
+    X[:, -1] = (rng.random(N) < share) & (np.arange(N) > 3000)
+    y = X @ truth[:-1] + 50 * X[:, -1] + rng.normal(size=N)
+    y[rng.random(N) < 0.1] += 200
+    est = feed(Regressor(), X, y)
+    assert_allclose(est.coef_[-1], truth[-2] + 50, rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("name", ["spp-l2", "coord-median", "geometric-median"])
+def test_the_median_follows_a_feature_that_appears_late(name, as_rows):
+    X, _, truth = draw(n=N)
+    X[:, -1] = np.where(np.arange(N) < CHUNK, 0, 50 * X[:, -1])
+    y = X @ truth[:-1] + np.random.default_rng(0).normal(size=N)
+    est = feed(Regressor(gradient_estimator=name, refine=False), as_rows(X), y)
+    assert_allclose(est.coef_, truth[:-1], rtol=0, atol=0.15)
+
+
+def test_the_median_follows_a_feature_that_grows():
+    X, _, truth = draw(n=2 * N)
+    X[:, -1] *= np.geomspace(1, 1000, 2 * N)
+    y = X @ truth[:-1] + np.random.default_rng(0).normal(size=2 * N)
+    est = feed(Regressor(refine=False), X, y)
+    assert_allclose(est.coef_, truth[:-1], rtol=0, atol=0.15)
+
+
+def test_a_fit_goes_on():
+    X, y, _ = draw()
+    est = Regressor().fit(X[: N // 2], y[: N // 2])
+    est = feed(est, X[N // 2 :], y[N // 2 :])
+    assert_near(est, Regressor().fit(X, y), N)
+    assert not hasattr(est, "outliers_")
+
+
+def test_a_fit_of_many_rows_counts_as_many():
+    X, y, _ = draw(n=3 * N)
+    est = Regressor().fit(X[: 2 * N], y[: 2 * N])
+    est = feed(est, X[2 * N :], y[2 * N :])
+    assert_near(est, Regressor().fit(X, y), 3 * N)
+
+
+def test_whole_weights_are_copies():
+    X, y, _ = draw()
+    count = np.random.default_rng(0).integers(1, 4, N)
+    weighted = feed(Regressor(), X, y, weight=count)
+    copied = Regressor().fit(np.repeat(X, count, axis=0), np.repeat(y, count))
+    assert_near(weighted, copied, N, errors=0.2)
+
+
+def test_the_unit_of_weights_does_not_matter():
+    X, y, _ = draw()
+    weight = np.random.default_rng(0).uniform(0.5, 1, N)
+    # By a power of two, which rounds nothing.
+    one, other = (
+        feed(Regressor(), X, y, weight=w) for w in (weight, 2.0**-20 * weight)
+    )
+    assert_allclose(solution(one), solution(other), rtol=1e-9)
+
+
+def test_rows_of_weight_0_do_not_count():
+    X, y, _ = draw(n=4000)
+    weight = np.ones(8000)
+    weight[1::2] = 0
+    twice = np.repeat(X, 2, axis=0), np.repeat(y, 2)
+    twice[1][1::2] = 1e6
+    est = feed(Regressor(), *twice, 1000, weight)
+    assert_allclose(solution(est), solution(feed(Regressor(), X, y)), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"fit_intercept": False}, {"standardize": False, "alpha": 0.1}],
+    ids=str,
+)
+def test_parameters_that_a_fit_has(params):
+    X, y, _ = draw("normal")
+    X *= np.linspace(0.5, 2, D)
+    assert_near(
+        feed(Regressor(**params), X, y), Regressor(**params).fit(X, y), N, errors=0.3
+    )
+
+
+def test_collinear_features_share_their_effect():
+    X, y, _ = draw()
+    X[:, 1] = X[:, 0]
+    est = feed(Regressor(), X, y)
+    assert_near(est, Regressor().fit(X, y), N)
+    assert_allclose(est.coef_[0], est.coef_[1], rtol=1e-6)
+
+
+def test_float32():
+    X, y, _ = draw()
+    est = feed(Regressor(), X.astype(np.float32), y.astype(np.float32))
+    assert est.coef_.dtype == est.intercept_.dtype == np.float32
+    assert_near(est, feed(Regressor(), X, y), N)
+
+
+def test_sparse_rows():
+    X, y, _ = draw()
+    X[np.random.default_rng(0).random(X.shape) < 0.7] = 0
+    est = feed(Regressor(), sp.csr_array(X), y)
+    assert_near(est, Regressor().fit(X, y), N)
+
+
+def test_exact_targets():
+    X, _, truth = draw(n=4000)
+    y = X @ truth[:-1] + truth[-1]
+    y[::4] = 50
+    with pytest.warns(UserWarning, match="fitted without an error"):
+        Regressor().fit(X, y)
+    est = feed(Regressor(), X, y)
+    assert_allclose(solution(est), truth, rtol=1e-6)
+    assert est.scale_ == 0
+
+
+@pytest.mark.parametrize("params", [{"penalty": "l1"}, {"refine": False}], ids=str)
+def test_streams_of_the_median_alone(params):
+    X, y, _ = draw(n=3000)
+    est, other = (
+        feed(Regressor(**params), X, y),
+        feed(Regressor(**{**params, "refine": False}), X, y),
+    )
+    assert_array_equal(solution(est), solution(other))
+
+
+@pytest.mark.parametrize("n_before", [1500, 3250])
+def test_a_pickle_goes_on(n_before):
+    X, y, _ = draw(n=5000)
+    est = feed(Regressor(), X[:n_before], y[:n_before], 130)
+    copy = pickle.loads(pickle.dumps(est))
+    for one in (est, copy):
+        feed(one, X[n_before:], y[n_before:], 130)
+    assert_array_equal(solution(copy), solution(est))
+    assert copy.scale_ == est.scale_
+
+
+def test_the_state_does_not_grow():
+    X, y, _ = draw()
+    est = Regressor()
+    sizes = [
+        len(pickle.dumps(feed(est, X[rows], y[rows])))
+        for rows in (slice(0, 5000), slice(5000, N))
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], abs=100)
+
+
+def test_a_clone_has_seen_nothing():
+    X, y, _ = draw(n=3000)
+    est = feed(Regressor(half_life=500.0), X, y)
+    fresh = clone(est)
+    assert fresh.half_life == 500
+    assert_array_equal(solution(feed(fresh, X, y)), solution(est))
+
+
+def test_a_call_that_fails_changes_nothing():
+    X, y, _ = draw(n=3000)
+    est = feed(Regressor(), X, y)
+    before = pickle.dumps(est)
+    with pytest.raises(ValueError, match="NaN"):
+        est.partial_fit(X, np.full(len(y), np.nan))
+    assert pickle.dumps(est) == before
+
+
+def test_coefficients_set_by_hand_begin_anew():
+    X, y, truth = draw()
+    est = feed(Regressor(), X, -y)
+    est.coef_, est.intercept_ = truth[:-1], truth[-1:]
+    est.partial_fit(X[:CHUNK], y[:CHUNK])
+    assert error(est, truth) < 0.5
+    anew = feed(Regressor(), X, y)
+    assert_near(feed(est, X[CHUNK:], y[CHUNK:]), anew, N, errors=1)
+
+
+def test_refine_can_be_turned_off_and_on():
+    X, y, truth = draw()
+    est = feed(Regressor(), X, y)
+    refined = error(est, truth)
+    feed(est.set_params(refine=False), X, y)
+    assert error(est, truth) > refined
+    feed(est.set_params(refine=True), X, y)
+    assert error(est, truth) < 1.15 * refined
+
+
+@pytest.mark.parametrize("refine", [True, False])
+@pytest.mark.parametrize("size", [1, CHUNK])
+def test_a_stream_that_diverges_says_so(size, refine):
+    X, y, _ = draw(n=1500)
+    est = Regressor(learning_rate="constant", eta0=5.0, refine=refine)
+    with pytest.raises(ValueError, match=r"stream diverges: .* Lower eta0=5, "):
+        feed(est, X, y, size)
+    assert not hasattr(est, "coef_") or np.isfinite(est.coef_).all()
+
+
+@pytest.mark.parametrize("offset, unit", [(0, 1e-9), (1e6, 1), (0, 1e9)])
+def test_the_unit_of_the_targets_is_no_divergence(offset, unit):
+    X, y, _ = draw(n=3000)
+    est = feed(Regressor(), X, unit * y + offset)
+    assert_allclose(est.coef_, unit * feed(Regressor(), X, y).coef_, rtol=1e-6)
+
+
+def test_targets_in_a_new_unit_are_no_divergence():
+    X, y, truth = draw(n=2 * N)
+    y[N:] *= 1e8
+    est = feed(Regressor(), X, y)
+    assert_allclose(est.coef_, 1e8 * truth[:-1], atol=1e7)
