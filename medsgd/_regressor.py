@@ -442,7 +442,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         # scikit-learn's estimator checks let plain SGD diverge.
         if not plan.uses_median or state.target_size == 0:
             return
-        size = np.sqrt(state.squared_norm) * np.sqrt(units.squared_norm)
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.sqrt(state.squared_norm) * np.sqrt(units.squared_norm)
         if not size > DIVERGED * state.target_size:
             return
         raise ValueError(

@@ -1,6 +1,7 @@
 """Streams of the regressor: what partial_fit makes of rows that come in pieces."""
 
 import pickle
+import warnings
 from functools import partial
 
 import numpy as np
@@ -355,3 +356,12 @@ def test_targets_in_a_new_unit_are_no_divergence():
     y[N:] *= 1e8
     est = feed(Regressor(), X, y)
     assert_allclose(est.coef_, 1e8 * truth[:-1], atol=1e7)
+
+
+def test_rows_whose_norm_overflows_do_not_diverge():
+    X = np.random.default_rng(0).normal(size=(40, 2)) * 1e200
+    est = MedianSGDRegressor(standardize=False, eta0=1e-3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est.partial_fit(X, np.ones(40))
+    assert_array_equal(est.coef_, 0)

@@ -62,6 +62,8 @@ HELD_OUT_DEVIATION = 0.15
 # of odd labels may be a property of the data, which new rows share.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
+# Coefficients count as at most so large in the penalty of a size.
+LARGEST = 1e50
 SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to lead into the right valley.
 LEAD_UPDATES = 1000
@@ -370,7 +372,8 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
     found, losses = [np.zeros(1 + n_outputs)], []
     for noise in NOISES:
         at_noise = partial(objective, noise)
-        x, _ = minimise(at_noise, found[-1], tol=SIZE_PROGRESS, max_iter=100)
+        with np.errstate(over="ignore", invalid="ignore"):
+            x, _ = minimise(at_noise, found[-1], tol=SIZE_PROGRESS, max_iter=100)
         found.append(x)
         losses.append(at_noise(x)[0])
     # See NOISES: each part of wrong labels takes the size of the next smaller one.
@@ -570,7 +573,8 @@ def refine(
         )
 
     def size_by(scores, held_out, model):
-        coef = model.coef.ravel()
+        # Squares of enormous coefficients would not be finite.
+        coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
         return size_of(
             scores,
             rows.label[held_out],
