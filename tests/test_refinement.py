@@ -311,3 +311,14 @@ def test_a_refined_fit_travels():
     for one in (est, other):
         one.partial_fit(X, y)
     assert_array_equal(parameters(other), parameters(est))
+
+
+def test_zeros_of_an_l1_penalty_that_few_rows_leave_are_exact():
+    # Fewer than five rows for each of many parameters: the steps are stochastic.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 70))
+    y = X[:, :3] @ [3, -2, 1] + 0.5 * rng.standard_normal(200)
+    y[:20] += 30
+    est = MedianSGDRegressor(penalty="l1", alpha=0.1, random_state=0).fit(X, y)
+    assert_array_equal(est.coef_[:3] != 0, True)
+    assert np.count_nonzero(est.coef_) < 10

@@ -178,8 +178,8 @@ class ExactStage:
         if units.applied:
             unit = inverse_scale / units.inverse_scale
         l2 = (1 - plan.l1_ratio) * plan.exact_alpha
-        l1 = plan.l1_ratio * plan.exact_alpha
-        self.penalty = Penalty(unit, l2, l1 / self.y_scale)
+        l1 = plan.l1_ratio * plan.exact_alpha / self.y_scale
+        self.penalty = Penalty(unit, min(l2, LARGEST), min(l1, LARGEST))
         # Rounding of the targets, and of sums over features.
         size = max(1.0, abs(self.y_center) / self.y_scale)
         size *= max(2.0, np.sqrt(X.shape[1]))
