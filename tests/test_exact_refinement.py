@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     PolynomialFeatures,
@@ -507,3 +508,11 @@ def test_a_start_out_of_range_is_no_use_and_no_harm():
         est = MedianSGDRegressor(random_state=0, refine=True)
         est.fit(X, 1e-290 * y, coef_init=np.full(3, 1e20))
     assert_allclose(est.coef_, plain.coef_, rtol=1e-6)
+
+
+def test_rows_held_out_are_not_fitted():
+    X, y, _ = problem(600, 4)
+    est = MedianSGDRegressor(early_stopping=True, random_state=0).fit(X, y)
+    train, _ = next(ShuffleSplit(test_size=0.1, random_state=0).split(X))
+    other = MedianSGDRegressor(random_state=0).fit(X[train], y[train])
+    assert distance(est, other, X) < 1e-4

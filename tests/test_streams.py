@@ -365,3 +365,13 @@ def test_rows_whose_norm_overflows_do_not_diverge():
         warnings.simplefilter("error")
         est.partial_fit(X, np.ones(40))
     assert_array_equal(est.coef_, 0)
+
+
+def test_a_half_life_forgets_both_sides_of_the_equations():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 3))
+    y = X @ [1, -2, 3] + rng.normal(size=6000)
+    est = MedianSGDRegressor(half_life=500, random_state=0)
+    for rows in np.split(np.arange(6000), 12):
+        est.partial_fit(X[rows], y[rows])
+    assert_allclose(est.coef_, [1, -2, 3], atol=5 / np.sqrt(700))

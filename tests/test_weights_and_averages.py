@@ -366,3 +366,14 @@ def test_an_average_begins_anew_at_coefficients_set_by_hand(
     # The average of one iterate is that iterate.
     assert_allclose(streams[1].coef_, streams[2].coef_, rtol=1e-12)
     assert_allclose(streams[1].intercept_, streams[2].intercept_, rtol=1e-12)
+
+
+def test_the_weight_of_a_class_concerns_its_own_problem():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3))
+    y = rng.integers(3, size=300)
+    params = {"refine": False, "max_iter": 3, "tol": None, "random_state": 0}
+    plain = MedianSGDClassifier(**params).fit(X, y)
+    weighted = MedianSGDClassifier(class_weight={2: 3.0}, **params).fit(X, y)
+    assert_array_equal(weighted.coef_[:2], plain.coef_[:2])
+    assert np.abs(weighted.coef_[2] - plain.coef_[2]).min() > 1e-3
