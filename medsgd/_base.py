@@ -1,4 +1,4 @@
-"""What regressor and classifier share: the way through fit and partial_fit."""
+"""The way through fit and partial_fit, which regressor and classifier share."""
 
 import inspect
 import operator
@@ -111,7 +111,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     }
 
     def _task(self):
-        """What the targets are, a ``Task``."""
+        """Return the ``Task`` that the targets are."""
         raise NotImplementedError
 
     def _plan(self):
@@ -332,7 +332,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return makers, plan.max_iter
 
     def _later_stages(self, training, data, problems, states):
-        """What fit does once the chosen gradient estimator has stopped.
+        """Run the stages after the first, and return the problems.
 
         ``states``: where the first stage began.
         """

@@ -23,6 +23,18 @@ cdef void less_the_largest(double[:, ::1] logits, double factor) noexcept nogil:
             logits[i, j] = factor * (logits[i, j] - largest)
 
 
+cdef Py_ssize_t check_rows(
+    const double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
+) except -1:
+    """Make sure that arrays fit each other; return the number of classes."""
+    cdef Py_ssize_t n = logits.shape[0], n_classes = max(logits.shape[1], 2)
+    require(logits.shape[1] > 0, "logits")
+    require(label.shape[0] == n, "label")
+    require(weight.shape[0] == n, "weight")
+    require(n == 0 or all_below(&label[0], n, n_classes), "label")
+    return n_classes
+
+
 def divergence(
     double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
     double gamma,
@@ -40,15 +52,11 @@ def divergence(
     """
     cdef:
         Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
-        Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
         double a = 1 + gamma, power = gamma / (1 + gamma)
         double sign, total, own, kept, along
         double* row
-    require(n_outputs > 0, "logits")
     require(gamma > 0, "gamma")
-    require(label.shape[0] == n, "label")
-    require(weight.shape[0] == n, "weight")
-    require(n == 0 or all_below(&label[0], n, n_classes), "label")
+    check_rows(logits, label, weight)
     result = np.empty(n)
     cdef double[::1] loss = result
     if n_outputs > 1:
@@ -103,14 +111,9 @@ def log_loss_with_noise(
     """
     cdef:
         Py_ssize_t n = logits.shape[0], n_outputs = logits.shape[1], i, j
-        Py_ssize_t n_classes = n_outputs if n_outputs > 1 else 2
         double loss = 0, total, own, drawn, factor
         double* row
-    require(n_outputs > 0, "logits")
-    require(label.shape[0] == n, "label")
-    require(weight.shape[0] == n, "weight")
-    require(share.shape[0] == n_classes, "share")
-    require(n == 0 or all_below(&label[0], n, n_classes), "label")
+    require(share.shape[0] == check_rows(logits, label, weight), "share")
     if n_outputs > 1:
         with nogil:
             less_the_largest(logits, 1)

@@ -17,7 +17,7 @@ cdef struct Oracle:
 
 
 cdef struct Sample:
-    # What the oracle knows of a sample besides the row.
+    # A sample without its row, as the oracle knows it.
     double y
     double prediction
     double weight

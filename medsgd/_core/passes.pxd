@@ -1,4 +1,4 @@
-"""What passes over dense and over sparse rows share: beginning, samples, clock, end."""
+"""Beginning, samples, clock and end of a pass, the same for dense and sparse rows."""
 
 from medsgd._core.medians cimport Gradients
 from medsgd._core.oracle cimport Oracle, Sample, respond

@@ -116,8 +116,8 @@ cdef class Workspace:
             # Of a row's entries or of a union.
             capacity = max(capacity, longest + 1)
             lazy.own, lazy.location = self.doubles(capacity), self.doubles(capacity)
-            # When the table is full all coordinates are gone through: seldom enough not
-            # to be noticed.
+            # A full table costs a visit of all coordinates, so it is large enough for
+            # that to be rare.
             lazy.most_generations = min(1024 + d // 16, n_iterations * n + 2)
         for i in range(lazy.n_strata):
             self.begin_stratum(i, state)
@@ -310,7 +310,7 @@ cdef inline double step(
         leave(&lazy.frame)
     factor /= lazy.frame.decay
     if estimated.is_gradient and not stratified:
-        # What moves is the row's support.
+        # Only the coordinates that the row has move.
         if factor * estimated.multiple != 0:
             add_to_u(lazy, support, factor * estimated.multiple, direction)
         return estimated.intercept

@@ -1,4 +1,4 @@
-"""What scikit-learn's callbacks are told of a fit and of its epochs."""
+"""Callbacks of scikit-learn, told of a fit and of its epochs."""
 
 from contextlib import contextmanager
 

@@ -75,7 +75,7 @@ class Progress:
 
 @dataclass(kw_only=True)
 class Problem(Progress):
-    """What one binary classifier or one regressor needs from epoch to epoch.
+    """Data and state of one binary classifier or regressor, from epoch to epoch.
 
     Attributes are those of ``Progress``, and these.
 
@@ -283,7 +283,7 @@ class Problem(Progress):
         return median(losses, weight) + penalty(settings, self.state)
 
     def statistic(self, settings, objective):
-        """What the stopping rule watches."""
+        """Return the statistic that the stopping rule watches."""
         if self.held_out is None:
             return objective
         return self.held_out.statistic(settings, self.state, self.data.units)

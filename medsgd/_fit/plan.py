@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import chdtri
 
 from medsgd._core.settings import GRADIENT_ESTIMATORS, PENALTIES, Settings
 from medsgd._fit.stopping import StoppingRule
 from medsgd._fit.tasks import Task
-from medsgd._fit.units import feature_units
+from medsgd._fit.units import feature_units, leverage_limit
 
 # Beyond which a clock of doubles stands still.
 LARGEST_COUNT = 2**53
@@ -272,7 +271,7 @@ class Plan:
             largest_float = float(np.finfo(X.dtype).max)
             settings["largest_derivative"] = np.sqrt(largest_float)
             if self.leverage_weights:
-                settings["leverage_limit"] = chdtri(X.shape[1], 0.025)
+                settings["leverage_limit"] = leverage_limit(X.shape[1])
         else:
             # A median's steps are bounded.
             if loss.redescending:

@@ -65,6 +65,12 @@ def starting_scale(residual, sample_weight):
     return scale or residual_scale(residual, sample_weight * (residual != 0))
 
 
+def shrinkage_factor(n_rows, n_parameters):
+    """Return sqrt(n / (n - p)), by how much a fit has shrunk the residuals."""
+    n_free = n_rows - n_parameters
+    return np.sqrt(n_rows / n_free) if n_free > 0 else 1.0
+
+
 def start_scales(settings, state, data, strata, iterations):
     """Set scales not yet set, from the first samples of a pass.
 

@@ -1,4 +1,4 @@
-"""What targets are: what was measured to be right for them, and their problems."""
+"""Kinds of targets: constants measured for each, and their problems."""
 
 from dataclasses import dataclass, replace
 from functools import partial

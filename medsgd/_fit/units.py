@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import ndtr
+from scipy.special import chdtri, ndtr
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
@@ -154,16 +154,13 @@ class RecentRows:
     chunks: tuple = ()
 
     def extended(self, X, weight):
-        """Return them with more rows, of which at most ``N_RECENT`` are copied."""
-        rows = np.flatnonzero(weight)
-        few = rows[:: -(-len(rows) // N_RECENT)] if len(rows) else rows
-        n_kept = sum(len(weight) for _, weight in self.chunks)
-        most = N_RECENT
+        """Return the recent rows with more; at most ``N_RECENT`` are copied."""
+        rows, chunks, most = np.flatnonzero(weight), self.chunks, N_RECENT
         if not sparse.issparse(X):
             most = int(np.clip(RECENT_VALUES // X.shape[1], ENOUGH_ROWS, N_RECENT))
-        chunks = self.chunks
-        if n_kept < most and len(few):
-            few = few[: most - n_kept] if n_kept else few[:: -(-len(few) // most)]
+        n_more = most - sum(len(weight) for _, weight in chunks)
+        if n_more > 0 and len(rows):
+            few = rows[:: -(-len(rows) // most)][:n_more]
             chunks = (*chunks, (X[few], weight[few]))
         return RecentRows(self.n_rows + len(rows), chunks)
 
@@ -203,6 +200,11 @@ class RecentRows:
         if max(norm, old.squared_norm) > LOOSE_SCALE * min(norm, old.squared_norm):
             units = replace(units, squared_norm=float(norm))
         return units
+
+
+def leverage_limit(n_features):
+    """Return the squared norm of a standardised row above which it has leverage."""
+    return chdtri(n_features, 0.025)
 
 
 def stacked(chunks):

@@ -25,10 +25,11 @@ from functools import partial
 
 import numpy as np
 from scipy import sparse
-from scipy.special import chdtri, expit, softmax
+from scipy.special import expit, softmax
 from sklearn.utils import gen_batches
 
 from medsgd._core.multinomial import divergence, log_loss_with_noise
+from medsgd._fit.units import leverage_limit
 from medsgd._refinement.quasi_newton import inner, minimise
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
@@ -125,7 +126,7 @@ class Rows:
         self._any_overflows = bool(self._overflows.any())
         self.leverage = np.ones(n)
         if leverage_weights:
-            limit = chdtri(d, 0.025)
+            limit = leverage_limit(d)
             self.leverage = limit / np.maximum(norm, limit)
         self.leverage[self._overflows] = 0.0
         self.weight = weight * self.leverage

@@ -174,12 +174,7 @@ class ExactStage:
         kind = DenseRows if is_blockwise(X) else SparseRows
         first = int(fit_intercept)
         self.rows = kind(X, target, counts, center, inverse_scale, first)
-        unit = inverse_scale
-        if units.applied:
-            unit = inverse_scale / units.inverse_scale
-        l2 = (1 - plan.l1_ratio) * plan.exact_alpha
-        l1 = plan.l1_ratio * plan.exact_alpha / self.y_scale
-        self.penalty = Penalty(unit, min(l2, LARGEST), min(l1, LARGEST))
+        self.penalty = penalty_of(plan, units, inverse_scale, self.y_scale)
         # Rounding of the targets, and of sums over features.
         size = max(1.0, abs(self.y_center) / self.y_scale)
         size *= max(2.0, np.sqrt(X.shape[1]))
@@ -202,11 +197,7 @@ class ExactStage:
 
     def to_user(self, b):
         """Return coefficients and intercept in the user's units."""
-        rows = self.rows
-        coef = b[rows.fit_intercept :] * rows.inverse_scale * self.y_scale
-        if not rows.fit_intercept:
-            return coef, 0.0
-        return coef, b[0] * self.y_scale + self.y_center - coef @ rows.center
+        return to_user(b, self.rows, self.y_center, self.y_scale)
 
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""
@@ -221,6 +212,28 @@ class ExactStage:
         problem.objective = progress.objective * unit
         problem.curve.append(problem.objective)
         problem.clip_curve.append(progress.rejected)
+
+
+def penalty_of(plan, units, inverse_scale, y_scale):
+    """Return a plan's penalty of coefficients of rows and targets so standardised."""
+    unit = inverse_scale
+    if units.applied:
+        unit = inverse_scale / units.inverse_scale
+    l2 = (1 - plan.l1_ratio) * plan.exact_alpha
+    l1 = plan.l1_ratio * plan.exact_alpha / y_scale
+    return Penalty(unit, min(l2, LARGEST), min(l1, LARGEST))
+
+
+def to_user(b, rows, y_center, y_scale):
+    """Return coefficients and intercept in the user's units.
+
+    ``rows``: whatever has the ``center``, the ``inverse_scale`` and the
+    ``fit_intercept`` of ``Rows``.
+    """
+    coef = b[rows.fit_intercept :] * rows.inverse_scale * y_scale
+    if not rows.fit_intercept:
+        return coef, 0.0
+    return coef, b[0] * y_scale + y_center - coef @ rows.center
 
 
 def _numerical_units(X, counts, units, fit_intercept):

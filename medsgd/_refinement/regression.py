@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.special import chdtri
 
 import medsgd._core.bisquare as bisquare
-from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
+from medsgd._fit.scales import NORMAL_MEDIAN, shrinkage_factor, weighted_median
+from medsgd._fit.units import leverage_limit
 from medsgd._refinement import candidates as candidate
 from medsgd._refinement.bisquare import (
     BREAKDOWN,
@@ -106,6 +106,10 @@ class Penalty:
     unit: np.ndarray
     l2: float = 0.0
     l1: float = 0.0
+
+    def quadratic(self, fit_intercept):
+        """Return the factor of half the square of each parameter."""
+        return np.append(np.zeros(fit_intercept), self.l2 * self.unit**2)
 
     def value(self, features):
         """Return the penalty of the features' coefficients."""
@@ -382,11 +386,11 @@ class Refinement:
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _few_rows_factor(self):
-        """What makes up for a scale that few rows make too small."""
-        share = self.rank / self.rows.total
-        if self.rank <= candidate.MOST_OUTER or share <= LARGEST_SHARE:
+        """Return the factor that makes up for a scale which few rows make too small."""
+        n_rows = self.rows.total
+        if self.rank <= candidate.MOST_OUTER or self.rank <= LARGEST_SHARE * n_rows:
             return 1.0
-        return 1 / np.sqrt(1 - share)
+        return shrinkage_factor(n_rows, self.rank)
 
     def _objective(self, kind, rows):
         return kind(rows, self.penalty, self._target(rows), self.floor)
@@ -394,8 +398,7 @@ class Refinement:
     def _set_solvers(self):
         """Set how candidates, and penalised steps, solve for coefficients."""
         rows, penalty = self.small, self.penalty
-        first = np.zeros(rows.fit_intercept)
-        l2 = np.append(first, penalty.l2 * penalty.unit**2)
+        l2 = penalty.quadratic(rows.fit_intercept)
         p = rows.n_parameters
         # Weights that bound what a row adds: no row of leverage decides the metric.
         self.bounded = weight = rows.weight * np.cbrt(self.leverage)
@@ -581,7 +584,7 @@ def leverage_weights(rows):
     """
     share = rows.present_share
     factors = np.where(share < 0.5, np.maximum(share, SMALLEST_SHARE), 1.0)
-    limit = chdtri(len(factors), 0.025)
+    limit = leverage_limit(len(factors))
     return (limit / np.maximum(rows.squared_norms(factors), limit)) ** 3
 
 

@@ -16,6 +16,7 @@ from medsgd._fit.plan import OVERSHOOT, UPDATES_NO_CHANGE
 from medsgd._fit.scales import (
     residual_scale,
     residuals,
+    shrinkage_factor,
     starting_scale,
     weighted_median,
 )
@@ -186,6 +187,5 @@ def step_settings(step, plan, data, n_samples, scale, **changes):
 
 
 def small_sample_factor(plan, data, n_samples):
-    """What makes up for residuals that the fit has shrunk, sqrt(n / (n - p))."""
-    n_free = n_samples - data.X.shape[1] - plan.fit_intercept
-    return np.sqrt(n_samples / n_free) if n_free > 0 else 1.0
+    """Return the factor that makes up for residuals that the fit has shrunk."""
+    return shrinkage_factor(n_samples, data.X.shape[1] + plan.fit_intercept)

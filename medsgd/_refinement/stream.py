@@ -19,7 +19,7 @@ from medsgd._fit.persistence import chunks, plain_chunks
 from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, m_scale
 from medsgd._refinement.candidates import recovered
-from medsgd._refinement.exact import ExactStage
+from medsgd._refinement.exact import ExactStage, penalty_of, to_user
 from medsgd._refinement.least_squares import solution
 from medsgd._refinement.regression import last
 from medsgd._refinement.rows import LARGEST, DenseRows
@@ -119,10 +119,7 @@ class Sums:
 
     def to_user(self):
         """Return coefficients and intercept in the units of the user."""
-        coef = self.b[self.fit_intercept :] * self.inverse_scale * self.y_scale
-        if not self.fit_intercept:
-            return coef, 0.0
-        return coef, self.b[0] * self.y_scale + self.y_center - coef @ self.center
+        return to_user(self.b, self, self.y_center, self.y_scale)
 
     def with_rows(self, rows, residual, led, penalty, half_life):
         """Return the sums with more rows.
@@ -142,9 +139,7 @@ class Sums:
         memory = 0.5 ** (rows.total / half_life)
         n_kept, n_curved = memory * self.kept + kept.sum(), memory * self.curved
         n_curved += curvature.sum()
-        # The typical curvature, not that of each row, which may be negative.
-        curved = np.clip(n_curved / n_kept, LEAST_CURVATURE, 1) if n_kept > 0 else 1.0
-        gram = rows.gram(kept) * curved
+        gram = rows.gram(kept) * _typical_curvature(n_kept, n_curved)
         sums = replace(
             self,
             gram=memory * self.gram + gram,
@@ -211,6 +206,11 @@ class Sums:
         return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
 
 
+def _typical_curvature(kept, curved):
+    """Curvature of the loss of a row, over its weight; a row's own may be negative."""
+    return np.clip(curved / kept, LEAST_CURVATURE, 1) if kept > 0 else 1.0
+
+
 def begun(stage, refinement, progress):
     """Return the sums at the end of an exact refinement.
 
@@ -230,11 +230,8 @@ def begun(stage, refinement, progress):
     )
     share = rows.total / few.total
     n_kept, n_curved = kept.sum() * share, curvature.sum() * share
-    curved = np.clip(n_curved / n_kept, LEAST_CURVATURE, 1) if n_kept > 0 else 1.0
-    gram = few.gram(kept) * (share * curved)
-    l2 = np.append(
-        np.zeros(rows.fit_intercept), stage.penalty.l2 * stage.penalty.unit**2
-    )
+    gram = few.gram(kept) * (share * _typical_curvature(n_kept, n_curved))
+    l2 = stage.penalty.quadratic(rows.fit_intercept)
     return Sums(
         center=rows.center,
         inverse_scale=rows.inverse_scale,
@@ -355,11 +352,10 @@ class Stream:
 
     def _with_piece(self, plan, data, led):
         """Return the stream after a few rows, which the median predicts as ``led``."""
-        sums, units = self.sums, data.units
+        sums = self.sums
         rows = sums.rows(data)
-        unit = sums.inverse_scale / (units.inverse_scale if units.applied else 1.0)
-        l2 = (1 - plan.l1_ratio) * plan.exact_alpha * unit**2
-        penalty = np.append(np.zeros(rows.fit_intercept), l2)
+        penalty = penalty_of(plan, data.units, sums.inverse_scale, sums.y_scale)
+        penalty = penalty.quadratic(rows.fit_intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
         sums = sums.with_new_features(rows)

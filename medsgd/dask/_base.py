@@ -295,7 +295,7 @@ class OnDask(BaseMedianSGD):
         )
 
     def _partitions_task(self, told):
-        """What the targets of partitions are."""
+        """Return the ``Task`` that the targets of partitions are."""
         return self._task()
 
     def _run(self, training, data, states, max_epochs=None):
