@@ -26,24 +26,25 @@ from medsgd._refinement.rows import LARGEST, DenseRows
 
 # The Gram matrix of more parameters is too large to go with every estimator.
 MOST_PARAMETERS = 500
-# Rows of which the exact refinement begins the sums: the larger of a number and of so
-# many a parameter.
-FIRST_ROWS, FIRST_PER_PARAMETER = 2_000, 20
+# Rows of which the exact refinement begins the sums, and of which it does so again,
+# since with more rows it is more often right: the larger of a number and of so many a
+# parameter.
+FIRST_ROWS, SECOND_ROWS, FIRST_PER_PARAMETER = 2_000, 8_000, 20
 # The coefficients are solved for after each piece of the rows: so many, or a share of
 # the rows before it.
 PIECE, PIECE_SHARE = 500, 0.125
-# Parameters up to which a solve costs little beside a call with one row. Beyond, rows
-# wait for the next solve that are fewer than this share of the parameters.
-CHEAP, WAITING = 64, 0.125
+# Rows of small calls wait until they are a piece of so many, or of a share of the
+# parameters, so that a call with one row costs little.
+LEAST_PIECE, LEAST_SHARE = 32, 0.125
 # Rows whose residuals make one M-scale.
-WINDOW = 500
+WINDOW = 1_000
 # The median leads where its residuals of a window have a scale so many times smaller.
 JUMP = 1.2
 # A feature is new whose squares in the sums are fewer than so many, and than those of
 # the next rows, if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
-# Part of the weights' sum that the curvatures of the bisquare are at least.
-LEAST_CURVATURE = 0.25
+# A solution is Newton's where it moves fitted values by less, in scales.
+NEAR = 0.3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -66,13 +67,12 @@ class Sums:
         ``gram`` times the minimiser of the losses.
     total : float
         How many rows count.
-    waiting : float
-        How many of them came after ``b`` was solved for.
-    kept, curved : float
-        Sums of the weights of the bisquare, and of its curvatures.
     b : ndarray of shape (n_parameters,)
     scale : float
-        M-scale of the residuals, in units of ``y_scale``.
+        The S step's, in units of ``y_scale``.
+    least_share : float
+        What part of the M-scale of the residuals of ``b`` it is: those of the S step
+        have a smaller one.
     window : tuple of ndarray of shape (3, n)
         Residuals of the refined and of the median's coefficients, and counts, of rows
         that have not set the scale yet.
@@ -89,11 +89,9 @@ class Sums:
     gram: np.ndarray
     moments: np.ndarray
     total: float
-    waiting: float = 0.0
-    kept: float
-    curved: float
     b: np.ndarray
     scale: float
+    least_share: float = 1.0
     window: tuple = ()
     n_window: int = 0
 
@@ -133,28 +131,28 @@ class Sums:
             Factor of half the square of each coefficient.
         half_life : float
         """
-        kept, curvature, pull, *_ = bisquare.pull(
+        _, curvature, pull, *_ = bisquare.pull(
             residual, rows.weight, M_CONSTANT * self.scale
         )
         memory = 0.5 ** (rows.total / half_life)
-        n_kept, n_curved = memory * self.kept + kept.sum(), memory * self.curved
-        n_curved += curvature.sum()
-        gram = rows.gram(kept) * _typical_curvature(n_kept, n_curved)
         sums = replace(
             self,
-            gram=memory * self.gram + gram,
-            moments=memory * self.moments + gram @ self.b + rows.moments(pull),
             total=memory * self.total + rows.total,
-            waiting=self.waiting + rows.total,
-            kept=n_kept,
-            curved=n_curved,
             window=(*self.window, np.array([residual, led, rows.weight])),
             n_window=self.n_window + rows.n_rows,
         )
-        n_parameters = len(self.b)
-        if n_parameters <= CHEAP or sums.waiting >= WAITING * n_parameters:
-            sums = sums.solved(penalty)
-        return sums
+        pulled = rows.moments(pull)
+        for values in (curvature, np.maximum(curvature, 0)):
+            gram = rows.gram(values)
+            moments = memory * self.moments + gram @ self.b + pulled
+            gram += memory * self.gram
+            b = sums._solution(gram, moments, penalty, convex=values is not curvature)
+            if b is None:
+                continue
+            step = rows.product(b - self.b) / self.scale
+            if np.square(step).mean() <= NEAR**2:
+                break
+        return replace(sums, gram=gram, moments=moments, b=b)
 
     def with_new_features(self, rows):
         """Return the sums with first coefficients of features that the rows have first.
@@ -179,12 +177,13 @@ class Sums:
         features[is_new] = found[self.fit_intercept :][is_new]
         return replace(self, b=b)
 
-    def solved(self, penalty):
-        """Return the sums with the coefficients that they give."""
-        gram = self.gram.copy()
-        gram.flat[:: len(gram) + 1] += self.total * penalty
-        found = solution(gram, self.moments, True)
-        return replace(self, b=found, waiting=0.0)
+    def _solution(self, gram, moments, penalty, *, convex):
+        """The minimiser of the losses; None where they need not have one."""
+        gram = gram.copy()
+        diagonal = gram.diagonal() + self.total * penalty
+        # Of a feature that has always been 0 nothing is known.
+        gram.flat[:: len(gram) + 1] = np.where(diagonal == 0, 1, diagonal)
+        return solution(gram, moments, convex)
 
     def rescaled(self):
         """Return the sums with the scale up to date, or None where the median leads.
@@ -202,13 +201,8 @@ class Sums:
         if scale > JUMP * scale_led:
             return None
         share = total / max(self.total, total)
-        scale = self.scale * (scale / self.scale) ** share
+        scale = self.scale * (self.least_share * scale / self.scale) ** share
         return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
-
-
-def _typical_curvature(kept, curved):
-    """Curvature of the loss of a row, over its weight; a row's own may be negative."""
-    return np.clip(curved / kept, LEAST_CURVATURE, 1) if kept > 0 else 1.0
 
 
 def begun(stage, refinement, progress):
@@ -224,29 +218,30 @@ def begun(stage, refinement, progress):
     rows, few, b = stage.rows, refinement.few, progress.b
     floor = refinement.tolerance
     scale = max(progress.scale, floor)
-    # As many rows as the S step sees tell the curvature of all.
-    kept, curvature, *_ = bisquare.pull(
-        few.residuals(b), few.weight, M_CONSTANT * scale
-    )
-    share = rows.total / few.total
-    n_kept, n_curved = kept.sum() * share, curvature.sum() * share
-    gram = few.gram(kept) * (share * _typical_curvature(n_kept, n_curved))
     l2 = stage.penalty.quadratic(rows.fit_intercept)
-    return Sums(
+    sums = Sums(
         center=rows.center,
         inverse_scale=rows.inverse_scale,
         y_center=stage.y_center,
         y_scale=stage.y_scale,
         weight_unit=stage.weight_unit,
         floor=floor,
-        gram=gram,
-        moments=gram @ b + rows.total * l2 * b,
+        gram=np.eye(len(b)),
+        moments=b,
         total=rows.total,
-        kept=n_kept,
-        curved=n_curved,
         b=b,
         scale=scale,
     )
+    # As many rows as the S step sees tell the curvature of all.
+    residual = few.residuals(b)
+    _, curvature, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
+    for values in (curvature, np.maximum(curvature, 0)):
+        gram = few.gram(values) * (rows.total / few.total)
+        moments = gram @ b + rows.total * l2 * b
+        if sums._solution(gram, moments, l2, convex=False) is not None:
+            break
+    own = m_scale(residual, few.weight, refinement.target(few), scale, floor)
+    return replace(sums, gram=gram, moments=moments, least_share=min(scale / own, 1))
 
 
 def can_follow(plan, n_features):
@@ -257,40 +252,83 @@ def can_follow(plan, n_features):
 
 
 @dataclass(frozen=True, eq=False)
+class Kept:
+    """Rows of calls, kept until they are enough.
+
+    Attributes
+    ----------
+    chunks : tuple of (X, y, weight, led)
+        ``led``: what the median has predicted for the rows before it saw them.
+    n_rows : int
+    """
+
+    chunks: tuple = ()
+    n_rows: int = 0
+
+    def extended(self, data, led):
+        """Return the kept rows with those of a call."""
+        chunk = data.X, data.y, data.given_weight, led
+        # Copies, for the caller may fill the same arrays again.
+        chunks = (*self.chunks, tuple(part.copy() for part in chunk))
+        return Kept(chunks, self.n_rows + len(led))
+
+    def together(self, units):
+        """Return all rows as data, and what the median has predicted for them."""
+        X, *rest = zip(*self.chunks, strict=True)
+        y, weight, led = map(np.concatenate, rest)
+        data = Data(X=stacked(X), y=y, weight=weight, units=units, given_weight=weight)
+        return data, led
+
+
+@dataclass(frozen=True, eq=False)
 class Stream:
-    """The refined estimate of a stream, and rows kept until there is one.
+    """The refined estimate of a stream, and rows kept for it.
 
     Attributes
     ----------
     sums : Sums or None
-    first : tuple of (X, y, weight)
-        Rows kept until they are enough; without ``sums`` only.
+        None before the exact refinement of the first rows.
+    first : Kept or None
+        Rows that begin the sums, or begin them again; None if that is done.
+    waiting : Kept
+        Rows that the sums do not have yet.
     is_shown : bool
         Whether the estimate is what the estimator's attributes tell.
     """
 
     sums: Sums | None = None
-    first: tuple = ()
+    first: Kept | None = Kept()
+    waiting: Kept = Kept()
     is_shown: bool = False
 
     def as_plain(self):
         """Return the stream as arrays and numbers."""
         return {
             "sums": self.sums and dict(vars(self.sums)),
-            "first": plain_chunks(self.first),
+            "first": self.first and plain_chunks(self.first.chunks),
+            "waiting": plain_chunks(self.waiting.chunks),
             "is_shown": self.is_shown,
         }
 
     @classmethod
     def from_plain(cls, plain):
         """Return the stream that ``as_plain`` was of."""
-        sums = plain["sums"] and Sums(**plain["sums"])
-        return cls(sums, tuple(chunks(plain["first"])), plain["is_shown"])
+
+        def kept(chunks):
+            return Kept(tuple(chunks), sum(len(y) for _, y, *_ in chunks))
+
+        return cls(
+            plain["sums"] and Sums(**plain["sums"]),
+            None if plain["first"] is None else kept(chunks(plain["first"])),
+            kept(chunks(plain["waiting"])),
+            plain["is_shown"],
+        )
 
     @classmethod
     def after(cls, stage, refinement, progress):
         """Return the stream that goes on from the end of an exact refinement."""
-        return cls(progress and begun(stage, refinement, progress))
+        sums = progress and begun(stage, refinement, progress)
+        return cls(sums, None if sums else Kept())
 
     def followed(self, plan, data, before, after):
         """Return the stream after more rows.
@@ -303,52 +341,66 @@ class Stream:
             Coefficients and intercept of the median without these rows and with them,
             in the units of the data.
         """
-        n_parameters = data.X.shape[1] + plan.fit_intercept
-        enough = max(FIRST_ROWS, FIRST_PER_PARAMETER * n_parameters)
-        stream, rows, done = self, data.rows, 0
+        stream = self
         if stream.sums and stream.sums.fit_intercept != plan.fit_intercept:
             stream = Stream()
-        if len(rows) > PIECE and plan.half_life is None:
-            # The order within a call, such as that of sorted targets, decides nothing.
-            rows = np.random.default_rng(0).permutation(rows)
+        if len(data.rows) < len(data.y):
+            data = data.of_rows(data.rows)
         led = data.units.predict(data.X, *before)
+        if stream.sums is not None:
+            least = max(LEAST_PIECE, LEAST_SHARE * len(stream.sums.b))
+            least = min(least, PIECE_SHARE * plan.half_life)
+            if stream.waiting.n_rows or len(led) < least:
+                waiting = stream.waiting.extended(data, led)
+                if waiting.n_rows < least:
+                    return replace(stream, waiting=waiting)
+                data, led = waiting.together(data.units)
+                stream = replace(stream, waiting=Kept())
+        rows, done = np.arange(len(led)), 0
+        if len(rows) > PIECE and plan.half_life == np.inf:
+            # The order within a call, such as that of sorted targets, decides nothing.
+            np.random.default_rng(0).shuffle(rows)
+        least = FIRST_PER_PARAMETER * (data.X.shape[1] + plan.fit_intercept)
+        enough = max(FIRST_ROWS, least), max(SECOND_ROWS, least)
         while done < len(rows):
-            if stream.sums is None:
-                size = enough - sum(len(y) for _, y, _ in stream.first)
-            else:
-                size = max(PIECE, int(PIECE_SHARE * stream.sums.total))
-                if plan.half_life is not None:
-                    size = int(np.clip(PIECE_SHARE * plan.half_life, 1, size))
-            piece = rows[done : done + size]
+            size, (few, few_led) = stream._size(plan, *enough), (data, led)
+            if len(rows) > size:
+                piece = rows[done : done + size]
+                few, few_led = data.of_rows(piece), led[piece]
             done += size
-            few = data
-            if len(piece) < len(data.y):
-                few = replace(
-                    data,
-                    X=data.X[piece],
-                    y=data.y[piece],
-                    weight=data.weight[piece],
-                    given_weight=data.given_weight[piece],
-                )
-            if stream.sums is None:
-                stream = stream._collected(plan, few, after, len(piece) == size)
-            else:
-                stream = stream._with_piece(plan, few, led[piece])
+            if stream.sums is not None:
+                stream = stream._with_piece(plan, few, few_led)
+            if stream.first is not None:
+                stream = stream._collected(plan, few, few_led, after, *enough)
         return replace(stream, is_shown=stream.sums is not None)
 
-    def _collected(self, plan, data, median, is_last):
-        """Return the stream with more first rows, or begun with the last of them."""
-        chunk = data.X, data.y, data.given_weight
-        if not is_last:
-            # Copies, for the caller may fill the same arrays again.
-            return Stream(None, (*self.first, tuple(part.copy() for part in chunk)))
-        X, y, weight = zip(*self.first, chunk, strict=True)
-        weight = np.concatenate(weight)
-        first = Data(X=stacked(X), y=np.concatenate(y), weight=weight, units=data.units)
-        stage = ExactStage(plan, first, weight)
-        nothing = np.zeros(first.X.shape[1]), stage.y_center
-        refinement = stage.refinement([data.units.to_user(*median), nothing])
-        return Stream.after(stage, refinement, last(refinement.passes()))
+    def _size(self, plan, enough, again):
+        """How many rows come next at most."""
+        if self.sums is None:
+            return enough - self.first.n_rows
+        size = max(PIECE, int(PIECE_SHARE * self.sums.total))
+        size = int(np.clip(PIECE_SHARE * plan.half_life, 1, size))
+        return size if self.first is None else min(size, again - self.first.n_rows)
+
+    def _collected(self, plan, data, led, median, enough, again):
+        """Return the stream with more first rows, begun if they are enough.
+
+        ``median``: its coefficients and intercept, in the units of the data.
+        """
+        first, is_begun = self.first.extended(data, led), self.sums is not None
+        if first.n_rows < (again if is_begun else enough):
+            return replace(self, first=first)
+        rows, _ = first.together(data.units)
+        stage = ExactStage(plan, rows, rows.weight)
+        starts = [data.units.to_user(*median)]
+        if is_begun:
+            starts.append(self.sums.to_user())
+        starts.append((np.zeros(rows.X.shape[1]), stage.y_center))
+        refinement = stage.refinement(starts)
+        stream = Stream.after(stage, refinement, last(refinement.passes()))
+        # Of rows long gone sums with a half-life do not begin again.
+        is_last = first.n_rows >= again or plan.half_life < np.inf
+        return replace(stream, first=None if is_last else first)
 
     def _with_piece(self, plan, data, led):
         """Return the stream after a few rows, which the median predicts as ``led``."""
@@ -359,7 +411,8 @@ class Stream:
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
         sums = sums.with_new_features(rows)
-        half_life = plan.half_life or np.inf
-        sums = sums.with_rows(rows, rows.residuals(sums.b), led, penalty, half_life)
+        sums = sums.with_rows(
+            rows, rows.residuals(sums.b), led, penalty, plan.half_life
+        )
         sums = sums.rescaled()
-        return Stream() if sums is None else Stream(sums)
+        return Stream() if sums is None else replace(self, sums=sums)
