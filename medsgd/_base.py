@@ -1,5 +1,6 @@
 """The way through fit and partial_fit, which regressor and classifier share."""
 
+import copy
 import inspect
 import operator
 from contextlib import contextmanager
@@ -261,6 +262,12 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _current_states(self):
         """States to go on from; coef_ and intercept_ may have been set by the user."""
         coef, intercept = self._reported()
+        if (
+            isinstance(self.coef_, np.ndarray)
+            and np.array_equal(np.atleast_2d(self.coef_), coef)
+            and np.array_equal(self.intercept_, intercept)
+        ):
+            return [copy.copy(state) for state in self._states]
         fitted, dtype = np.column_stack([coef, intercept]), self._states[0].dtype
         coef = _as_given(self.coef_, coef.shape, dtype, "coef_")
         intercept = _as_given(self.intercept_, intercept.shape, dtype, "intercept_")

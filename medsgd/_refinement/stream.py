@@ -149,8 +149,8 @@ class Sums:
             b = sums._solution(gram, moments, penalty, convex=values is not curvature)
             if b is None:
                 continue
-            step = rows.product(b - self.b) / self.scale
-            if np.square(step).mean() <= NEAR**2:
+            step = (b - self.b) / self.scale
+            if step @ gram @ step <= NEAR**2 * sums.total:
                 break
         return replace(sums, gram=gram, moments=moments, b=b)
 
@@ -257,27 +257,24 @@ class Kept:
 
     Attributes
     ----------
-    chunks : tuple of (X, y, weight, led)
-        ``led``: what the median has predicted for the rows before it saw them.
+    chunks : tuple of (X, y, weight)
     n_rows : int
     """
 
     chunks: tuple = ()
     n_rows: int = 0
 
-    def extended(self, data, led):
+    def extended(self, data):
         """Return the kept rows with those of a call."""
-        chunk = data.X, data.y, data.given_weight, led
         # Copies, for the caller may fill the same arrays again.
-        chunks = (*self.chunks, tuple(part.copy() for part in chunk))
-        return Kept(chunks, self.n_rows + len(led))
+        chunk = data.X.copy(), data.y.copy(), data.given_weight.copy()
+        return Kept((*self.chunks, chunk), self.n_rows + len(data.y))
 
     def together(self, units):
-        """Return all rows as data, and what the median has predicted for them."""
-        X, *rest = zip(*self.chunks, strict=True)
-        y, weight, led = map(np.concatenate, rest)
-        data = Data(X=stacked(X), y=y, weight=weight, units=units, given_weight=weight)
-        return data, led
+        """Return all rows as data."""
+        X, y, weight = zip(*self.chunks, strict=True)
+        y, weight = np.concatenate(y), np.concatenate(weight)
+        return Data(X=stacked(X), y=y, weight=weight, units=units, given_weight=weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,7 +312,7 @@ class Stream:
         """Return the stream that ``as_plain`` was of."""
 
         def kept(chunks):
-            return Kept(tuple(chunks), sum(len(y) for _, y, *_ in chunks))
+            return Kept(tuple(chunks), sum(len(y) for _, y, _ in chunks))
 
         return cls(
             plain["sums"] and Sums(**plain["sums"]),
@@ -346,16 +343,19 @@ class Stream:
             stream = Stream()
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
-        led = data.units.predict(data.X, *before)
         if stream.sums is not None:
             least = max(LEAST_PIECE, LEAST_SHARE * len(stream.sums.b))
             least = min(least, PIECE_SHARE * plan.half_life)
-            if stream.waiting.n_rows or len(led) < least:
-                waiting = stream.waiting.extended(data, led)
-                if waiting.n_rows < least:
+            n_waiting = stream.waiting.n_rows + len(data.y)
+            if stream.waiting.n_rows or n_waiting < least:
+                waiting = stream.waiting.extended(data)
+                if n_waiting < least:
                     return replace(stream, waiting=waiting)
-                data, led = waiting.together(data.units)
-                stream = replace(stream, waiting=Kept())
+                data, stream = (
+                    waiting.together(data.units),
+                    replace(stream, waiting=Kept()),
+                )
+        led = data.units.predict(data.X, *before)
         rows, done = np.arange(len(led)), 0
         if len(rows) > PIECE and plan.half_life == np.inf:
             # The order within a call, such as that of sorted targets, decides nothing.
@@ -371,7 +371,7 @@ class Stream:
             if stream.sums is not None:
                 stream = stream._with_piece(plan, few, few_led)
             if stream.first is not None:
-                stream = stream._collected(plan, few, few_led, after, *enough)
+                stream = stream._collected(plan, few, after, *enough)
         return replace(stream, is_shown=stream.sums is not None)
 
     def _size(self, plan, enough, again):
@@ -382,15 +382,15 @@ class Stream:
         size = int(np.clip(PIECE_SHARE * plan.half_life, 1, size))
         return size if self.first is None else min(size, again - self.first.n_rows)
 
-    def _collected(self, plan, data, led, median, enough, again):
+    def _collected(self, plan, data, median, enough, again):
         """Return the stream with more first rows, begun if they are enough.
 
         ``median``: its coefficients and intercept, in the units of the data.
         """
-        first, is_begun = self.first.extended(data, led), self.sums is not None
+        first, is_begun = self.first.extended(data), self.sums is not None
         if first.n_rows < (again if is_begun else enough):
             return replace(self, first=first)
-        rows, _ = first.together(data.units)
+        rows = first.together(data.units)
         stage = ExactStage(plan, rows, rows.weight)
         starts = [data.units.to_user(*median)]
         if is_begun:
