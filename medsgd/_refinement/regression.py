@@ -382,7 +382,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def target(self, rows):
-        """Return the sum of ``rho`` that defines the scale: half of the degrees of freedom."""
+        """Return the sum of ``rho`` that defines the scale: half of what is free."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _few_rows_factor(self):

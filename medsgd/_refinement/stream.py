@@ -33,9 +33,11 @@ FIRST_ROWS, SECOND_ROWS, FIRST_PER_PARAMETER = 2_000, 8_000, 20
 # The coefficients are solved for after each piece of the rows: so many, or a share of
 # the rows before it.
 PIECE, PIECE_SHARE = 500, 0.125
-# Rows of small calls wait until they are a piece of so many, or of a share of the
-# parameters, so that a call with one row costs little.
-LEAST_PIECE, LEAST_SHARE = 32, 0.125
+# Rows of small calls wait until they are a piece of so many, so that a call with one
+# row costs little: a share of the rows before them, which moves the estimate by a
+# sixteenth of its standard error, and at least a share of the parameters, for each
+# piece is solved.
+LEAST_PIECE, MOST_WAITING, WAITING_SHARE, SOLVED_SHARE = 32, 1_000, 1 / 256, 0.125
 # Rows whose residuals make one M-scale.
 WINDOW = 1_000
 # The median leads where its residuals of a window have a scale so many times smaller.
@@ -344,27 +346,29 @@ class Stream:
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
         if stream.sums is not None:
-            least = max(LEAST_PIECE, LEAST_SHARE * len(stream.sums.b))
+            least = np.clip(
+                WAITING_SHARE * stream.sums.total,
+                max(LEAST_PIECE, SOLVED_SHARE * len(stream.sums.b)),
+                MOST_WAITING,
+            )
             least = min(least, PIECE_SHARE * plan.half_life)
             n_waiting = stream.waiting.n_rows + len(data.y)
             if stream.waiting.n_rows or n_waiting < least:
                 waiting = stream.waiting.extended(data)
                 if n_waiting < least:
                     return replace(stream, waiting=waiting)
-                data, stream = (
-                    waiting.together(data.units),
-                    replace(stream, waiting=Kept()),
-                )
+                data = waiting.together(data.units)
+                stream = replace(stream, waiting=Kept())
         led = data.units.predict(data.X, *before)
-        rows, done = np.arange(len(led)), 0
-        if len(rows) > PIECE and plan.half_life == np.inf:
-            # The order within a call, such as that of sorted targets, decides nothing.
-            np.random.default_rng(0).shuffle(rows)
         least = FIRST_PER_PARAMETER * (data.X.shape[1] + plan.fit_intercept)
         enough = max(FIRST_ROWS, least), max(SECOND_ROWS, least)
+        rows, done = np.arange(len(led)), 0
         while done < len(rows):
             size, (few, few_led) = stream._size(plan, *enough), (data, led)
             if len(rows) > size:
+                if done == 0 and plan.half_life == np.inf:
+                    # The order within a call, as of sorted targets, decides nothing.
+                    np.random.default_rng(0).shuffle(rows)
                 piece = rows[done : done + size]
                 few, few_led = data.of_rows(piece), led[piece]
             done += size
