@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from docutils.nodes import SkipNode
-from latex2mathml.converter import convert
+from docutils.utils.math.latex2mathml import tex2mathml
 
 import medsgd
 
@@ -27,6 +27,8 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 root_doc = "index"
+# As in scikit-learn: single backticks of docstrings are code.
+default_role = "literal"
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
@@ -42,6 +44,7 @@ autosummary_context = {
     ],
 }
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 # Docstrings say the types; in signatures they would hide the defaults.
 autodoc_typehints = "none"
 
@@ -64,6 +67,10 @@ intersphinx_timeout = 5
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": [
+        f"../examples/{group}"
+        for group in ("outliers", "classification", "large_data", "paper")
+    ],
     "filename_pattern": r"\.py$",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("medsgd",),
@@ -108,24 +115,28 @@ def without_foreign_labels(app, what, name, obj, options, lines):
         lines[:] = [re.sub(r":ref:`([^<`]*?)\s*<[^`]*`", r"\1", line) for line in lines]
 
 
-def write_math(self, node, display):
-    """Write a formula as MathML, which browsers draw without a script."""
-    math = convert(node.astext(), display=display)
-    # A named space of MathML that browsers no longer know.
-    self.body.append(math.replace("negativethinmathspace", "-0.167em"))
-    raise SkipNode
+def mathml(node, display=False):
+    """Return a formula as MathML, which browsers draw without a script."""
+    tex = node.astext()
+    # Docutils wants to know the sides of delimiters, fractions with braces, and no
+    # space between lines.
+    tex = tex.replace("[1ex]", "")
+    tex = re.sub(r"\\([Bb]ig)(?=[(\[])", r"\\\1l", tex)
+    tex = re.sub(r"\\([Bb]ig)(?=[)\]])", r"\\\1r", tex)
+    tex = re.sub(r"\\(t?)frac(\w)(\w)", r"\\\1frac{\2}{\3}", tex)
+    return tex2mathml(tex, as_block=display)
 
 
 def visit_math(self, node):
-    write_math(self, node, "inline")
+    self.body.append(mathml(node))
+    raise SkipNode
 
 
 def visit_math_block(self, node):
-    self.body.append(self.starttag(node, "div", CLASS="math"))
-    try:
-        write_math(self, node, "block")
-    finally:
-        self.body.append("</div>\n")
+    self.body.append(self.starttag(node, "div", CLASS="formula"))
+    self.body.append(mathml(node, display=True))
+    self.body.append("</div>\n")
+    raise SkipNode
 
 
 def setup(app):

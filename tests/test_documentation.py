@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import medsgd
+
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "doc/index.md"]
 
@@ -37,3 +39,17 @@ def test_the_guide_has_every_page():
     pages = {path.stem for path in guide.iterdir()} - {"index"}
     listed = re.findall(r"(?m)^   (\w+)$", (guide / "index.rst").read_text("utf-8"))
     assert sorted(pages) == sorted(listed)
+
+
+def test_releases_name_their_version_everywhere():
+    files = ["CITATION.cff", "CHANGELOG.md", "doc/user_guide/citing.rst"]
+    if not all((ROOT / name).exists() for name in files):
+        pytest.skip("the documentation is not here")
+    if ".dev" in medsgd.__version__:
+        pytest.skip("not a release")
+    citation, changes, page = ((ROOT / name).read_text("utf-8") for name in files)
+    (version,) = re.findall(r"(?m)^version: (\S+)$", citation)
+    (date,) = re.findall(r"(?m)^date-released: (\S+)$", citation)
+    assert version == medsgd.__version__
+    assert f"## [{version}] - {date}\n" in changes
+    assert f"version = {{{version}}}" in page
