@@ -5,7 +5,7 @@ A quarter of the nodes corrupt
 
 Sixteen partitions of a data set lie in files, as they would on sixteen nodes. In four
 of them the targets are wrong: in the wrong unit, shuffled against the rows, or not
-numbers. How near to the truth does each aggregator come, round by round?
+numbers. The example shows how near to the truth each aggregator comes, round by round.
 
 No cluster is needed: without one, partitions are worked on by Dask's local scheduler.
 """
@@ -46,9 +46,9 @@ for k in range(N_PARTITIONS):
     np.save(Path(folder.name) / f"part{k:02d}.npy", np.column_stack([X, y]))
 
 # %%
-# A dask array of them reads a file when its partition is needed. With
-# ``persist=False`` that is in each round anew, so that data may be larger than memory;
-# by default converted partitions are kept for the length of a fit.
+# A dask array of them reads a file when its partition is needed. With ``persist=False``
+# it is read again in each round, so that data may be larger than memory. By default
+# converted partitions are kept for the length of a fit.
 
 files = sorted(Path(folder.name).glob("*.npy"))
 blocks = [
@@ -62,8 +62,8 @@ X, y = data[:, :-1], data[:, -1]
 # Error after each round
 # ----------------------
 # A callback sees what the estimator would be if the fit ended now. Half of the rounds
-# are those of the refinement, which the mean has to do without: its loss rejects rows,
-# and so would hide what becomes of the mean.
+# are those of the refinement. The mean has none here: the loss of the refinement
+# rejects rows, and would hide what the corrupt partitions do to the mean.
 
 
 class Errors:
@@ -99,9 +99,9 @@ for name in AGGREGATORS:
     curves[name], left_out[name] = errors.curve, np.flatnonzero(reg.n_rejected_ > 6)
 
 # %%
-# The medians settle near the truth within few rounds, at a distance that the corrupt
-# partitions cause; then the refinement leaves these out and comes nearer. The mean goes
-# where they drag it.
+# Within few rounds the medians settle near the truth, at a distance that the corrupt
+# partitions cause. The refinement then leaves these partitions out and comes nearer.
+# The mean follows the corrupt partitions.
 
 COLORS = dict(
     zip(AGGREGATORS, ["black", "#56B4E9", "#009E73", "#0072B2", "#D55E00"], strict=True)
