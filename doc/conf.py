@@ -105,7 +105,9 @@ html_theme_options = {
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "navbar_align": "left",
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 4,
+    # A symbol: the field beside it would break the links into lines.
+    "navbar_persistent": ["search-button"],
 }
 
 
