@@ -10,6 +10,7 @@ than the refined estimate, as after a jump, the refined estimate begins anew.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -101,6 +102,11 @@ class Sums:
     def fit_intercept(self):
         """Whether there is an intercept."""
         return int(len(self.b) > len(self.center))
+
+    @property
+    def n_solved(self):
+        """How many parameters each piece of the rows solves for."""
+        return len(self.b)
 
     @property
     def residual_scale(self):
@@ -283,6 +289,8 @@ class Kept:
 class Stream:
     """The refined estimate of a stream, and rows kept for it.
 
+    This one is a regressor's. Those of classifiers are a subclass.
+
     Attributes
     ----------
     sums : Sums or None
@@ -295,10 +303,21 @@ class Stream:
         Whether the estimate is what the estimator's attributes tell.
     """
 
-    sums: Sums | None = None
+    sums: Any = None
     first: Kept | None = Kept()
     waiting: Kept = Kept()
     is_shown: bool = False
+
+    sums_type: ClassVar[type] = Sums
+
+    @staticmethod
+    def can_follow(plan, n_features):
+        """Whether a stream of these parameters has a refined estimate."""
+        return can_follow(plan, n_features)
+
+    def solutions(self):
+        """Return coefficients and intercept of each problem in the user's units."""
+        return [self.sums.to_user()]
 
     def as_plain(self):
         """Return the stream as arrays and numbers."""
@@ -317,7 +336,7 @@ class Stream:
             return Kept(tuple(chunks), sum(len(y) for _, y, _ in chunks))
 
         return cls(
-            plain["sums"] and Sums(**plain["sums"]),
+            plain["sums"] and cls.sums_type(**plain["sums"]),
             None if plain["first"] is None else kept(chunks(plain["first"])),
             kept(chunks(plain["waiting"])),
             plain["is_shown"],
@@ -336,19 +355,19 @@ class Stream:
         ----------
         plan : Plan
         data : Data
-        before, after : tuple of ndarray, float
-            Coefficients and intercept of the median without these rows and with them,
-            in the units of the data.
+        before, after : list of (ndarray, float)
+            Coefficients and intercept of each problem's median without these rows and
+            with them, in the units of the data.
         """
         stream = self
         if stream.sums and stream.sums.fit_intercept != plan.fit_intercept:
-            stream = Stream()
+            stream = type(self)()
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
         if stream.sums is not None:
             least = np.clip(
                 WAITING_SHARE * stream.sums.total,
-                max(LEAST_PIECE, SOLVED_SHARE * len(stream.sums.b)),
+                max(LEAST_PIECE, SOLVED_SHARE * stream.sums.n_solved),
                 MOST_WAITING,
             )
             least = min(least, PIECE_SHARE * plan.half_life)
@@ -356,12 +375,11 @@ class Stream:
             if stream.waiting.n_rows or n_waiting < least:
                 waiting = stream.waiting.extended(data)
                 if n_waiting < least:
-                    return replace(stream, waiting=waiting)
+                    return replace(stream, waiting=waiting, is_shown=True)
                 data = waiting.together(data.units)
                 stream = replace(stream, waiting=Kept())
-        led = data.units.predict(data.X, *before)
-        least = FIRST_PER_PARAMETER * (data.X.shape[1] + plan.fit_intercept)
-        enough = max(FIRST_ROWS, least), max(SECOND_ROWS, least)
+        led = self._led(data, before)
+        enough = self._enough(data.X.shape[1] + plan.fit_intercept)
         rows, done = np.arange(len(led)), 0
         while done < len(rows):
             size, (few, few_led) = stream._size(plan, *enough), (data, led)
@@ -378,6 +396,15 @@ class Stream:
                 stream = stream._collected(plan, few, after, *enough)
         return replace(stream, is_shown=stream.sums is not None)
 
+    def _led(self, data, median):
+        """Return what the median predicts for rows."""
+        return data.units.predict(data.X, *median[0])
+
+    def _enough(self, n_parameters):
+        """Return how many rows begin the estimate, and begin it again."""
+        least = FIRST_PER_PARAMETER * n_parameters
+        return max(FIRST_ROWS, least), max(SECOND_ROWS, least)
+
     def _size(self, plan, enough, again):
         """How many rows come next at most."""
         if self.sums is None:
@@ -389,14 +416,14 @@ class Stream:
     def _collected(self, plan, data, median, enough, again):
         """Return the stream with more first rows, begun if they are enough.
 
-        ``median``: its coefficients and intercept, in the units of the data.
+        ``median``: coefficients and intercept of each problem, in the units of the data.
         """
         first, is_begun = self.first.extended(data), self.sums is not None
         if first.n_rows < (again if is_begun else enough):
             return replace(self, first=first)
         rows = first.together(data.units)
         stage = ExactStage(plan, rows, rows.weight)
-        starts = [data.units.to_user(*median)]
+        starts = [data.units.to_user(*median[0])]
         if is_begun:
             starts.append(self.sums.to_user())
         starts.append((np.zeros(rows.X.shape[1]), stage.y_center))
