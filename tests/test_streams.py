@@ -83,7 +83,7 @@ def test_single_rows():
 
 
 def test_before_the_first_rows_are_enough_the_median_tells():
-    X, y, _ = draw(n=1500)
+    X, y, _ = draw(n=450)
     stream = feed(Regressor(), X, y)
     median = feed(Regressor(refine=False), X, y)
     assert_array_equal(solution(stream), solution(median))

@@ -37,14 +37,15 @@ from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 MOST_PARAMETERS, MOST_OF_STREAM = 500, 2_048
 # Values of X that are kept at most, of 64 MB, and for a diagonal, of 16 MB.
 MOST_KEPT, MOST_OF_DIAGONAL = 2**23, 2**21
-# Rows of which the exact refinement begins the sums, and of which it does so again,
-# since with more rows it is more often right: the larger of a number and of so many a
-# parameter, as far as these can be kept.
-FIRST_ROWS, SECOND_ROWS = 2_000, 8_000
-FIRST_PER_PARAMETER, SECOND_PER_PARAMETER = 5, 20
-# Diagonal sums begin again each time that so many times as many rows are kept: their
-# steps are not those of the exact refinement.
-GROWTH = 1.5
+# Rows of which the exact refinement begins the sums: the larger of a number and of so
+# many a parameter. It begins them again, since with more rows it is more often right,
+# each time that so many times as many are kept, up to the larger of a number and of so
+# many a parameter.
+FIRST_ROWS, FIRST_PER_PARAMETER = 500, 5
+GROWTH, LAST_ROWS, LAST_PER_PARAMETER = 4, 8_000, 20
+# Diagonal sums begin again more often, since their steps are not those of the exact
+# refinement, as long as rows can be kept.
+DIAGONAL_GROWTH = 1.5
 # The coefficients are solved for after each piece of the rows: so many, or a share of
 # the rows before it. Steps along a diagonal are stable with smaller pieces.
 PIECE, PIECE_SHARE = 500, 0.125
@@ -492,16 +493,16 @@ class Stream:
         return replace(stream, is_shown=stream.sums is not None)
 
     def _enough(self, plan, data):
-        """At how many kept rows the sums begin, or begin again."""
+        """At how many kept rows the sums begin, or begin again; 0 if no more."""
         n_parameters = data.X.shape[1] + plan.fit_intercept
         if needs_diagonal(plan, n_parameters, MOST_OF_STREAM):
-            if self.n_begun:
-                return int(GROWTH * self.n_begun)
-            return max(FIRST_ROWS, fewest_rows(plan, data.X.shape[1]))
-        enough = max(FIRST_ROWS, FIRST_PER_PARAMETER * n_parameters)
-        if self.n_begun:
-            enough = max(SECOND_ROWS, SECOND_PER_PARAMETER * n_parameters)
-        return min(enough, MOST_KEPT // n_parameters)
+            first = max(FIRST_ROWS, fewest_rows(plan, data.X.shape[1]))
+            return int(DIAGONAL_GROWTH * self.n_begun) or first
+        most = MOST_KEPT // n_parameters
+        if self.n_begun >= min(most, max(LAST_ROWS, LAST_PER_PARAMETER * n_parameters)):
+            return 0
+        first = max(FIRST_ROWS, FIRST_PER_PARAMETER * n_parameters)
+        return min(most, GROWTH * self.n_begun or first)
 
     def _size(self, plan, data):
         """How many rows come next at most."""
@@ -541,9 +542,8 @@ class Stream:
         else:
             stream = self
         stream = replace(stream, first=first, n_begun=first.n_rows)
-        is_last = is_full or stream._enough(plan, data) <= first.n_rows
         # Of rows long gone sums with a half-life do not begin again.
-        if is_last or plan.half_life < np.inf:
+        if is_full or plan.half_life < np.inf or not stream._enough(plan, data):
             stream = replace(stream, first=None)
         return stream
 
