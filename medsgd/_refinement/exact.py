@@ -182,10 +182,11 @@ class ExactStage:
 
     def refinement(self, solutions):
         """Return the steps from solutions in the user's units."""
-        starts = [self._from_user(*solution) for solution in solutions]
+        starts = [self.from_user(*solution) for solution in solutions]
         return Refinement(self.rows, self.penalty, starts, self.rounding)
 
-    def _from_user(self, coef, intercept):
+    def from_user(self, coef, intercept):
+        """Return the parameters of coefficients and intercept in the user's units."""
         rows = self.rows
         coef = np.asarray(coef, dtype=np.float64)
         # In units of tiny targets a warm start may be out of range, and is no use then.
@@ -198,6 +199,27 @@ class ExactStage:
     def to_user(self, b):
         """Return coefficients and intercept in the user's units."""
         return to_user(b, self.rows, self.y_center, self.y_scale)
+
+    def transform(self):
+        """Return the matrix that turns parameters into coefficients, up to an offset.
+
+        The intercept comes first in both, if there is one.
+        """
+        rows = self.rows
+        first = rows.fit_intercept
+        matrix = np.zeros((rows.n_parameters, rows.n_parameters))
+        matrix[first:, first:] = np.diag(rows.inverse_scale)
+        if first:
+            matrix[0] = np.append(1.0, -rows.center * rows.inverse_scale)
+        return self.y_scale * matrix
+
+    def s_fit(self, refinement):
+        """Return coefficients, intercept and scale of the S step, or None."""
+        if refinement.s_fit is None:
+            return None
+        b, scale = refinement.s_fit
+        coef, intercept = self.to_user(b)
+        return coef, float(intercept), scale * self.y_scale
 
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""
