@@ -212,6 +212,8 @@ def r_squared(y, residual, scale, count, *, centered):
     centered : bool
         Whether the fit has an intercept.
     """
+    if scale == 0:  # of an exact fit, whose other rows are outliers
+        return 1.0
     kept = count * m_weights(residual, scale, 0.0)
     used = kept > 0
     if not used.any():

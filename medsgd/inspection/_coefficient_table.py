@@ -310,7 +310,7 @@ def coefficient_table(
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
     X, y, weight = reg._validate(X, y, sample_weight, reset=False)
-    _check_fit(reg, X)
+    _check_fit(reg, X, np.count_nonzero(weight))
     y = reg._check_targets(y, X.dtype, first=False)
     data = Data(X=X, y=y, weight=weight, given_weight=weight, units=reg._units)
     stage = ExactStage(reg._plan(), data, weight)
@@ -350,11 +350,11 @@ def _inference(reg, stage, m_fit, names, kind):
         coef, intercept, scale = reg._s_fit
         s_fit = stage.from_user(coef, intercept), scale / stage.y_scale
     inference = Inference(Sums.of(stage.rows, m_fit, s_fit), m_fit[1])
-    n_samples, transform = stage.rows.total, stage.transform()
-    if not n_samples > inference.rank:
+    transform = stage.transform()
+    if not inference.sums.slope > 0:
         raise ValueError(
-            f"Standard errors need more samples than parameters; got {n_samples:.6g} "
-            f"samples for {inference.rank} parameters."
+            "The fit rejects most of these samples. X, y and sample_weight must be "
+            "those given to fit."
         )
     is_determined = inference.is_determined(transform)
     plain = transform @ inference.homoscedastic() @ transform.T
@@ -453,6 +453,12 @@ def _check_refined(reg):
             "A stream has no standard errors: its rows are not stored, and were "
             "weighted by earlier coefficients. Call fit on the samples."
         )
+    # A state that is not read, or one from before there were standard errors.
+    if hasattr(reg, "_training_state") or not hasattr(reg, "_s_fit"):
+        raise ValueError(
+            "This estimator was saved by another version of medsgd, without what "
+            "standard errors follow from. Call fit on the samples."
+        )
     if reg.early_stopping:
         raise ValueError(
             "Standard errors need to know the samples of the fit, but early_stopping "
@@ -466,7 +472,7 @@ def _check_refined(reg):
         )
 
 
-def _check_fit(reg, X):
+def _check_fit(reg, X, n_samples):
     """Check that a fit has kept what standard errors follow from."""
     n_parameters = X.shape[1] + bool(reg.fit_intercept)
     if n_parameters > MOST_GRAM:
@@ -474,13 +480,16 @@ def _check_fit(reg, X):
             f"There are standard errors of at most {MOST_GRAM} parameters; got "
             f"{n_parameters}."
         )
-    if getattr(reg, "_s_fit", None) is not None:
-        return
-    if not hasattr(reg, "_s_fit"):
-        reason = "This estimator was saved by a version of medsgd without them: refit"
-    elif X.shape[0] < FEWEST_ROWS * n_parameters:
+    if reg._s_fit is not None:
+        if n_samples > n_parameters:
+            return
+        raise ValueError(
+            f"Standard errors need more samples than parameters; got {n_samples} "
+            f"samples for {n_parameters} parameters."
+        )
+    if n_samples < FEWEST_ROWS * n_parameters:
         reason = (
-            f"With {X.shape[0]} samples for {n_parameters} parameters the refinement "
+            f"With {n_samples} samples for {n_parameters} parameters the refinement "
             "was stochastic: fit fewer features or more samples"
         )
     else:

@@ -45,7 +45,8 @@ def robust_r2(
     -------
     float
         At most 1. For the data of an exact fit it is ``r.squared`` of R's
-        ``summary(lmrob(...))``. NaN if all samples have weight 0.
+        ``summary(lmrob(...))``. 1 if `scale_` is 0, and NaN if all samples have weight
+        0.
 
     Raises
     ------
