@@ -200,18 +200,17 @@ class ExactStage:
         """Return coefficients and intercept in the user's units."""
         return to_user(b, self.rows, self.y_center, self.y_scale)
 
-    def transform(self):
-        """Return the matrix that turns parameters into coefficients, up to an offset.
+    def directions_to_user(self, columns):
+        """Return ``columns`` of changes of the parameters in the user's units.
 
-        The intercept comes first in both, if there is one.
+        The change of the intercept comes first, if there is one.
         """
-        rows = self.rows
-        first = rows.fit_intercept
-        matrix = np.zeros((rows.n_parameters, rows.n_parameters))
-        matrix[first:, first:] = np.diag(rows.inverse_scale)
+        rows, first = self.rows, self.rows.fit_intercept
+        changes = self.y_scale * columns
+        changes[first:] = (rows.inverse_scale * changes[first:].T).T
         if first:
-            matrix[0] = np.append(1.0, -rows.center * rows.inverse_scale)
-        return self.y_scale * matrix
+            changes[0] -= rows.center @ changes[1:]
+        return changes
 
     def s_fit(self, refinement):
         """Return coefficients, intercept and scale of the S step, or None."""

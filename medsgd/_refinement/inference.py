@@ -13,6 +13,7 @@ Robust Statistics and Diagnostics, 1991.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 import medsgd._core.bisquare as bisquare
 from medsgd._refinement.bisquare import (
@@ -144,25 +145,48 @@ class Inference:
         self.sums, self.scale = sums, scale
         diagonal = sums.gram.diagonal()
         self.root = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        size, vectors = np.linalg.eigh(sums.gram * np.outer(self.root, self.root))
-        seen = size > COLLINEAR * size[-1]
-        vectors = vectors * self.root[:, np.newaxis]
-        self.rank = int(np.count_nonzero(seen))
-        # In these directions the weighted Gram matrix is the unit matrix.
-        self.basis = vectors[:, seen] / np.sqrt(size[seen])
-        self.null = vectors[:, ~seen]
+        self.basis, self.null = None, np.empty((len(diagonal), 0))
+        scaled = self._reduced(sums.gram)
+        self.inverse = _inverse(scaled)
+        if self.inverse is None:
+            size, vectors = np.linalg.eigh(scaled)
+            seen = size > COLLINEAR * size[-1]
+            vectors *= self.root[:, np.newaxis]
+            self.basis = vectors[:, seen] / np.sqrt(size[seen])
+            self.null = vectors[:, ~seen]
+            self.inverse = np.eye(self.basis.shape[1])
+        self.rank = len(self.inverse)
+
+    def _reduced(self, matrix):
+        """A matrix of sums, in the directions that the rows determine."""
+        if self.basis is None:
+            return self.root[:, np.newaxis] * matrix * self.root
+        return self.basis.T @ matrix @ self.basis
+
+    def _reduced_columns(self, vectors):
+        if self.basis is None:
+            return (self.root * vectors.T).T
+        return self.basis.T @ vectors
+
+    def _expanded(self, covariance):
+        """The covariance of the parameters, from that in the reduced directions."""
+        if self.basis is None:
+            return self.root[:, np.newaxis] * covariance * self.root
+        return self.basis @ covariance @ self.basis.T
 
     def is_determined(self, transform):
         """Whether the rows determine each of some linear functions of the parameters.
 
-        ``transform``: ndarray of shape (n_functions, n_parameters).
+        ``transform``: callable that gives the functions of columns of parameters.
         """
-        part = np.linalg.norm(transform @ self.null, axis=1)
-        return part <= UNDETERMINED * np.linalg.norm(transform * self.root, axis=1)
+        part = np.linalg.norm(transform(self.null), axis=1)
+        size = np.linalg.norm(transform(np.diag(self.root)), axis=1)
+        return part <= UNDETERMINED * size
 
     def step(self):
         """Return how far a pass of the M step without a penalty would move them."""
-        return self.scale * (self.basis @ (self.basis.T @ self.sums.pull))
+        step = self.scale * (self.inverse @ self._reduced_columns(self.sums.pull))
+        return self.root * step if self.basis is None else self.basis @ step
 
     def homoscedastic(self):
         """Return the covariance for noise that does not depend on the features."""
@@ -173,7 +197,7 @@ class Inference:
         huber = (1 + p / n * variance / slope**2) ** 2
         noise = self.scale**2 * (sums.square / n) / slope**2
         factor = noise * huber * (sums.weight / n) * (n / (n - p))
-        return factor * (self.basis @ self.basis.T)
+        return factor * self._expanded(self.inverse)
 
     def robust(self):
         """Return the covariance for any noise, of the equations of both steps.
@@ -183,18 +207,30 @@ class Inference:
         ndarray of shape (n_parameters, n_parameters), or None
             None if the M step has no minimum here.
         """
-        sums, n, V = self.sums, self.sums.total, self.basis
-        curvature = V.T @ sums.curvature @ V
-        size, vectors = np.linalg.eigh(curvature)
-        if not size[0] > COLLINEAR:
+        sums, n = self.sums, self.sums.total
+        A = _inverse(self._reduced(sums.curvature))
+        if A is None:
             return None
-        A = self.scale * (vectors / size) @ vectors.T
-        by_scale, with_chi = (V.T @ sums.scale_moments).T
+        A *= self.scale
+        by_scale, with_chi = self._reduced_columns(sums.scale_moments).T
         chi_slope, chi_spread = sums.scale_sums / n
         a = A @ by_scale / chi_slope
-        crossed = np.outer(a, A @ with_chi)
-        total = n * A @ (V.T @ sums.spread @ V) @ A - crossed - crossed.T
-        return V @ ((total + chi_spread * np.outer(a, a)) / n) @ V.T
+        crossed = np.outer(a, A @ with_chi / n)
+        covariance = A @ self._reduced(sums.spread) @ A
+        covariance += chi_spread / n * np.outer(a, a) - crossed - crossed.T
+        return self._expanded(covariance)
+
+
+def _inverse(matrix):
+    """The inverse of a matrix, or None if it is not positive definite.
+
+    Its diagonal is near 1.
+    """
+    factor, info = lapack.dpotrf(matrix, lower=True)
+    if info != 0 or not factor.diagonal().min() ** 2 > COLLINEAR:
+        return None
+    inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    return np.tril(inverse) + np.tril(inverse, -1).T
 
 
 def r_squared(y, residual, scale, count, *, centered):

@@ -343,6 +343,7 @@ def coefficient_table(
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _inference(reg, stage, m_fit, names, kind):
     """The inference of a fit, and the covariance in the units of the user."""
     s_fit = None
@@ -350,15 +351,17 @@ def _inference(reg, stage, m_fit, names, kind):
         coef, intercept, scale = reg._s_fit
         s_fit = stage.from_user(coef, intercept), scale / stage.y_scale
     inference = Inference(Sums.of(stage.rows, m_fit, s_fit), m_fit[1])
-    transform = stage.transform()
     if not inference.sums.slope > 0:
         raise ValueError(
             "The fit rejects most of these samples. X, y and sample_weight must be "
             "those given to fit."
         )
+    transform = stage.directions_to_user
     is_determined = inference.is_determined(transform)
-    plain = transform @ inference.homoscedastic() @ transform.T
-    covariance = plain
+    plain = covariance = transform(transform(inference.homoscedastic()).T)
+    plain_error = np.sqrt(plain.diagonal())
+    step = np.where(is_determined, np.abs(transform(inference.step())), 0)
+    _check_solution(reg, names, step, plain_error)
     if kind == "robust":
         covariance = inference.robust()
         if covariance is None:
@@ -367,11 +370,8 @@ def _inference(reg, stage, m_fit, names, kind):
                 "no robust standard errors. The samples may be too few: try "
                 "covariance='homoscedastic'."
             )
-        covariance = transform @ covariance @ transform.T
+        covariance = transform(transform(covariance).T)
     error = np.sqrt(np.maximum(covariance.diagonal(), 0))
-    plain_error = np.sqrt(plain.diagonal())
-    step = np.abs(transform @ inference.step())
-    _check_solution(reg, names, np.where(is_determined, step, 0), plain_error)
     if not is_determined.all():
         warn_user(
             f"The samples do not determine {_listed(names[~is_determined])}: features "
@@ -450,8 +450,8 @@ def _check_refined(reg):
         )
     if not hasattr(reg, "outliers_"):
         raise ValueError(
-            "A stream has no standard errors: its rows are not stored, and were "
-            "weighted by earlier coefficients. Call fit on the samples."
+            "Streams and fits on Dask have no standard errors: the rows of a stream "
+            "were weighted by earlier coefficients. Call fit on the samples."
         )
     # A state that is not read, or one from before there were standard errors.
     if hasattr(reg, "_training_state") or not hasattr(reg, "_s_fit"):
