@@ -194,6 +194,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     See Also
     --------
     MedianSGDClassifier : The same for classification.
+    medsgd.inspection.coefficient_table : Standard errors and confidence intervals.
     FitCurveDisplay : Plot of the stages of a fit.
     ResidualsDisplay : Plot of residuals and outliers.
     sklearn.linear_model.SGDRegressor : Steps along the mean.

@@ -329,12 +329,18 @@ def test_a_table_as_text_and_frame(diabetes):
     # All lines of a column end at one place.
     assert len({len(line) for line in (header, *lines)}) == 1
     assert [line.split()[0] for line in lines] == table.names.tolist()
-    assert lines[1].split()[1] == f"{table.coef[1]:.4g}"
+    # Standard errors have three digits, and coefficients as many decimals.
+    assert_allclose(table.std_error, [23.1, 0.73, 0.24], rtol=0.5)
+    assert lines[0].split()[1] == f"{table.coef[0]:.1f}"
+    assert lines[1].split()[1:3] == [
+        f"{table.coef[1]:.3f}",
+        f"{table.std_error[1]:.3f}",
+    ]
     assert "<0.001" in lines[1]
     html = table._repr_html_()
     assert '<th scope="row">&lt;b&gt;</th>' in html
     assert html.count("<tr>") == 4
-    assert f"<td>{table.coef[2]:.4g}</td>" in html
+    assert f"<td>{table.lower[2]:.3f}</td>" in html
 
 
 def test_a_polars_frame(diabetes):

@@ -30,6 +30,8 @@ LARGEST_STEP = 0.1
 SMALLEST_SHARE = 0.1
 # Names that a warning or an error lists.
 N_LISTED = 5
+# Standard errors between these show numbers without an exponent.
+LEAST_PLAIN, MOST_PLAIN = 1e-4, 1e5
 COLUMNS = ("coef", "std_error", "z", "p_value", "lower", "upper")
 
 
@@ -158,12 +160,12 @@ class CoefficientTable:
         rows = [
             [
                 str(name),
-                f"{coef:.4g}",
-                f"{std_error:.3g}",
+                _rounded(coef, std_error),
+                _rounded(std_error, std_error),
                 f"{z:.2f}",
                 "<0.001" if p_value < 0.001 else f"{p_value:.3f}",
-                f"{lower:.4g}",
-                f"{upper:.4g}",
+                _rounded(lower, std_error),
+                _rounded(upper, std_error),
             ]
             for name, coef, std_error, z, p_value, lower, upper in zip(
                 self.names, *(getattr(self, name) for name in COLUMNS), strict=True
@@ -197,6 +199,13 @@ class CoefficientTable:
             lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
         lines.append("</tbody>")
         return "\n".join(['<table class="dataframe">', *lines, "</table>"])
+
+
+def _rounded(value, error):
+    """A number with as many decimals as a standard error has in three digits."""
+    if not LEAST_PLAIN < error < MOST_PLAIN:  # also of NaN
+        return f"{value:.4g}"
+    return f"{value:.{max(0, 2 - int(np.floor(np.log10(error))))}f}"
 
 
 @validate_params(
@@ -300,8 +309,8 @@ def coefficient_table(
                  coef  std error       z  p value  lower 95%  upper 95%
     intercept  -332.9       23.7  -14.06   <0.001     -379.5     -286.4
     bmi         6.508      0.811    8.02   <0.001      4.914      8.102
-    bp         0.8231      0.261    3.16    0.002     0.3106      1.336
-    s5           50.3       6.58    7.64   <0.001      37.37      63.23
+    bp          0.823      0.261    3.16    0.002      0.311      1.336
+    s5          50.30       6.58    7.64   <0.001      37.37      63.23
     """
     check_is_fitted(estimator)
     reg = last_step(estimator)
