@@ -39,9 +39,9 @@ COLUMNS = ("coef", "std_error", "z", "p_value", "lower", "upper")
 class CoefficientTable:
     """Coefficients of a fit with standard errors and confidence intervals.
 
-    :func:`coefficient_table` makes it. ``print`` shows it as text, notebooks as HTML,
-    and :meth:`to_frame` gives a data frame. The intercept comes first. All arrays are
-    read-only.
+    :func:`~medsgd.inspection.coefficient_table` makes the table. ``print`` shows it as
+    text, notebooks show it as HTML, and :meth:`to_frame` gives a data frame. The
+    intercept comes first. All arrays are read-only.
 
     Parameters
     ----------
@@ -75,14 +75,15 @@ class CoefficientTable:
     outlier_share : float
         Share of the samples whose residuals are beyond ``2.5 * scale``.
     r2 : float
-        The robust coefficient of determination, see :func:`robust_r2`.
+        The robust coefficient of determination, see
+        :func:`~medsgd.inspection.robust_r2`.
     library : {'pandas', 'polars'}, default='pandas'
         Which data frames :meth:`to_frame` makes.
 
     See Also
     --------
-    coefficient_table : Make the table of a fit.
-    CoefficientsDisplay : Plot of coefficients and confidence intervals.
+    medsgd.inspection.coefficient_table : Make the table of a fit.
+    medsgd.CoefficientsDisplay : Plot of coefficients and confidence intervals.
 
     Examples
     --------
@@ -277,8 +278,8 @@ def coefficient_table(
 
     See Also
     --------
-    CoefficientsDisplay : Plot of coefficients and confidence intervals.
-    robust_r2 : The robust coefficient of determination.
+    medsgd.CoefficientsDisplay : Plot of coefficients and confidence intervals.
+    medsgd.inspection.robust_r2 : The robust coefficient of determination.
 
     Notes
     -----
@@ -445,7 +446,8 @@ def _check_refined(reg):
     if not isinstance(reg, MedianSGDRegressor):
         raise ValueError(
             "Only a MedianSGDRegressor has a table of coefficients, also as the last "
-            f"step of a pipeline; got {type(reg).__name__}."
+            "step of a pipeline, such as the best_estimator_ of a search; got "
+            f"{type(reg).__name__}."
         )
     if hasattr(reg, "_single_machine"):
         raise ValueError(

@@ -63,7 +63,7 @@ class CoefficientsDisplay:
     See Also
     --------
     CoefficientsDisplay.from_estimator : Plot the coefficients of a fit.
-    coefficient_table : The numbers.
+    medsgd.inspection.coefficient_table : The numbers.
 
     Examples
     --------
@@ -235,7 +235,7 @@ class CoefficientsDisplay:
             Level of the confidence intervals.
         covariance : {'robust', 'homoscedastic'}, default='robust'
             The estimate of the covariance of the coefficients, as in
-            :func:`coefficient_table`.
+            :func:`~medsgd.inspection.coefficient_table`.
         kind : {'coef', 'z'}, default='coef'
             What is drawn: coefficients, or coefficients and limits divided by the
             standard errors.
@@ -259,7 +259,7 @@ class CoefficientsDisplay:
         ImportError
             If matplotlib is not installed.
         NotFittedError, ValueError
-            As for :func:`coefficient_table` and :meth:`plot`.
+            As for :func:`~medsgd.inspection.coefficient_table` and :meth:`plot`.
 
         See Also
         --------

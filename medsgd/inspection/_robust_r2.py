@@ -58,7 +58,7 @@ def robust_r2(
 
     See Also
     --------
-    coefficient_table : Coefficients with standard errors; it has this score.
+    medsgd.inspection.coefficient_table : The table that has this score.
     sklearn.metrics.r2_score : The same without weights.
 
     Notes
