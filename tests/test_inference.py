@@ -135,6 +135,8 @@ def by_hand(reg, X, y):
 
     coef = np.append(reg.intercept_, reg.coef_)
     value, slope, kept, rho, rho_slope = equations(coef, reg.scale_)
+    # The scale is that of the coefficients of the S step.
+    assert_allclose(rho.sum(), (n - p) / 2, rtol=1e-6)
     u = (y - Z @ coef) / reg.scale_
     # The equations' derivatives in coefficients and log(scale), then a sandwich.
     bread = np.zeros((p + 1, p + 1))

@@ -44,9 +44,8 @@ def robust_r2(
     Returns
     -------
     float
-        At most 1. For the data of an exact fit it is ``r.squared`` of R's
-        ``summary(lmrob(...))``. 1 if `scale_` is 0, and NaN if all samples have weight
-        0.
+        At most 1. For the data of a refined fit it is ``r.squared`` of R's
+        ``summary(lmrob(...))``. 1 if `scale_` is 0, and NaN if all samples are outliers.
 
     Raises
     ------
