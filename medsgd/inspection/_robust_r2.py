@@ -45,7 +45,7 @@ def robust_r2(
     -------
     float
         At most 1. For the data of a refined fit it is ``r.squared`` of R's
-        ``summary(lmrob(...))``. 1 if `scale_` is 0, and NaN if all samples are outliers.
+        ``summary(lmrob(...))``. 1 if `scale_` is 0. NaN if all samples are outliers.
 
     Raises
     ------
