@@ -18,7 +18,7 @@ from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
 from medsgd._refinement.stochastic import small_sample_factor
-from medsgd._refinement.stream import Stream, can_follow
+from medsgd._refinement.stream import Stream
 from medsgd._utils.compat import Interval, StrOptions, _fit_context
 from medsgd._utils.docs import fill, options
 from medsgd._utils.guards import all_or_nothing
@@ -429,8 +429,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         end = exact.refine(training, data, problem, states[0], weight)
         stage, refinement, _ = end
         self._s_fit = stage.s_fit(refinement)
-        if can_follow(plan, data.X.shape[1]):
-            self._stream = Stream.after(*end)
+        self._stream = Stream.after(plan, *end)
         return problems
 
     def _finish(self, training, data, problems, states):
@@ -476,7 +475,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
         ``before``: the solution of the median before the call.
         """
-        if not can_follow(plan, data.X.shape[1]):
+        if not plan.refines:
             self._stream = None
             return
         stream = self._stream or Stream()

@@ -19,9 +19,12 @@ ENOUGH_ROWS = 30
 # A feature that is present less often than this is taken to be so often: a column with
 # one entry must not be blown up without bound.
 SMALLEST_SHARE = 0.1
-# Rows of a stream that are looked at for whether the units still fit, after at least so
-# many; of wide rows fewer, up to so many values.
-N_RECENT, N_BETWEEN, RECENT_VALUES = 200, 200, 2**22
+# Rows of a stream that are looked at for whether the units still fit; of wide rows
+# fewer, up to so many values.
+N_RECENT, RECENT_VALUES = 200, 2**22
+# After at least so many rows units are compared, after twice as many each time that
+# they fit, up to the second number.
+N_BETWEEN, MOST_BETWEEN = 200, 3_200
 # Scales that differ by less than this factor, and centres by less than so many scales,
 # stay: a preconditioner need not be exact.
 LOOSE_SCALE, LOOSE_CENTER = 2.0, 1.0
@@ -147,28 +150,41 @@ class RecentRows:
     n_rows : int
         How many rows there were.
     chunks : tuple of (X, weight)
-        Those that are kept.
+        Those of the last ones that are kept.
+    n_between : int
+        After how many rows the units are compared.
     """
 
     n_rows: int = 0
     chunks: tuple = ()
+    n_between: int = N_BETWEEN
 
     def extended(self, X, weight):
         """Return the recent rows with more; at most ``N_RECENT`` are copied."""
         rows, chunks, most = np.flatnonzero(weight), self.chunks, N_RECENT
-        if not sparse.issparse(X):
-            most = int(np.clip(RECENT_VALUES // X.shape[1], ENOUGH_ROWS, N_RECENT))
-        n_more = most - sum(len(weight) for _, weight in chunks)
-        if n_more > 0 and len(rows):
-            few = rows[:: -(-len(rows) // most)][:n_more]
+        n_rows = self.n_rows + len(rows)
+        rows = rows[max(0, self.n_between - most - self.n_rows) :]
+        if len(rows):
+            if not sparse.issparse(X):
+                most = int(np.clip(RECENT_VALUES // X.shape[1], ENOUGH_ROWS, N_RECENT))
+            n_more = most - sum(len(weight) for _, weight in chunks)
+            few = rows[:: -(-len(rows) // most)][: max(n_more, 0)]
             chunks = (*chunks, (X[few], weight[few]))
-        return RecentRows(self.n_rows + len(rows), chunks)
+        return replace(self, n_rows=n_rows, chunks=chunks)
 
-    def units(self, old, new_units):
-        """Return the old units, or others if the rows no longer fit them.
+    def followed(self, old, new_units):
+        """Return units that fit the rows, and what begins to collect others.
 
         ``new_units``: a function of rows and weights, as ``feature_units``.
         """
+        if self.n_rows < self.n_between:
+            return old, self
+        units = self._units(old, new_units)
+        n_between = min(2 * self.n_between, MOST_BETWEEN)
+        return units, RecentRows(n_between=n_between if units is old else N_BETWEEN)
+
+    def _units(self, old, new_units):
+        """Return the old units, or others if the rows no longer fit them."""
         X, weight = zip(*self.chunks, strict=True)
         X, weight = stacked(X), np.concatenate(weight)
         new = new_units(X, weight)

@@ -23,10 +23,12 @@ KEPT = 2.5
 N_ABSOLUTE = 10
 SMALLEST = 1e-3
 LAST_STEP = 5e-3
-# Steps of concentration on rows near to their mean.
-N_CENTRAL = 4
-# The share of its spread over all rows that a feature has at least in the nearest.
-SMALLEST_SPREAD = 0.01
+# Steps of concentration on rows near to their mean, from each start; none with more
+# parameters.
+N_CENTRAL = 1
+# Share of its spread over all rows that a feature has at least in the nearest; share of
+# its root mean square that the spread of a principal component is at least.
+SMALLEST_SPREAD, SMALLEST_MAD = 0.01, 0.1
 # Subsets are drawn where rows times parameters are at most so many.
 FEW = 1000
 N_SUBSETS = 200
@@ -136,8 +138,7 @@ def sensitivity(fits, target, floor):
     n_last = min(N_COMPONENTS, p)
     for _ in range(n_rounds):
         gram = rows.gram(active)
-        size = np.sqrt(gram.diagonal())
-        root = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
+        root = _inverse_root(gram.diagonal())
         scaled = gram * root * root[:, np.newaxis]
         scaled.flat[:: p + 1] += RIDGE
         inverse = _inverse_factor(scaled)
@@ -173,8 +174,13 @@ def central(fits, bounded):
     """Least squares on the halves of the rows that are nearest to their own mean.
 
     Outliers that are far from the majority in several features at once are among the
-    other half. P. Rousseeuw, K. Van Driessen, "A Fast Algorithm for the Minimum
-    Covariance Determinant Estimator", Technometrics 1999: the steps of concentration.
+    other half, also those that only a combination of features shows: of the two first
+    halves one is nearest by the features, one by the medians and the median absolute
+    deviations of principal components.
+    R. Maronna, R. Zamar, "Robust Estimates of Location and Dispersion for
+    High-Dimensional Datasets", Technometrics 2002; P. Rousseeuw, K. Van Driessen, "A
+    Fast Algorithm for the Minimum Covariance Determinant Estimator", Technometrics
+    1999: the steps of concentration.
 
     Parameters
     ----------
@@ -183,20 +189,53 @@ def central(fits, bounded):
     """
     rows = fits.rows
     Z, p = rows.matrix(), rows.n_parameters
-    half = rows.total / 2
+    gram = rows.gram(bounded)
     # A feature that the nearest rows lack must not make others infinitely distant.
-    least = SMALLEST_SPREAD * rows.diagonal(bounded)
+    least = SMALLEST_SPREAD * gram.diagonal()
     least[least == 0] = 1
-    distance, weights = np.square(Z).sum(axis=1), []
-    for _ in range(N_CENTRAL):
-        weight = compiled.smallest(distance[np.newaxis], rows.weight, half)
-        weights.append(weight)
-        gram = rows.gram(weight[0])
-        # With an intercept, distances from the mean are those from 0, and a constant.
-        gram.flat[:: p + 1] += least
-        inverse = _inverse_factor(gram)
-        distance = np.square(Z @ inverse.T).sum(axis=1)
-    return fits.solve(np.concatenate(weights), np.zeros((N_CENTRAL, p)))
+    weights = []
+    for distance in (
+        np.square(Z).sum(axis=1),
+        _component_distance(rows, gram, bounded.sum()),
+    ):
+        weights.append(_nearest(rows, distance))
+        for _ in range(N_CENTRAL if fits.precondition is None else 0):
+            gram = rows.gram(weights[-1][0])
+            # With an intercept, distances from the mean are those from 0, and a
+            # constant.
+            gram.flat[:: p + 1] += least
+            inverse = _inverse_factor(gram)
+            weights.append(_nearest(rows, np.square(Z @ inverse.T).sum(axis=1)))
+    return fits.solve(np.concatenate(weights), np.zeros((len(weights), p)))
+
+
+def _nearest(rows, distance):
+    """Weights of the half of the rows whose distances are smallest, as one row."""
+    return compiled.smallest(distance[np.newaxis], rows.weight, rows.total / 2)
+
+
+def _component_distance(rows, gram, total):
+    """Squared distances of rows from the median by their principal components.
+
+    ``gram``: a Gram matrix to which no row adds much; ``total``: its weight.
+    """
+    root = _inverse_root(gram.diagonal())
+    squares, vectors = np.linalg.eigh(gram * root * root[:, np.newaxis])
+    least = SMALLEST_MAD * np.sqrt(np.maximum(squares, RIDGE) / total)
+    distance = np.zeros(rows.n_rows)
+    for component, smallest in zip(
+        (vectors.T * root) @ rows.matrix().T, least, strict=True
+    ):
+        component -= median(component, rows.weight)
+        spread = median(np.abs(component), rows.weight)
+        distance += np.square(component / max(spread, smallest))
+    return distance
+
+
+def _inverse_root(squares):
+    """1 / sqrt of squares; 0 where they are 0."""
+    size = np.sqrt(squares)
+    return np.divide(1, size, out=np.zeros_like(size), where=size > 0)
 
 
 def _inverse_factor(gram):

@@ -49,12 +49,16 @@ def counts_of(weight):
     return weight * (len(used) / used.sum())
 
 
+def fewest_rows(plan, n_features):
+    """Return with how many rows at least a refinement solves for its steps."""
+    n_parameters = n_features + plan.fit_intercept
+    is_slow = plan.penalty in ("l1", "elasticnet") and n_parameters > MOST_OUTER
+    return (FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS) * n_parameters
+
+
 def is_exact(plan, data, n_rows):
     """Whether rows are so many that a refinement solves for its steps."""
-    n_parameters = data.X.shape[1] + plan.fit_intercept
-    is_slow = plan.penalty in ("l1", "elasticnet") and n_parameters > MOST_OUTER
-    fewest = FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS
-    return plan.refines and n_rows >= fewest * n_parameters
+    return plan.refines and n_rows >= fewest_rows(plan, data.X.shape[1])
 
 
 def few_rows(X, y, weight):
@@ -186,7 +190,7 @@ class ExactStage:
         return Refinement(self.rows, self.penalty, starts, self.rounding)
 
     def from_user(self, coef, intercept):
-        """Return the parameters of coefficients and intercept in the user's units."""
+        """Return the parameters that are these coefficients and intercept."""
         rows = self.rows
         coef = np.asarray(coef, dtype=np.float64)
         # In units of tiny targets a warm start may be out of range, and is no use then.

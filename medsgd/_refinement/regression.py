@@ -368,7 +368,7 @@ class Refinement:
             if isinstance(self.penalised, QuasiNewton):
                 kept, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
                 self.penalised.adapt(few, kept, few.total)
-            residual, target = self.rows.residuals(b), self._target(self.rows)
+            residual, target = self.rows.residuals(b), self.target(self.rows)
             scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
         self.s_fit = b, scale
         scale *= self._few_rows_factor()
@@ -384,8 +384,8 @@ class Refinement:
     def _wanted(self, per_parameter):
         return per_parameter * self.rows.n_parameters
 
-    def _target(self, rows):
-        """The sum of ``rho`` that defines the scale: half of the degrees of freedom."""
+    def target(self, rows):
+        """Return the sum of ``rho`` that defines the scale: half of what is free."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _few_rows_factor(self):
@@ -396,7 +396,7 @@ class Refinement:
         return shrinkage_factor(n_rows, self.rank)
 
     def _objective(self, kind, rows):
-        return kind(rows, self.penalty, self._target(rows), self.floor)
+        return kind(rows, self.penalty, self.target(rows), self.floor)
 
     def _set_solvers(self):
         """Set how candidates, and penalised steps, solve for coefficients."""
@@ -469,7 +469,7 @@ class Refinement:
         """Coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
         self.same = SAME if few is small else SAME_IN_SAMPLE
-        target, weighted = self._target(small), small.weight * self.leverage
+        target, weighted = self.target(small), small.weight * self.leverage
         first, *others = (start[np.newaxis] for start in self.starts)
         # A short median stage does not get far with more parameters.
         is_led = small.n_parameters <= candidate.MOST_SENSITIVE
@@ -545,7 +545,7 @@ class Refinement:
     def _settled(self, rows, fits):
         """Coefficients, scale and residuals of candidates where they have converged."""
         objective = SObjective(
-            rows, Penalty(self.penalty.unit), self._target(rows), self.floor
+            rows, Penalty(self.penalty.unit), self.target(rows), self.floor
         )
         settled, rare = [], (rows.present_share < 0.5).any()
         for b, scale in fits:
