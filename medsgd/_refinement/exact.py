@@ -204,6 +204,26 @@ class ExactStage:
         """Return coefficients and intercept in the user's units."""
         return to_user(b, self.rows, self.y_center, self.y_scale)
 
+    def directions_to_user(self, columns):
+        """Return ``columns`` of changes of the parameters in the user's units.
+
+        The change of the intercept comes first, if there is one.
+        """
+        rows, first = self.rows, self.rows.fit_intercept
+        changes = self.y_scale * columns
+        changes[first:] = (rows.inverse_scale * changes[first:].T).T
+        if first:
+            changes[0] -= rows.center @ changes[1:]
+        return changes
+
+    def s_fit(self, refinement):
+        """Return coefficients, intercept and scale of the S step, or None."""
+        if refinement.s_fit is None:
+            return None
+        b, scale = refinement.s_fit
+        coef, intercept = self.to_user(b)
+        return coef, float(intercept), scale * self.y_scale
+
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""
         coef, intercept = self.units.from_user(*self.to_user(progress.b))
