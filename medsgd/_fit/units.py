@@ -39,6 +39,9 @@ N_LOOKED_AT, FAR = 32, 4.0
 FEWEST_PRESENT = 10
 # Share of values equal to the median from which on a column counts as mixed.
 LARGEST_TIE = 0.05
+# Values smaller than this, and than this part of the largest, are 0 but for rounding, as
+# those at the ends of splines.
+ROUNDED = 1e-30
 
 
 @dataclass(frozen=True)
@@ -272,6 +275,7 @@ def _center_and_scale(X, weight, centered, clip):
     the scale is what a normal distribution mixed with one value has: sqrt(share) times
     that of the rest.
     """
+    X = np.where(_are_rounded(np.abs(X)), 0, X)
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
     tied = weight @ (deviation == 0) / weight.sum()
@@ -288,6 +292,11 @@ def _center_and_scale(X, weight, centered, clip):
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
     return center, scale
+
+
+def _are_rounded(size):
+    """Which absolute values of the rows' columns are 0 but for rounding."""
+    return size < ROUNDED * np.minimum(size.max(axis=0, initial=0.0), 1)
 
 
 def _clipped_square(deviation, scale, clip):
@@ -318,6 +327,10 @@ def _sparse_scale(X, weight, clip=None, rare_power=None):
     column = np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))
     entry_weight = weight[X.indices]
     present = (size > 0) & (entry_weight > 0)
+    if (size < ROUNDED).any():
+        largest = np.zeros(X.shape[1])
+        np.maximum.at(largest, column, size)
+        present &= size >= ROUNDED * np.minimum(largest[column], 1)
     size, column, entry_weight = size[present], column[present], entry_weight[present]
     if len(size):
         columns, median, total = column_medians(column, size, entry_weight)
