@@ -231,7 +231,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _follow_units(self, plan, X, weight, states):
         """Change the units where recent rows no longer fit them."""
-        recent = (self._recent_rows or RecentRows()).extended(X, weight)
+        recent = self._recent_rows or RecentRows()
+        recent = recent.extended(X, weight, self._units)
         units, self._recent_rows = recent.followed(self._units, plan.feature_units)
         if units is not self._units:
             for state in states:
@@ -442,7 +443,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
         ``states``: those of the median before the call.
         """
-        if not self._stream_type.can_follow(plan, data.X.shape[1]):
+        if not self._stream_type.can_follow(plan):
             self._stream = None
             return
         stream = self._stream or self._stream_type()

@@ -13,6 +13,7 @@ from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
 from medsgd._refinement import exact, stochastic
+from medsgd._refinement.bisquare import m_weights
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
@@ -181,12 +182,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         With many more samples than features, about 1% of clean normal rows are. After
         an exact fit it marks the rows that are not fitted exactly. Not after
         :meth:`partial_fit`.
+    weights_ : ndarray of shape (n_samples,)
+        The weight in [0, 1] that the bisquare gives each row given to :meth:`fit`,
+        ``(1 - min(1, r / (4.685 * scale_))**2)**2`` for the residual r, whatever its
+        sample weight. 0 is a row that the refinement rejects. After an exact fit it
+        is 1 for the rows that are fitted exactly and 0 for all others. Only with a
+        refinement, and not after :meth:`partial_fit`.
     {{n_features_in_}}
     {{feature_names_in_}}
 
     See Also
     --------
     MedianSGDClassifier : The same for classification.
+    medsgd.inspection.coefficient_table : Standard errors and confidence intervals.
     FitCurveDisplay : Plot of the stages of a fit.
     ResidualsDisplay : Plot of residuals and outliers.
     sklearn.linear_model.SGDRegressor : Steps along the mean.
@@ -302,6 +310,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     scale_: float
     outliers_: npt.NDArray[np.bool_]
+    weights_: npt.NDArray[np.float64]
     stage_starts_: npt.NDArray[np.intp]
 
     _parameter_constraints: dict = {
@@ -410,19 +419,23 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     def _later_stages(self, training, data, problems, states):
         plan, (problem,) = training.plan, problems
+        self._s_fit = None
         if not plan.refines:
             return problems
         weight = data.training_weight(data.given_weight)
         if not is_exact(plan, data, np.count_nonzero(weight)):
             return [stochastic.refine(training, data, problem)]
         end = exact.refine(training, data, problem, states[0], weight)
-        if Stream.can_follow(plan, data.X.shape[1]):
-            self._stream = Stream.after(*end)
+        stage, refinement, _ = end
+        self._s_fit = stage.s_fit(refinement)
+        self._stream = Stream.after(plan, *end)
         return problems
 
     def _finish(self, training, data, problems, states):
         self._states[0].note_targets(data.y[data.rows])
+        vars(self).pop("weights_", None)
         if not training.guarded:
+            self._s_fit = None
             self._check_divergence(training.plan, data.units)
             self._follow(training.plan, data, states)
             if self._stream is not None and self._stream.is_shown:
@@ -436,6 +449,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             self.scale_ *= small_sample_factor(training.plan, data, len(data.rows))
             tolerance = 0.0
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
+        if training.plan.refines:
+            self.weights_ = m_weights(residual, self.scale_, tolerance)
 
     def _check_divergence(self, plan, units):
         """Check that the steps of a stream have not made its coefficients diverge."""

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.linalg import norm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -82,7 +83,7 @@ def test_single_rows():
 
 
 def test_before_the_first_rows_are_enough_the_median_tells():
-    X, y, _ = draw(n=1500)
+    X, y, _ = draw(n=450)
     stream = feed(Regressor(), X, y)
     median = feed(Regressor(refine=False), X, y)
     assert_array_equal(solution(stream), solution(median))
@@ -266,14 +267,45 @@ def test_exact_targets():
     assert est.scale_ == 0
 
 
-@pytest.mark.parametrize("params", [{"penalty": "l1"}, {"refine": False}], ids=str)
-def test_streams_of_the_median_alone(params):
-    X, y, _ = draw(n=3000)
-    est, other = (
-        feed(Regressor(**params), X, y),
-        feed(Regressor(**{**params, "refine": False}), X, y),
-    )
-    assert_array_equal(solution(est), solution(other))
+def test_a_stream_with_an_l1_penalty_has_the_zeros_of_a_fit():
+    rng = np.random.default_rng(0)
+    n, d = 4000, 30
+    X = rng.normal(size=(n, d))
+    y = 2 + 3 * X[:, 0] - X[:, 1] + rng.normal(size=n) + 100 * (rng.random(n) < 0.1)
+    sparse = partial(Regressor, penalty="l1", alpha=0.1)
+    est, fit = feed(sparse(), X, y), sparse().fit(X, y)
+    assert_array_equal(est.coef_ == 0, fit.coef_ == 0)
+    assert_allclose(solution(est), solution(fit), atol=0.5 * fit.scale_ / np.sqrt(n))
+
+
+def wide(n, d, layout, seed=0):
+    """Rows of 20 entries, or full ones; 10% of the targets are wrong."""
+    rng = np.random.default_rng(seed)
+    if layout == "dense":
+        X = rng.normal(size=(n, d))
+    else:
+        entries = rng.normal(size=20 * n), rng.integers(0, d, 20 * n)
+        X = sp.csr_array((*entries, np.arange(0, 20 * n + 1, 20)), shape=(n, d))
+        X.sum_duplicates()
+    coef = rng.normal(size=d)
+    return X, X @ coef + rng.normal(size=n) + 100 * (rng.random(n) < 0.1), coef
+
+
+@pytest.mark.parametrize(
+    "n, d, layout", [(12_000, 2200, "sparse"), (5000, 600, "dense")], ids=str
+)
+def test_a_wide_stream_is_nearly_as_good_as_a_fit(n, d, layout):
+    X, y, coef = wide(n, d, layout)
+    est, fit = feed(Regressor(), X, y), Regressor().fit(X, y)
+    assert norm(est.coef_ - coef) < 1.5 * norm(fit.coef_ - coef)
+
+
+def test_a_wide_stream_goes_on_from_a_fit():
+    X, y, coef = wide(20_000, 2200, "sparse")
+    est = Regressor().fit(X[:10_000], y[:10_000])
+    before = norm(est.coef_ - coef)
+    feed(est, X[10_000:], y[10_000:])
+    assert norm(est.coef_ - coef) < 0.85 * before
 
 
 @pytest.mark.parametrize("n_before", [1500, 3250])

@@ -15,7 +15,6 @@ Journal on Control and Optimization 1992). With many features M is a diagonal.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -51,8 +50,8 @@ SURELY, CLEARLY = 4.0, 1.5
 # Rows of a class up to which none of them is implausible: before the first ones a
 # class has no probability anywhere.
 KNOWN, GAMMA_OF_NEW = 20.0, 0.01
-# Relative difference of equal fingerprints, and share of equal rows among the first ones
-# from which on equal rows are no repetitions.
+# Relative difference of equal fingerprints, and share of equal rows among the first
+# ones from which on equal rows are no repetitions.
 SAME, EQUAL = 1e-10, 0.02
 # Rows that tell the curvature of a fit: so many, or so many a parameter.
 CURVATURE_ROWS, CURVATURE_PER_PARAMETER = 500, 4
@@ -139,6 +138,10 @@ class ClassSums:
     def memory(self):
         """How many rows the coefficients remember."""
         return min(self.total, max(MEMORY * self.total, MANY_ROWS * len(self.b)))
+
+    def piece(self, half_life):
+        """How many rows make the next piece at most."""
+        return int(np.clip(PIECE_SHARE * self.memory, LEAST_PIECE, PIECE))
 
     @property
     def n_distinct(self):
@@ -243,7 +246,7 @@ class ClassSums:
         return np.count_nonzero(first < last)
 
     def _judged(self, rows, predicted, led):
-        """Return the sums with the counts of rows that one of the estimates predicts."""
+        """Return the sums with the counts of rows that one estimate alone predicts."""
         memory = 0.5 ** (rows.n_rows / WINDOW)
         own, leading = predicted == rows.y, led == rows.y
         # Half of the rows of a long piece are within its last half-life.
@@ -434,12 +437,14 @@ class ClassStream(Stream):
     The targets of kept rows are labels from 0.
     """
 
-    sums_type: ClassVar[type] = ClassSums
+    @staticmethod
+    def can_follow(plan):
+        """Whether streams with these parameters have a refined estimate."""
+        return plan.refines and shrinkage(plan).l1 == 0
 
     @staticmethod
-    def can_follow(plan, n_features):
-        """Whether a stream of these parameters has a refined estimate."""
-        return plan.refines and shrinkage(plan).l1 == 0
+    def _sums_of(plain):
+        return ClassSums(**plain)
 
     def solutions(self):
         """Return coefficients and intercept of each problem in the user's units."""
@@ -451,7 +456,7 @@ class ClassStream(Stream):
 
         ``weight``: of the rows in the loss, in the units of ``data.weight``.
         """
-        if not cls.can_follow(plan, data.X.shape[1]):
+        if not cls.can_follow(plan):
             return None
         unit = float(data.given_weight.max() / data.weight.max())
         label = np.searchsorted(plan.task.classes, data.y)
@@ -471,17 +476,12 @@ class ClassStream(Stream):
         scores = [data.units.predict(data.X, *each) for each in median]
         return _predicted(np.column_stack(scores))
 
-    def _enough(self, n_parameters):
-        return FIRST_ROWS, FIRST_ROWS
+    def _enough(self, plan, data):
+        return FIRST_ROWS
 
-    def _size(self, plan, enough, again):
-        if self.sums is None:
-            return enough - self.first.n_rows
-        return int(np.clip(PIECE_SHARE * self.sums.memory, LEAST_PIECE, PIECE))
-
-    def _collected(self, plan, data, median, enough, again):
+    def _collected(self, plan, data, median):
         first = self.first.extended(data)
-        if first.n_rows < enough:
+        if first.n_rows < FIRST_ROWS:
             return replace(self, first=first)
         data = first.together(data.units)
         if np.all(data.y == data.y[0]):
@@ -522,7 +522,7 @@ class ClassStream(Stream):
         refined = replace(refined, direction=replace(direction, coef=full))
         data = replace(data, given_weight=rows.weight * unit, units=units)
         sums = begun(plan, data, refined, unit)
-        return type(self)(sums, None) if sums else type(self)()
+        return ClassStream(sums, None) if sums else ClassStream()
 
     def _with_piece(self, plan, data, led):
         weight = leverage(data.X, data.units, weighted=plan.leverage_weights)
@@ -532,4 +532,4 @@ class ClassStream(Stream):
             if rows.total == 0:
                 return self
             sums = self.sums.with_rows(rows, parameters, led, plan)
-        return type(self)() if sums.is_led else replace(self, sums=sums)
+        return ClassStream() if sums.is_led else replace(self, sums=sums)

@@ -428,7 +428,7 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
 
 
 def balance(rows, model):
-    """Return the shift of the intercepts that makes plausible labels as frequent as found.
+    """Return the shift of intercepts that makes plausible labels as frequent as found.
 
     The divergence alone estimates the frequency of a rare class from few rows of small
     weight. Rows whose label is not plausible do not count, and the probabilities are

@@ -322,12 +322,14 @@ class Refinement:
         Whether more than half of the rows are fitted without an error.
     tolerance : float
         Largest residual of a row that is fitted without an error.
+    s_fit : tuple of ndarray of shape (n_parameters,) and float, or None
+        Coefficients and scale of the S step, once the M step has begun.
     """
 
     def __init__(self, rows, penalty, starts, rounding):
         self.rows, self.penalty, self.starts = rows, penalty, starts
         self.floor, self.tolerance = rounding, EXACT * rounding
-        self.is_exact = False
+        self.is_exact, self.s_fit = False, None
         # The rows of a sample have another type.
         self.precision = float(np.finfo(rows.X.dtype).eps)
 
@@ -358,6 +360,7 @@ class Refinement:
         if scale <= EXACT * self.floor:
             yield self._exact_fit(b)
             return
+        start = b
         if few is not self.rows:
             objective = self._objective(MObjective, few)
             progress, residual = last(descend(objective, self.penalised, b, scale))
@@ -367,13 +370,13 @@ class Refinement:
                 self.penalised.adapt(few, kept, few.total)
             residual, target = self.rows.residuals(b), self.target(self.rows)
             scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
-            b = start
+        self.s_fit = b, scale
         scale *= self._few_rows_factor()
         objective = self._objective(MObjective, self.rows)
-        for progress, _ in descend(objective, self.penalised, b, scale):
+        for progress, _ in descend(objective, self.penalised, start, scale):
             if progress.is_last and progress.rejected > BREAKDOWN:
                 # The loss is bounded, and a penalty has outweighed it.
-                progress = replace(progress, b=b, converged=True)
+                progress = replace(progress, b=start, converged=True)
             if progress.is_last:
                 progress = replace(progress, b=self._shortest(progress.b))
             yield progress

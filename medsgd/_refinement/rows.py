@@ -168,16 +168,26 @@ class Rows:
 
         With ``basis``, of shape (n_parameters, n_directions), of the rows times it.
         """
+        return self.grams([values], basis)[0]
+
+    def grams(self, several, basis=None):
+        """Return ``gram`` of each of several values, in one pass over the rows."""
         p = self.n_parameters if basis is None else basis.shape[1]
-        total = np.zeros((p, p))
+        totals = [np.zeros((p, p)) for _ in several]
         # NumPy computes half of the product of a matrix with itself.
-        is_convex = values.min() >= 0
-        values = np.sqrt(values) if is_convex else values
+        are_convex = [values.min() >= 0 for values in several]
+        factors = [
+            np.sqrt(values) if is_convex else values
+            for values, is_convex in zip(several, are_convex, strict=True)
+        ]
         for rows, Z in self.blocks():
             Z = Z if basis is None else Z @ basis
-            weighted = Z * values[rows, np.newaxis]
-            total += weighted.T @ (weighted if is_convex else Z)
-        return total
+            for total, values, is_convex in zip(
+                totals, factors, are_convex, strict=True
+            ):
+                weighted = Z * values[rows, np.newaxis]
+                total += weighted.T @ (weighted if is_convex else Z)
+        return totals
 
     def triangle(self, values):
         """Return the Cholesky factor of ``gram``, transposed, up to signs of its rows.
@@ -275,10 +285,13 @@ class SparseRows(Rows):
         squares = (squares.T * self.inverse_scale**2).T
         return self._with_intercept(total, squares)
 
-    def gram(self, values, basis=None):
-        """As ``Rows.gram``, from the values that are stored."""
+    def grams(self, several, basis=None):
+        """As ``Rows.grams``, from the values that are stored."""
         if basis is not None:
-            return super().gram(values, basis)
+            return super().grams(several, basis)
+        return [self._stored_gram(values) for values in several]
+
+    def _stored_gram(self, values):
         total, moments = values.sum(), self.X.T @ values
         weighted = sparse.diags_array(values, format="csr") @ self.X
         gram = (self.X.T @ weighted).toarray()
