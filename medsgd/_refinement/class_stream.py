@@ -1,24 +1,21 @@
 """The refined estimate of a classifier's stream, in bounded memory.
 
-The second stage of a fit to the first rows begins it. Each later piece of the rows
-moves the coefficients W of the multinomial model to the minimiser of
+The second stage of a fit to the first rows begins it. Each later piece of the rows adds
+the curvature of its losses, as the model expects it, to a matrix M for each output. The
+coefficients of an output then move by -M^-1 times the gradient of the piece, of the
+gamma-divergence with leverage weights. That is a recursive M-estimator, as that of
+regressors (see ``stream``): its error is to first order that of a fit to all rows.
 
-    sum_i h_i loss(W, row i) + m / (2 T) |W - W_before|^2_M,
+With many features M is one diagonal, and a step along the gradient could be much too
+long for features that come together. So the coefficients W move to the minimiser of
 
-where the loss is the gamma-divergence, h the leverage weight, T the number of rows so
-far, and M the curvature of their losses that the model expects, the same for all
-classes. With m = T that is a recursive M-estimator. M is no more than near the
-curvature of a multinomial model, which makes it slow along some directions. So with
-many rows m is a part of T only, and the estimate is the average of the coefficients
-(B. Polyak, A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
-Journal on Control and Optimization 1992). With many features M is a diagonal.
+    sum_i h_i loss(W, row i) + 1 / 2 |W - W_before|^2_M.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import solve_triangular
 from scipy.special import softmax
 
 from medsgd._core.multinomial import divergence
@@ -28,19 +25,20 @@ from medsgd._refinement.quasi_newton import inner, minimise
 from medsgd._refinement.rows import DenseRows, SparseRows
 from medsgd._refinement.stream import LEAST_PIECE, Kept, Stream
 
-# Parameters of a class up to which the curvature is a matrix.
-MOST_PARAMETERS = 500
-# Rows that begin the estimate.
-FIRST_ROWS = 1_000
-# Rows a parameter from which on the estimate is an average, and the part of the rows
-# that the coefficients then remember, at least so many of them.
-MANY_ROWS, MEMORY = 20, 0.125
-# Rows of a call are learned in pieces of at most so many, and of at most this part of
-# the rows that the coefficients remember, if these are not very few.
-PIECE, PIECE_SHARE = 1_000, 0.25
+# Numbers up to which there is a matrix of curvatures for each output.
+MOST_NUMBERS = 2**19
+# Rows that begin the estimate, and that begin it again, since with more rows it is more
+# often right; unless these have more values.
+FIRST_ROWS, LAST_ROWS, MOST_KEPT = 1_000, 4_000, 2**22
+# Rows count as repeated if the first ones have come so many times.
+REPEATED = 1.1
+# Rows of a call are learned in pieces of at most so many, and of this part of the rows
+# before them.
+PIECE, PIECE_SHARE = 1_000, 0.125
 # Tolerance and iterations of the second stage of the first rows.
 TOL, MAX_ITER = 1e-3, 1_000
-# Iterations for a piece, and the decrease of a row's loss below which one is the last.
+# Iterations for a piece with a diagonal, and the decrease of a row's loss below which
+# one is the last.
 N_ITERATIONS, PROGRESS = 8, 1e-4
 # Half-life in rows of the counts of rows that only one of the estimates predicts.
 WINDOW = 500
@@ -49,7 +47,9 @@ WINDOW = 500
 SURELY, CLEARLY = 4.0, 1.5
 # Rows of a class up to which none of them is implausible: before the first ones a
 # class has no probability anywhere.
-KNOWN, GAMMA_OF_NEW = 20.0, 0.01
+KNOWN, GAMMA_OF_NEW = 5.0, 0.01
+# Upper bound of the curvatures of the log loss, with which rows of such classes count.
+LARGEST_CURVATURE = 0.5
 # Relative difference of equal fingerprints, and share of equal rows among the first
 # ones from which on equal rows are no repetitions.
 SAME, EQUAL = 1e-10, 0.02
@@ -60,7 +60,7 @@ LEAST_CURVATURE, RIDGE = 1e-3, 1e-8
 
 
 def curvature(logits):
-    """Return the expected curvatures of each row's loss in the logits, their mean."""
+    """Return the expected curvature of each row's loss in each of the logits."""
     n_outputs = logits.shape[1]
     if n_outputs == 1:
         logits = np.column_stack([np.zeros(len(logits)), logits])
@@ -70,7 +70,7 @@ def curvature(logits):
     # and score, whatever the label.
     size = a * p * q ** (GAMMA / a)
     curvatures = size * (1 - p - q) + p * q * size.sum(axis=1, keepdims=True)
-    return curvatures[:, -n_outputs:].mean(axis=1)
+    return curvatures[:, -n_outputs:]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,15 +83,15 @@ class ClassSums:
         Of the standardised rows.
     weight_unit : float
         The sample weight that counts as one row.
-    metric : ndarray of shape (n_parameters, n_parameters) or (n_parameters,)
-        Curvature of the sum of the losses, or its diagonal.
+    metric : ndarray of shape (n_outputs, n_parameters, n_parameters) or \
+            (n_parameters,)
+        Curvature of the sum of the losses in the coefficients of each output, or the
+        diagonal of its mean over the outputs.
     prior : float
         Curvature of the prior on each coefficient of a feature.
     total : float
         How many rows count.
     b : ndarray of shape (n_parameters, n_outputs)
-    average : ndarray of shape (n_parameters, n_outputs) or None
-        None as long as it is ``b``.
     size, shift : float, ndarray of shape (n_outputs,)
         Logarithm of a factor of the coefficients, for those under the prior are too
         small, and what is then added to the intercepts, as the first rows have them.
@@ -114,7 +114,6 @@ class ClassSums:
     prior: float
     total: float
     b: np.ndarray
-    average: np.ndarray | None = None
     size: float
     shift: np.ndarray
     n_first: float
@@ -130,26 +129,27 @@ class ClassSums:
         return int(len(self.b) > len(self.center))
 
     @property
-    def n_solved(self):
-        """How many parameters each piece of the rows solves for."""
-        return len(self.b) if self.metric.ndim == 2 else 0
+    def has_matrices(self):
+        """Whether the curvature of each output is a matrix."""
+        return self.metric.ndim > 1
 
     @property
-    def memory(self):
-        """How many rows the coefficients remember."""
-        return min(self.total, max(MEMORY * self.total, MANY_ROWS * len(self.b)))
+    def n_solved(self):
+        """How many parameters each piece of the rows solves for."""
+        return len(self.b) if self.has_matrices else 0
 
     def piece(self, half_life):
         """How many rows make the next piece at most."""
-        return int(np.clip(PIECE_SHARE * self.memory, LEAST_PIECE, PIECE))
+        size = PIECE_SHARE * min(self.total, half_life)
+        return int(np.clip(size, LEAST_PIECE, PIECE))
 
     @property
-    def n_distinct(self):
-        """About how many of the rows that count are not repetitions.
+    def passes(self):
+        """About how often each row has come.
 
         If each of the first rows has come again k times, so have the others.
         """
-        return self.total / (1 + self.repeated / max(1, len(self.fingerprints)))
+        return 1 + self.repeated / max(1, len(self.fingerprints))
 
     @property
     def is_led(self):
@@ -161,9 +161,8 @@ class ClassSums:
         """Return rows as the sums see them, and the parameters that they concern."""
         X, columns, parameters = data.X, slice(None), slice(None)
         weight = data.given_weight.astype(np.float64) / self.weight_unit
-        label = np.asarray(data.y)
-        cls = DenseRows
-        if self.metric.ndim == 1 and sparse.issparse(X) and not self.center.any():
+        label, cls = np.asarray(data.y), DenseRows
+        if not self.has_matrices and sparse.issparse(X) and not self.center.any():
             cls = SparseRows
             X, columns = present_columns(X)
             first = self.fit_intercept
@@ -174,10 +173,9 @@ class ClassSums:
 
     def to_user(self):
         """Return coefficients and intercepts in the units of the user, by output."""
-        b = self.b if self.average is None else self.average
         # The first rows chose the size; the more others, the less a prior shrinks.
-        share = min(1.0, self.n_first / self.n_distinct)
-        b = np.exp(self.size * share) * b
+        share = min(1.0, self.n_first / self.total * self.passes)
+        b = np.exp(self.size * share) * self.b
         coef = b[self.fit_intercept :] * self.inverse_scale[:, np.newaxis]
         intercept = -(self.center @ coef)
         if self.fit_intercept:
@@ -197,59 +195,37 @@ class ClassSums:
             The classes that the median predicts.
         plan : Plan
         """
-        known = self.b if self.average is None else self.average
-        logits = rows.product(known[parameters])
+        logits = rows.product(self.b[parameters])
         sums = self._judged(rows, _predicted(logits), led)
-        if self.average is not None:
-            logits = rows.product(self.b[parameters])
         memory, count = 0.5 ** (rows.total / plan.half_life), rows.total
-        values = curvature(logits) * rows.weight
+        is_new = (self.class_totals < KNOWN)[rows.y]
+        values = curvature(logits)
+        values[is_new] = LARGEST_CURVATURE
+        values *= rows.weight[:, np.newaxis]
+        l2 = shrinkage(plan).l2 * count
         totals = np.bincount(rows.y, rows.weight, len(self.class_totals))
-        sums = replace(sums, metric=memory * sums.metric)
         sums = replace(
             sums,
-            metric=sums.with_curvature(rows, parameters, values, count, plan),
+            metric=_with_curvature(memory * self.metric, rows, parameters, values, l2),
             total=memory * self.total + count,
             n_first=memory * self.n_first,
             class_totals=self.class_totals + totals,
             repeated=self.repeated + self._n_repeated(rows, parameters, plan),
         )
-        is_new = self.class_totals < KNOWN
-        b = sums._moved(rows, parameters, shrinkage(plan).l2, is_new)
-        average = self.average
-        if average is None and sums.total > MANY_ROWS * len(b):
-            average = self.b
-        if average is not None:
-            average = average + count / sums.total * (b - average)
-        return replace(sums, b=b, average=average)
-
-    def with_curvature(self, rows, parameters, values, count, plan):
-        """Return the metric with that of rows, which count as so many, added."""
-        metric = self.metric.copy()
-        if metric.ndim == 2:
-            metric += rows.gram(values)
-        else:
-            metric[parameters] += rows.diagonal(values)
-        _diagonal(metric)[self.fit_intercept :] += shrinkage(plan).l2 * count
-        return metric
-
-    def _n_repeated(self, rows, parameters, plan):
-        """Count rows with one of the fingerprints; none where rows are forgotten."""
-        known = self.fingerprints
-        if len(known) == 0 or plan.half_life < np.inf:
-            return 0
-        features = np.arange(len(self.b))[parameters][self.fit_intercept :]
-        own = fingerprints(rows.X, features - self.fit_intercept)
-        # The order of a sum may depend on how many rows there are.
-        width = SAME * np.abs(own)
-        first, last = (np.searchsorted(known, own + sign * width) for sign in (-1, 1))
-        return np.count_nonzero(first < last)
+        # The prior is on each pass, for a pass has all of the rows.
+        l2 += (sums.passes - self.passes) * self.prior
+        gradient = l2 * self.b
+        gradient[: self.fit_intercept] = 0
+        if not self.has_matrices:
+            return sums._stepped(gradient)._moved(rows, parameters, is_new)
+        _losses(logits, rows, is_new)
+        return sums._stepped(gradient + rows.moments(logits))
 
     def _judged(self, rows, predicted, led):
         """Return the sums with the counts of rows that one estimate alone predicts."""
         memory = 0.5 ** (rows.n_rows / WINDOW)
         own, leading = predicted == rows.y, led == rows.y
-        # Half of the rows of a long piece are within its last half-life.
+        # Of a long piece its last rows alone are recent.
         recent = min(1.0, WINDOW / (np.log(2) * rows.n_rows))
         lost = recent * np.count_nonzero((leading & ~own)[rows.weight > 0])
         won = recent * np.count_nonzero((own & ~leading)[rows.weight > 0])
@@ -257,70 +233,81 @@ class ClassSums:
             self, lost=memory * self.lost + lost, won=memory * self.won + won
         )
 
-    def _moved(self, rows, parameters, l2, is_new):
-        """Return the coefficients after the rows."""
-        pull = self.memory / self.total
+    def _n_repeated(self, rows, parameters, plan):
+        """Count rows with one of the fingerprints; none where rows are forgotten."""
+        known = self.fingerprints
+        if len(known) == 0 or plan.half_life < np.inf:
+            return 0.0
+        features = np.arange(len(self.b))[parameters][self.fit_intercept :]
+        own = fingerprints(rows.X, features - self.fit_intercept)
+        # The order of a sum may depend on how many rows there are.
+        width = SAME * np.abs(own)
+        first, last = (np.searchsorted(known, own + sign * width) for sign in (-1, 1))
+        return float(np.count_nonzero(first < last))
+
+    def _regular(self):
+        """The curvature with that of the prior, and its diagonal."""
         metric = self.metric.copy()
         diagonal = _diagonal(metric)
-        diagonal[self.fit_intercept :] += self.prior
-        diagonal[: self.fit_intercept] += LEAST_CURVATURE
-        if pull < 1:
-            # Else the prior is in what the coefficients remember.
-            l2 = l2 + self.prior / self.n_distinct
-        b, penalty = self.b, l2 * rows.total / pull * self.b
-        penalty[: self.fit_intercept] = 0
-        if metric.ndim == 2:
-            scale = 1 / np.sqrt(diagonal)
-            metric *= scale
-            metric *= scale[:, np.newaxis]
-            diagonal += RIDGE
-            factor = np.linalg.cholesky(metric)
-            Z = (rows.matrix() * scale).T
-            Z = solve_triangular(factor, Z, lower=True, overwrite_b=True).T
-            product, moments = Z.__matmul__, Z.T.__matmul__
+        diagonal[..., self.fit_intercept :] += self.prior * self.passes
+        diagonal[..., : self.fit_intercept] += LEAST_CURVATURE
+        return metric, diagonal
 
-            def in_metric(v):
-                v = solve_triangular(factor, v, lower=True, trans="T")
-                return scale[:, np.newaxis] * v
+    def _stepped(self, gradient):
+        """Return the sums after a Newton step."""
+        metric, diagonal = self._regular()
+        if not self.has_matrices:
+            return replace(self, b=self.b - gradient / diagonal[:, np.newaxis])
+        scale = 1 / np.sqrt(diagonal)
+        metric *= scale[:, np.newaxis]
+        metric *= scale[:, :, np.newaxis]
+        diagonal += RIDGE
+        step = np.linalg.solve(metric, (scale * gradient.T)[:, :, np.newaxis])
+        return replace(self, b=self.b - (scale * step[:, :, 0]).T)
 
-            along = scale[:, np.newaxis] * penalty
-            b = b - in_metric(solve_triangular(factor, along, lower=True))
-        else:
-            root = 1 / np.sqrt(metric[parameters])[:, np.newaxis]
-            b = b - penalty / metric[:, np.newaxis]
-
-            def product(v):
-                return rows.product(root * v)
-
-            def moments(slope):
-                return root * rows.moments(slope)
-
-            def in_metric(v):
-                return root * v
-
-        fixed, new = rows.product(b[parameters]), np.flatnonzero(is_new[rows.y])
+    def _moved(self, rows, parameters, is_new):
+        """Return the sums at the minimum of the rows' losses and of the distance."""
+        _, diagonal = self._regular()
+        root = 1 / np.sqrt(diagonal[parameters])[:, np.newaxis]
+        b = self.b.copy()
+        before, shape = rows.product(b[parameters]), (len(root), b.shape[1])
 
         def objective(flat):
-            logits = fixed + product(flat.reshape(-1, b.shape[1]))
-            few = logits[new]
-            losses = divergence(logits, rows.y, rows.weight, GAMMA)
-            if len(new):
-                # logits are derivatives by now.
-                label, weight = rows.y[new], rows.weight[new]
-                losses[new] = divergence(few, label, weight, GAMMA_OF_NEW)
-                logits[new] = few
-            value = inner(rows.weight, losses) + 0.5 * pull * inner(flat, flat)
-            return value, moments(logits).ravel() + pull * flat
+            logits = before + rows.product(root * flat.reshape(shape))
+            losses = _losses(logits, rows, is_new)
+            value = inner(rows.weight, losses) + 0.5 * inner(flat, flat)
+            return value, (root * rows.moments(logits)).ravel() + flat
 
-        n_parameters = len(b[parameters])
         flat, _ = minimise(
             objective,
-            np.zeros(n_parameters * b.shape[1]),
+            np.zeros(np.prod(shape)),
             tol=PROGRESS * rows.total,
             max_iter=N_ITERATIONS,
         )
-        b[parameters] += in_metric(flat.reshape(n_parameters, -1))
-        return b
+        b[parameters] += root * flat.reshape(shape)
+        return replace(self, b=b)
+
+
+def _losses(logits, rows, is_new):
+    """Losses of rows, some of classes that are new; ``logits`` become derivatives."""
+    new = np.flatnonzero(is_new)
+    few = logits[new]
+    losses = divergence(logits, rows.y, rows.weight, GAMMA)
+    if len(new):
+        losses[new] = divergence(few, rows.y[new], rows.weight[new], GAMMA_OF_NEW)
+        logits[new] = few
+    return losses
+
+
+def _with_curvature(metric, rows, parameters, values, l2):
+    """The metric with the curvature of rows, and with that of a penalty."""
+    if metric.ndim > 1:
+        for own, value in zip(metric, values.T, strict=True):
+            own += rows.gram(np.ascontiguousarray(value))
+    else:
+        metric[parameters] += rows.diagonal(values.mean(axis=1))
+    _diagonal(metric)[..., rows.fit_intercept :] += l2
+    return metric
 
 
 def fingerprints(X, features):
@@ -359,7 +346,7 @@ def with_typical_scales(units, X):
 
 def _diagonal(metric):
     """A view of the diagonal."""
-    return np.einsum("ii->i", metric) if metric.ndim == 2 else metric
+    return np.einsum("kii->ki", metric) if metric.ndim > 1 else metric
 
 
 def _predicted(logits):
@@ -400,7 +387,10 @@ def begun(plan, data, refined, weight_unit):
     b = refined.direction.coef.astype(np.float64)
     if plan.fit_intercept:
         b = np.vstack([refined.direction.intercept, b])
-    is_matrix = len(b) <= MOST_PARAMETERS
+    n_parameters, n_outputs = b.shape
+    shape: tuple = (n_outputs, n_parameters, n_parameters)
+    if np.prod(shape) > MOST_NUMBERS:
+        shape = (n_parameters,)
     center, inverse_scale = np.zeros(n_features), np.ones(n_features)
     if data.units.applied:
         center = data.units.center.astype(np.float64)
@@ -409,7 +399,7 @@ def begun(plan, data, refined, weight_unit):
         center=center,
         inverse_scale=inverse_scale,
         weight_unit=weight_unit,
-        metric=np.zeros((len(b),) * (1 + is_matrix)),
+        metric=np.zeros(shape),
         prior=refined.prior,
         total=total,
         b=b,
@@ -419,15 +409,79 @@ def begun(plan, data, refined, weight_unit):
         class_totals=np.bincount(data.y, weight, len(plan.task.classes)),
         fingerprints=distinct_fingerprints(data.X),
     )
-    if is_matrix:
-        most = max(CURVATURE_ROWS, CURVATURE_PER_PARAMETER * len(b))
+    if sums.has_matrices:
+        most = max(CURVATURE_ROWS, CURVATURE_PER_PARAMETER * n_parameters)
         data = data.of_rows(slice(None, None, -(-n_rows // most)))
     rows, parameters = sums.rows(data)
-    values = curvature(rows.product(b[parameters])) * rows.weight
+    values = curvature(rows.product(b[parameters])) * rows.weight[:, np.newaxis]
     values *= total / (rows.total or 1.0)
-    return replace(
-        sums, metric=sums.with_curvature(rows, parameters, values, total, plan)
+    l2 = shrinkage(plan).l2 * total
+    _with_curvature(sums.metric, rows, parameters, values, l2)
+    return sums
+
+
+def fitted(plan, data, starts):
+    """Return the sums that the second stage of rows begins.
+
+    Parameters
+    ----------
+    plan : Plan
+    data : Data
+        With labels from 0 and with weights in the units of the user.
+    starts : list of list of (ndarray, float)
+        Coefficients and intercept of each output in the units of the user. With
+        matrices of curvatures the model of 0 is another start.
+
+    Returns
+    -------
+    sums : ClassSums or None
+        The one of least loss; None where no row has a weight.
+    """
+    unit = float(data.given_weight.mean())
+    # More rows than have set the units of the median.
+    units = plan.feature_units(data.X, data.given_weight)
+    if sparse.issparse(data.X):
+        units = with_typical_scales(units, data.X)
+    X, own_units, columns = data.X, units, slice(None)
+    if sparse.issparse(X) and not units.center.any():
+        # The other features keep coefficients of 0.
+        X, columns = present_columns(X)
+        own_units = units.of(columns)
+    rows = classification.Rows(
+        X,
+        data.y,
+        data.given_weight / unit,
+        own_units,
+        leverage_weights=plan.leverage_weights,
     )
+    models = []
+    for start in starts:
+        parts = [units.from_user(*each) for each in start]
+        coef = np.array([coef for coef, _ in parts], dtype=np.float64).T
+        models.append(Model(np.array([c for _, c in parts], dtype=np.float64), coef))
+    if coef.size * len(coef) <= MOST_NUMBERS:
+        models.append(Model(np.zeros(coef.shape[1]), np.zeros_like(coef)))
+    else:
+        # A start that others have led to takes much less time.
+        models = models[:1]
+    best, least = None, np.inf
+    for model in models:
+        refined = classification.refine(
+            rows,
+            replace(model, coef=model.coef[columns]),
+            penalty=shrinkage(plan),
+            fit_intercept=plan.fit_intercept,
+            tol=TOL,
+            max_iter=MAX_ITER,
+        )
+        loss = inner(rows.weight, rows.losses(refined.model))
+        if best is None or loss < least:
+            best, least = refined, loss
+    full = np.zeros_like(coef)
+    full[columns] = best.direction.coef
+    best = replace(best, direction=replace(best.direction, coef=full))
+    data = replace(data, given_weight=rows.weight * unit, units=units)
+    return begun(plan, data, best, unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -477,52 +531,30 @@ class ClassStream(Stream):
         return _predicted(np.column_stack(scores))
 
     def _enough(self, plan, data):
-        return FIRST_ROWS
+        return LAST_ROWS if self.n_begun else FIRST_ROWS
 
     def _collected(self, plan, data, median):
-        first = self.first.extended(data)
-        if first.n_rows < FIRST_ROWS:
+        first, enough = self.first.extended(data), self._enough(plan, data)
+        if self.sums is not None and self.sums.passes > REPEATED:
+            # Repetitions among the rows held out would choose too weak a prior.
+            return replace(self, first=None)
+        if first.n_rows < enough and first.n_values < MOST_KEPT:
             return replace(self, first=first)
-        data = first.together(data.units)
-        if np.all(data.y == data.y[0]):
+        rows = first.together(data.units)
+        if np.all(rows.y == rows.y[0]):
             # One class tells nothing. Half of its rows make room for others.
-            data = data.of_rows(slice(None, None, 2))
-            return replace(self, first=Kept().extended(data))
-        unit = float(data.given_weight.mean())
-        # More rows than have set the units of the median.
-        units = plan.feature_units(data.X, data.given_weight)
-        if sparse.issparse(data.X):
-            units = with_typical_scales(units, data.X)
-        starts = (units.from_user(*data.units.to_user(*each)) for each in median)
-        coef, intercept = zip(*starts, strict=True)
-        coef = np.array(coef, dtype=np.float64).T
-        X, own_units, columns = data.X, units, slice(None)
-        if sparse.issparse(X) and not units.center.any():
-            # The other features keep coefficients of 0.
-            X, columns = present_columns(X)
-            own_units = units.of(columns)
-        rows = classification.Rows(
-            X,
-            data.y,
-            data.given_weight / unit,
-            own_units,
-            leverage_weights=plan.leverage_weights,
-        )
-        refined = classification.refine(
-            rows,
-            Model(np.array(intercept), coef[columns]),
-            penalty=shrinkage(plan),
-            fit_intercept=plan.fit_intercept,
-            tol=TOL,
-            max_iter=MAX_ITER,
-        )
-        direction = refined.direction
-        full = np.zeros_like(coef)
-        full[columns] = direction.coef
-        refined = replace(refined, direction=replace(direction, coef=full))
-        data = replace(data, given_weight=rows.weight * unit, units=units)
-        sums = begun(plan, data, refined, unit)
-        return ClassStream(sums, None) if sums else ClassStream()
+            rows = rows.of_rows(slice(None, None, 2))
+            return replace(self, first=Kept().extended(rows))
+        starts = [[data.units.to_user(*each) for each in median]]
+        if self.sums is not None:
+            starts.insert(0, self.solutions())
+        sums = fitted(plan, rows, starts)
+        if sums is None:
+            return ClassStream()
+        is_last = enough == LAST_ROWS or first.n_values >= MOST_KEPT
+        if is_last or plan.half_life < np.inf:
+            first = None
+        return replace(self, sums=sums, first=first, n_begun=len(rows.y))
 
     def _with_piece(self, plan, data, led):
         weight = leverage(data.X, data.units, weighted=plan.leverage_weights)

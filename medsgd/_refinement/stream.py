@@ -499,7 +499,7 @@ class Stream:
         rows, done = np.arange(len(led)), 0
         while done < len(rows):
             size, (few, few_led) = stream._size(plan, data), (data, led)
-            if len(rows) > size:
+            if done or len(rows) > size:
                 if done == 0 and plan.half_life == np.inf:
                     # The order within a call, as of sorted targets, decides nothing.
                     np.random.default_rng(0).shuffle(rows)
