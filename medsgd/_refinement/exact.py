@@ -98,9 +98,14 @@ def refine(training, data, problem, start, weight):
     progress : Pass or None
         The last one; None if ``max_iter`` has left none.
     """
-    plan, stage = training.plan, ExactStage(training.plan, data, weight)
+    return run(training, ExactStage(training.plan, data, weight), problem, start)
+
+
+def run(training, stage, problem, start):
+    """As ``refine``, with the rows of a stage."""
+    plan = training.plan
     refinement = stage.refinement(
-        data.units.to_user(*solution)
+        stage.units.to_user(*solution)
         for solution in (problem.state.solution(), start.solution())
     )
     passes, name, progress = refinement.passes(), None, None
