@@ -173,8 +173,7 @@ class ExactStage:
         deviation = residuals(y, self.y_center)
         spread = starting_scale(deviation[used], counts[used])
         self.y_scale = spread or abs(self.y_center) or 1.0
-        with np.errstate(over="ignore"):
-            target = np.clip(deviation / self.y_scale, -LARGEST, LARGEST)
+        target = standardised_targets(y, self.y_center, self.y_scale)
         center, inverse_scale = _numerical_units(X, counts, units, fit_intercept)
         kind = DenseRows if is_blockwise(X) else SparseRows
         first = int(fit_intercept)
@@ -217,6 +216,14 @@ class ExactStage:
         problem.objective = progress.objective * unit
         problem.curve.append(problem.objective)
         problem.clip_curve.append(progress.rejected)
+
+
+def standardised_targets(y, center, scale):
+    """Return targets in units of their spread."""
+    with np.errstate(over="ignore"):
+        return np.clip(
+            residuals(y.astype(np.float64), center) / scale, -LARGEST, LARGEST
+        )
 
 
 def penalty_of(plan, units, inverse_scale, y_scale):

@@ -252,8 +252,16 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         if not newton:
             step = solver.step(rows, kept, asked.pull, b, share=share, convex=True)
         way, length = here.along(step), 1.0
-        there = way.at(length)
-        new = objective.evaluate(there, scale)
+        # Rejected rows may be far out: rounding there is no step.
+        change = np.sqrt(way.square(kept) / rows.total)
+        there, new = way.at(length), (value, scale)
+        # What other steps leave is more than the last one.
+        limit = error * (objective.tolerance if newton else TOLERANCE)
+        limit = tolerance or limit
+        # Nobody elsewhere is asked whether a last step of Newton was right.
+        is_sure = newton and not rows.is_at_hand
+        if not (is_sure and _left(change / scale, size) <= limit):
+            new = objective.evaluate(there, scale)
         if newton and not new[0] <= value * (1 + 1e-12):
             newton = False
             continue
@@ -272,14 +280,9 @@ def descend(objective, solver, b, scale, *, tolerance=None):
             length, there, new = 2 * length, farther, other
         here, (value, scale) = there, new
         n_passes += 1
-        # Rejected rows may be far out: rounding there is no step.
-        before, size = size, length * np.sqrt(way.square(kept) / rows.total) / scale
-        # Steps of Newton shrink ever faster: the next one is less than this.
-        rest = size * min(size, before) / before if newton else size
-        # What other steps leave is more than the last one.
-        limit = error * (objective.tolerance if newton else TOLERANCE)
+        before, size = size, length * change / scale
+        converged = bool((_left(size, before) if newton else size) <= limit)
         newton = size < NEAR
-        converged = bool(rest <= (tolerance or limit))
         is_last = converged or n_passes == MOST_PASSES
         yield (
             Pass(
@@ -295,6 +298,11 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         )
         if is_last:
             return
+
+
+def _left(size, before):
+    """Return more than what a step of Newton leaves, which shrink ever faster."""
+    return size * min(size, before) / before
 
 
 def last(passes):

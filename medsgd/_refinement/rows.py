@@ -41,8 +41,18 @@ def drawn(weight, size, order):
 
     They are of all parts of the rows in the given order.
     """
+    total = np.sum(weight[order], dtype=np.float64)
+    return counted(weight, draws(size, total), order)
+
+
+def draws(size, total):
+    """Return sorted draws of rows, by the weight of all rows before the one drawn."""
+    return (np.arange(size) + np.random.default_rng(0).random(size)) / size * total
+
+
+def counted(weight, draws, order):
+    """Return how often each row is drawn."""
     below = np.cumsum(weight[order], dtype=np.float64)
-    draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
     place = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)
     return np.bincount(order[place], minlength=len(weight)).astype(np.float64)
 
@@ -101,9 +111,11 @@ class Place:
         weight, residual = self.rows.weight, self.residual
         is_fitted = np.abs(residual) <= tolerance
         kept = weight * is_fitted
-        with np.errstate(invalid="ignore"):
-            pull = np.where(is_fitted, kept * residual, 0)
-        return Pull(kept, kept, pull, 0.0, float(weight @ ~is_fitted))
+        residual = np.where(is_fitted, residual, 0)
+        pull = kept * residual
+        return Pull(
+            kept, kept, pull, float(pull @ residual), float(weight @ ~is_fitted)
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,11 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from medsgd._base import BaseMedianSGD
+from medsgd._fit.epochs import Training
 from medsgd._fit.plan import UPDATES_NO_CHANGE
 from medsgd._fit.scales import residuals, starting_scale
 from medsgd._fit.stopping import exact_share
 from medsgd._fit.tasks import MAX_INT
-from medsgd._fit.units import N_ROWS
+from medsgd._fit.units import N_ROWS, stacked
+from medsgd._refinement.exact import run
 from medsgd._refinement.stochastic import small_sample_factor
 from medsgd._utils.compat import (
     HasMethods,
@@ -41,7 +43,8 @@ from medsgd.dask._collections import (
     score,
     with_names_of,
 )
-from medsgd.dask._partitions import summarise
+from medsgd.dask._exact import PartitionedStage, is_exact_on_dask
+from medsgd.dask._partitions import draw, draws_of, summarise
 from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
 from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
@@ -102,7 +105,12 @@ n_iter_ : int
     Number of rounds; 1 after :meth:`partial_fit`.""",
 }
 # Fitted attributes besides those of one machine.
-FITTED = ("n_rejected_", "n_dropped_rows_", "_aggregators", "_checked_parameters")
+FITTED = (
+    *("n_rejected_", "n_rounds_", "n_dropped_rows_"),
+    *("_aggregators", "_checked_parameters"),
+)
+# Rows of the sample for each partition: with fewer, sums are hardly compared with rows.
+ROWS_OF_EACH = 16
 
 
 def init_like(single_machine):
@@ -250,9 +258,14 @@ class OnDask(BaseMedianSGD):
 
     def _sample(self, partitions, X, reset, new_classes):
         """Some of the rows, and what the partitions tell of themselves, checked."""
-        n_sample = -(-N_ROWS // len(partitions.blocks))
-        wanted = n_sample, is_classifier(self)
-        told = Told(partitions.run("summary", summarise, wanted))
+        size = max(N_ROWS, ROWS_OF_EACH * len(partitions.blocks))
+        # Often the chunks tell what the weights will be.
+        expected = partitions.expected_weights
+        draws = (
+            None if expected is None else draws_of(size, expected, int(sum(expected)))
+        )
+        summaries = partitions.run("summary", summarise, (is_classifier(self), draws))
+        told = Told(summaries)
         if told.n_rows == 0:
             raise ValueError(
                 "No partition has rows to learn from: they are empty, not finite or "
@@ -260,10 +273,27 @@ class OnDask(BaseMedianSGD):
             )
         if not np.isfinite(told.weight):
             raise ValueError("The weights are too large to add up. Divide them.")
-        rows = with_names_of(X, told.X) if is_frame(X) else told.X
-        X, y, weight = self._validate(rows, told.y, told.sample_weight, reset=reset)
-        self._check_targets(told.labels, X.dtype, first=new_classes)
-        return Sample(X=X, y=y, weight=weight, told=told, partitions=partitions)
+        wanted = draws_of(size, told.weights, told.n_rows)
+        if wanted.are_those_of(draws):
+            of_each = [summary.rows for summary in summaries]
+        else:
+            of_each = partitions.run("sample", draw, wanted)
+        part = np.repeat(np.arange(len(of_each)), [len(y) for _, y, _ in of_each])
+        rows, y, weight = zip(*(own for own in of_each if len(own[1])), strict=True)
+        rows, y, weight = stacked(rows), np.concatenate(y), np.concatenate(weight)
+        rows = with_names_of(X, rows) if is_frame(X) else rows
+        X, y, weight = self._validate(rows, y, weight, reset=reset)
+        labels = y if told.labels is None else told.labels
+        self._check_targets(labels, X.dtype, first=new_classes)
+        return Sample(
+            X=X,
+            y=y,
+            weight=weight,
+            told=told,
+            partitions=partitions,
+            part=part,
+            is_complete=wanted.are_all,
+        )
 
     def _seen_by_callbacks(self, X, y, data):
         return X, y
@@ -273,16 +303,22 @@ class OnDask(BaseMedianSGD):
 
     def _divided(self, data, unit):
         # Partitions divide theirs themselves.
-        return replace(data, weight_unit=unit)
-
-    def _unit_weights(self, plan, data):
-        return data.weight
+        weight = data.weight / unit if data.is_complete and unit != 1 else data.weight
+        return replace(data, weight=weight, weight_unit=unit)
 
     def _initial_states(self, plan, data, *init, resume):
         self._aggregators = None
         return super()._initial_states(plan, data, *init, resume=resume)
 
     def _training(self, plan, data, callbacks=None, *, guarded=False):
+        if guarded and is_exact_on_dask(plan, data):
+            training = Training(
+                replace(plan, max_iter=self.max_rounds),
+                callbacks=callbacks,
+                guarded=guarded,
+            )
+            training.unit = Rounds.unit
+            return training
         return Rounds(
             plan,
             callbacks=callbacks,
@@ -299,6 +335,9 @@ class OnDask(BaseMedianSGD):
         return self._task()
 
     def _run(self, training, data, states, max_epochs=None):
+        if not isinstance(training, Rounds):
+            # The medians of the sample give one of many starts.
+            return super()._run(training, data, states)
         plan = training.plan
         settings = plan.settings(data)
         # Copies, as a call that fails leaves the estimator as it was.
@@ -351,7 +390,13 @@ class OnDask(BaseMedianSGD):
         return state
 
     def _later_stages(self, training, data, problems, states):
-        if training.plan.refines and not training.plan.task.is_classification:
+        if not isinstance(training, Rounds):
+            stage = PartitionedStage(
+                training.plan, data, trusting=self.aggregator == "mean"
+            )
+            run(training, stage, problems[0], states[0])
+            self._judged = stage.rows.left_out, stage.rows.outlying
+        elif training.plan.refines and not training.plan.task.is_classification:
             n_epochs = training.n_epochs
             refine(training, data, problems[0])
             training.n_judged = training.n_epochs - n_epochs or n_epochs
@@ -360,6 +405,10 @@ class OnDask(BaseMedianSGD):
     def _finish(self, training, data, problems, states):
         told = data.told
         self.n_dropped_rows_ = told.n_dropped
+        self.n_rounds_ = data.partitions.n_calls
+        if not isinstance(training, Rounds):
+            self._finish_exact(training, told)
+            return
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
         self.n_rejected_[told.is_empty] = 0
         if not is_classifier(self):
@@ -375,8 +424,20 @@ class OnDask(BaseMedianSGD):
             ConvergenceWarning,
         )
 
-    def _warn_of_rejected(self, n_judged):
-        """Name the partitions that lost rows, or most rounds that could reject them."""
+    def _finish_exact(self, training, told):
+        left_out, outlying = vars(self).pop("_judged")
+        self.n_rejected_ = np.where(told.n_rows_of_each, 0, training.n_epochs)
+        self.n_rejected_[list(left_out)] = training.n_epochs
+        self.n_rejected_[told.is_empty] = 0
+        self._warn_of_dropped()
+        for reason in dict.fromkeys(left_out.values()):
+            own = sorted(k for k in left_out if left_out[k] == reason)
+            warn_user(f"Partitions {own} were left out: {reason}.")
+        if outlying:
+            warn_user(f"Nearly all rows of partitions {outlying} are outliers.")
+
+    def _warn_of_dropped(self):
+        """Name the partitions that lost rows."""
         lost = np.flatnonzero(self.n_dropped_rows_)
         if len(lost):
             warn_user(
@@ -384,6 +445,10 @@ class OnDask(BaseMedianSGD):
                 "not finite or weights below 0 were dropped, from partitions "
                 f"{lost.tolist()}.",
             )
+
+    def _warn_of_rejected(self, n_judged):
+        """Name the partitions that lost rows, or most rounds that could reject them."""
+        self._warn_of_dropped()
         far = np.flatnonzero(self.n_rejected_ > n_judged / 2)
         if len(far):
             warn_user(

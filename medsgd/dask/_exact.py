@@ -1,0 +1,417 @@
+"""The exact steps over partitions: the coordinator's rows, which ask for sums.
+
+The candidates and the S step run on a sample of the rows, at the coordinator. The M
+step asks the partitions for sums, as it asks blocks of rows on one machine.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import KroghInterpolator
+
+from medsgd._fit.scales import weighted_median
+from medsgd._refinement.bisquare import S_CONSTANT
+from medsgd._refinement.candidates import MOST_OUTER
+from medsgd._refinement.exact import ExactStage, is_blockwise, is_exact
+from medsgd._refinement.rows import Pull, RowsLeftOut
+from medsgd.dask._sums import (
+    N_SCALES,
+    SCALE_STEP,
+    Known,
+    RowUnits,
+    ScanJob,
+    SumsJob,
+    add_merged,
+    add_up,
+    asked_of,
+    merge,
+    row_statistics,
+    scan,
+    scanned,
+    unpacked,
+)
+
+# Parameters up to which partitions send Gram matrices: 2 MB.
+MOST_PARAMETERS = 500
+# Sums contradict the rows that a partition has given to the sample if a mean is so many
+# standard errors off. Heavy-tailed features make honest sums differ by several.
+FAR_OFF = 8.0
+# The targets of a partition are wrong if residuals depend on the fitted values: by so
+# many standard errors, so many times more than is typical of partitions, and so much
+# that its own coefficients are less than half of the others' or more than one and a
+# half times as large.
+DEPENDENT, MORE_THAN_TYPICAL, HALF = 5.0, 3.0, 0.5
+# A partition has nearly no rows but outliers if the mean bisquare is more than this.
+OUTLYING = 0.99
+# So many equal rows, and no other, are no chance.
+MANY = 25
+# Points that interpolation of a scale uses.
+N_POINTS = 6
+# Eigenvalues below this share of the largest are of directions that rows lack.
+LACKING = 1e-10
+# Scans that look for a scale.
+MOST_SCANS = 100
+
+IMPOSSIBLE = "their sums are not finite or those of no rows"
+CONTRADICTING = "their sums contradict rows of theirs"
+CONSTANT = "all of their rows are the same"
+DEPENDENTLY = "their targets depend otherwise on the features than those of the others"
+
+
+def is_exact_on_dask(plan, data):
+    """Whether the steps of a fit over partitions are exact."""
+    n_parameters = data.X.shape[1] + plan.fit_intercept
+    has_l1 = plan.exact_alpha > 0 and plan.l1_ratio > 0
+    return (
+        not plan.task.is_classification
+        and not plan.early_stopping
+        and is_exact(plan, data, data.told.n_rows)
+        and is_blockwise(data.X)
+        and n_parameters <= (MOST_OUTER if has_l1 else MOST_PARAMETERS)
+    )
+
+
+class PartitionedStage(ExactStage):
+    """The exact refinement of one regression over partitions.
+
+    Parameters
+    ----------
+    plan : Plan
+    data : Sample
+    trusting : bool
+        Whether only sums that are impossible are left out.
+    """
+
+    def __init__(self, plan, data, *, trusting):
+        super().__init__(plan, data, data.weight)
+        told, held = data.told, self.rows
+        self.weight_unit = told.weight_unit
+        units = RowUnits(
+            held.center,
+            held.inverse_scale,
+            self.y_center,
+            self.y_scale,
+            self.weight_unit,
+            held.fit_intercept,
+        )
+        self.rows = PartitionedRows(held, data.part, told, data.partitions, units)
+        self.rows.trusting = trusting
+
+
+class PartitionedRows:
+    """The rows of all partitions, of which few are at hand: sums are asked for.
+
+    What ``Rows`` have as arrays of a value a row are sums here: the Gram matrix for
+    weights, the moments for derivatives.
+
+    Parameters
+    ----------
+    held : Rows
+        Those at hand, in the order of the partitions.
+    part : ndarray of shape (n_held,)
+        The partition of each.
+    told : Told
+    partitions : Partitions
+    units : RowUnits
+
+    Attributes
+    ----------
+    left_out : dict of {int: str}
+        Partitions left out, and why.
+    outlying : list of int
+        Partitions nearly all of whose rows the S step rejects.
+    trusting : bool
+        Whether only sums that are impossible are left out.
+    """
+
+    is_at_hand = False
+
+    def __init__(self, held, part, told, partitions, units):
+        self.held, self.part, self.told = held, part, told
+        self.partitions, self.units = partitions, units
+        self.left_out, self.trusting, self.scanned = {}, False, None
+        self.outlying = []
+        self.center, self.inverse_scale = held.center, held.inverse_scale
+        self.fit_intercept, self.n_parameters = held.fit_intercept, held.n_parameters
+        self._count()
+
+    def _count(self):
+        """Count the partitions that are not left out."""
+        self.weight_of_each = self.told.weights / self.told.weight_unit
+        self.weight_of_each[list(self.left_out)] = 0
+        used = self.weight_of_each > 0
+        if not used.any():
+            raise ValueError(
+                "No partition is left: "
+                + "; ".join(sorted(set(self.left_out.values())))
+                + "."
+            )
+        self.total = float(self.weight_of_each.sum())
+        self.n_used = int(self.told.n_rows_of_each[used].sum())
+        self.at_hand = self.held
+        if self.left_out:
+            rows = np.flatnonzero(used[self.part] & (self.held.weight > 0))
+            self.at_hand = self.held.take(rows, self.held.weight[rows])
+            self.part_at_hand = self.part[rows]
+        else:
+            self.part_at_hand = self.part
+
+    def _leave_out(self, reasons):
+        """Leave out partitions for good.
+
+        Raises
+        ------
+        RowsLeftOut
+            If there are any.
+        """
+        if reasons:
+            self.left_out |= reasons
+            self._count()
+            raise RowsLeftOut
+
+    def at(self, b, basis=None):
+        """Return the place of coefficients."""
+        return PartitionedPlace(self, b, basis)
+
+    def gram(self, values, basis=None):
+        """Return the Gram matrix that partitions have sent."""
+        return values.copy()
+
+    def moments(self, values):
+        """Return the moments that partitions have sent."""
+        return values
+
+    def plain_gram(self, basis):
+        """Return the Gram matrix of all rows times a basis."""
+        b = np.zeros(self.n_parameters)
+        return self.at(b, basis).pull_of_fitted(np.inf).kept
+
+    def review(self, few, b, scale):
+        """Leave out partitions whose residuals depend on the fitted values.
+
+        Raises
+        ------
+        RowsLeftOut
+            If there are such partitions.
+        """
+        scales = scale * np.exp(SCALE_STEP * np.arange(-N_SCALES, N_SCALES + 1))
+        of_each = self._scan(b, scales, directions(few, b, scale))
+        weight = self.weight_of_each
+        size, slope, loss = np.zeros((3, len(weight)))
+        for k, told in enumerate(of_each):
+            if told is not None:
+                size[k] = abs(told.correlation) * np.sqrt(max(0, told.n_judged - 1))
+                slope[k], loss[k] = told.slope, told.losses[N_SCALES] / weight[k]
+        if not self.trusting:
+            typical = float(weighted_median(size, weight))
+            is_wrong = size > max(DEPENDENT, MORE_THAN_TYPICAL * typical)
+            is_wrong &= np.abs(slope) > HALF
+            reasons = dict.fromkeys(np.flatnonzero(is_wrong).tolist(), DEPENDENTLY)
+            equal = [
+                k
+                for k, told in enumerate(of_each)
+                if told is not None and told.n_equal > MANY
+            ]
+            if weight[equal].sum() < self.total / 2:
+                reasons |= dict.fromkeys(equal, CONSTANT)
+            self._leave_out(reasons)
+        self.outlying = np.flatnonzero(loss > OUTLYING).tolist()
+
+    def _scan_at_hand(self, job):
+        """Scan partitions all of whose rows are at hand."""
+        of_each, rows = [None] * len(self.weight_of_each), self.at_hand
+        for k in np.unique(self.part_at_hand):
+            own = np.flatnonzero(self.part_at_hand == k)
+            of_each[k] = scanned(rows.take(own, rows.weight[own]), job)
+        return of_each
+
+    def _scan(self, b, scales, directions):
+        """Ask partitions for sums of the bisquare at several scales of the S step."""
+        job = ScanJob(self.units, b, S_CONSTANT * scales, directions)
+        if self.at_hand.n_rows >= self.n_used:
+            return self._scan_at_hand(job)
+        of_each = list(self.partitions.run("scan", scan, job))
+        place = self.at_hand.at(b)
+        left = 1 - np.minimum(np.square(place.residual / job.thresholds[N_SCALES]), 1)
+        expected, tolerance = self._expected(1 - left[:, np.newaxis] ** 3)
+        reasons, losses = {}, 0.0
+        for k, told in enumerate(of_each):
+            weight = self.weight_of_each[k]
+            if weight == 0:
+                of_each[k] = None
+                continue
+            own = getattr(told, "losses", None)
+            if not (
+                np.shape(own) == np.shape(scales)
+                and np.all(np.isfinite(own))
+                and np.all((own >= 0) & (own <= weight * (1 + 1e-6)))
+                and np.all(np.diff(own) <= 1e-6 * weight)
+            ):
+                reasons[k] = IMPOSSIBLE
+            elif abs(own[N_SCALES] / weight - expected[k, 0]) > tolerance[k, 0]:
+                reasons[k] = CONTRADICTING
+            else:
+                losses = losses + own
+        self._leave_out(self._believed(reasons))
+        self.scanned = b, scales, losses
+        return of_each
+
+    def _believed(self, reasons):
+        """Of the reasons to leave partitions out those that hold.
+
+        Sums contradict a few rows where these are not typical of the others. Where that
+        is so of half of the rows, it says nothing.
+        """
+        wrong = [k for k, reason in reasons.items() if reason == CONTRADICTING]
+        if self.trusting or self.weight_of_each[wrong].sum() >= self.total / 2:
+            return {k: reasons[k] for k in reasons if k not in wrong}
+        return reasons
+
+    def _expected(self, values):
+        """Means of values of the rows at hand for each partition, and a tolerance."""
+        n, part, rows = len(self.weight_of_each), self.part_at_hand, self.at_hand
+        expected = np.full((n, values.shape[1]), np.nan)
+        tolerance = np.full((n, values.shape[1]), np.inf)
+        weight = rows.weight[:, np.newaxis]
+        present, first = np.unique(part, return_index=True)
+        total = np.add.reduceat(weight, first)
+        mean = np.add.reduceat(weight * values, first) / total
+        square = np.add.reduceat(weight * values**2, first) / total
+        variance = np.maximum(square - mean**2, 0)
+        overall = np.average(values, axis=0, weights=rows.weight)
+        pooled = np.average((values - overall) ** 2, axis=0, weights=rows.weight)
+        count = np.bincount(part, minlength=n)[present][:, np.newaxis]
+        expected[present] = mean
+        tolerance[present] = FAR_OFF * np.sqrt((variance + pooled) / count)
+        # Where all rows are at hand, or nothing varies, rounding is left.
+        tolerance[present] += 1e-6 * (np.abs(mean) + np.sqrt(pooled))
+        return expected, tolerance
+
+    def sums(self, job):
+        """Ask partitions for sums.
+
+        Raises
+        ------
+        RowsLeftOut
+            If some are left out for the first time.
+        """
+        expected = tolerance = None
+        if not self.trusting:
+            place = self.at_hand.at(job.b)
+            values = row_statistics(place, asked_of(place, job), job)
+            expected, tolerance = self._expected(values)
+        index = np.arange(len(self.weight_of_each))
+        known = Known(index, self.weight_of_each, expected, tolerance)
+        merged = self._merged(job, known)
+        reasons = dict.fromkeys(merged.impossible, IMPOSSIBLE)
+        reasons |= dict.fromkeys(merged.contradicting, CONTRADICTING)
+        believed = self._believed(reasons)
+        if len(believed) < len(reasons):
+            merged = self._merged(job, replace(known, expected=None, tolerance=None))
+        self._leave_out(believed)
+        return merged.sums
+
+    def _merged(self, job, known):
+        return add_merged(
+            self.partitions.merge("sums", add_up, job, merge, known, add_merged)
+        )
+
+
+def directions(rows, b, scale):
+    """Return directions in which the rows that a fit keeps are standard normal."""
+    kept = rows.at(b).pull(S_CONSTANT * scale).kept
+    values, vectors = np.linalg.eigh(rows.gram(kept) / max(kept.sum(), 1e-300))
+    used = values > LACKING * values[-1]
+    return vectors[:, used] / np.sqrt(values[used])
+
+
+@dataclass(eq=False)
+class PartitionedPlace:
+    """The rows of partitions at coefficients."""
+
+    rows: PartitionedRows
+    b: np.ndarray
+    basis: np.ndarray | None
+    asked: Any = None
+
+    def along(self, step):
+        """Return the way from here along a step."""
+        return PartitionedWay(self, step)
+
+    def m_scale(self, target, start, floor):
+        """Return the M-scale of the residuals."""
+        rows, around = self.rows, start
+        for _ in range(MOST_SCANS):
+            if rows.scanned is None or rows.scanned[0] is not self.b:
+                scales = around * np.exp(
+                    SCALE_STEP * np.arange(-N_SCALES, N_SCALES + 1)
+                )
+                rows._scan(self.b, scales, np.zeros((len(self.b), 1)))
+            _, scales, losses = rows.scanned
+            rows.scanned = None
+            # A larger scale has a smaller loss.
+            if losses[-1] > target:
+                around = scales[-1]
+            elif losses[0] < target:
+                around = scales[0]
+            else:
+                return max(floor, interpolated(scales, losses, target))
+            if around <= floor:
+                return floor
+        return float(around)
+
+    def loss(self, threshold):
+        """Return the sum of the bisquare of the residuals."""
+        job = SumsJob(self.rows.units, self.b, threshold, True, self.basis)
+        self.asked = self.rows.sums(job)
+        return self.asked.loss
+
+    def pull(self, threshold):
+        """Return what a step on the bisquare asks, after ``loss``."""
+        return _as_pull(self.asked)
+
+    def pull_of_fitted(self, tolerance):
+        """Return what least squares of the rows with smaller residuals ask."""
+        job = SumsJob(self.rows.units, self.b, tolerance, False, self.basis)
+        return _as_pull(self.rows.sums(job))
+
+
+def _as_pull(sums):
+    return Pull(
+        unpacked(sums.kept),
+        unpacked(sums.curvature),
+        sums.pull,
+        sums.squares,
+        sums.rejected,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionedWay:
+    """Where a step may lead."""
+
+    start: PartitionedPlace
+    step: np.ndarray
+
+    def at(self, length):
+        """Return the place after so many times the step."""
+        start = self.start
+        return PartitionedPlace(start.rows, start.b + length * self.step, start.basis)
+
+    def square(self, kept):
+        """Return the weighted sum of squares of the changes of fitted values."""
+        step, basis = self.step, self.start.basis
+        if basis is not None:
+            step, *_ = np.linalg.lstsq(basis, step)
+        return max(0.0, float(step @ kept @ step))
+
+
+def interpolated(scales, losses, target):
+    """Return the scale at which a sum of the bisquare is the target."""
+    after = int(np.argmax(losses <= target))
+    first = np.clip(after - N_POINTS // 2, 0, len(scales) - N_POINTS)
+    near = slice(first, first + N_POINTS)
+    if np.any(np.diff(losses[near]) >= 0):
+        return float(np.exp(np.interp(-target, -losses, np.log(scales))))
+    return float(np.exp(KroghInterpolator(losses[near], np.log(scales[near]))(target)))

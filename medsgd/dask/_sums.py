@@ -1,0 +1,388 @@
+"""Sums of the exact steps where a partition lives, and what makes them trustworthy.
+
+Pure functions of a block, a job and an index, and of the sums that they return.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from medsgd._fit.scales import NORMAL_MEDIAN, median
+from medsgd._fit.units import leverage_limit
+from medsgd._refinement.exact import standardised_targets
+from medsgd._refinement.rows import DenseRows
+
+# Scales at which a scan adds up the bisquare: so many on either side of a first guess,
+# at logarithms so far apart. Interpolation between them is exact to nine digits.
+N_SCALES, SCALE_STEP = 16, 0.005
+# Rows of a partition that tell whether its residuals depend on the fitted values.
+N_JUDGED = 2_500
+# Relative rounding that sums are allowed.
+ROUNDING = 1e-6
+# Eigenvalues of a Gram matrix may be so far below 0, relative to the diagonal.
+NEGATIVE = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class RowUnits:
+    """How the exact steps see the rows of a partition."""
+
+    center: np.ndarray
+    inverse_scale: np.ndarray
+    y_center: float
+    y_scale: float
+    weight_unit: float
+    fit_intercept: int
+
+    def rows(self, block):
+        """Return the rows of a block."""
+        return DenseRows(
+            block.X,
+            standardised_targets(block.y, self.y_center, self.y_scale),
+            block.weight.astype(np.float64) / self.weight_unit,
+            self.center,
+            self.inverse_scale,
+            self.fit_intercept,
+        )
+
+
+class Sent:
+    """A job of partitions, whose arrays are small: they are copied where they arrive.
+
+    In a message arrays begin anywhere.
+    """
+
+    def __setstate__(self, fields):
+        vars(self).update(copy.deepcopy(fields))
+
+
+@dataclass(frozen=True, eq=False)
+class ScanJob(Sent):
+    """What partitions need to look at their residuals.
+
+    Attributes
+    ----------
+    units : RowUnits
+    b : ndarray of shape (n_parameters,)
+    thresholds : ndarray of shape (n_thresholds,)
+        Of the bisquare.
+    directions : ndarray of shape (n_parameters, n_directions)
+        Rows times these have a squared norm that tells their leverage.
+    """
+
+    units: RowUnits
+    b: np.ndarray
+    thresholds: np.ndarray
+    directions: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a partition tells of its residuals.
+
+    Attributes
+    ----------
+    losses : ndarray of shape (n_thresholds,)
+        Sum of the bisquare for each threshold.
+    n_equal : int
+        The number of rows looked at if all of them are the same, else 0.
+    n_judged : int
+        Rows of little leverage that tell the dependence.
+    correlation : float
+        Rank correlation of their residuals and fitted values.
+    slope : float
+        By how much residuals grow with fitted values.
+    """
+
+    losses: np.ndarray
+    n_equal: int
+    n_judged: int
+    correlation: float
+    slope: float
+
+
+@dataclass(frozen=True, eq=False)
+class SumsJob(Sent):
+    """What partitions need to add up what a step asks.
+
+    Attributes
+    ----------
+    units : RowUnits
+    b : ndarray of shape (n_parameters,)
+    threshold : float
+        Of the bisquare; without ``is_bisquare`` the residual below which a row counts.
+    is_bisquare : bool
+    basis : ndarray of shape (n_parameters, n_directions) or None
+        The Gram matrices are of the rows times this.
+    """
+
+    units: RowUnits
+    b: np.ndarray
+    threshold: float
+    is_bisquare: bool
+    basis: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums over rows that a step asks.
+
+    Attributes
+    ----------
+    loss, squares, rejected : float
+        Sum of the bisquare; see ``Pull``.
+    pull : ndarray of shape (n_parameters,)
+        Moments of ``Pull.pull``.
+    kept, curvature : ndarray of shape (n * (n + 1) / 2,)
+        Lower triangles of the Gram matrices of ``Pull.kept`` and ``Pull.curvature``.
+    """
+
+    loss: float
+    squares: float
+    rejected: float
+    pull: np.ndarray
+    kept: np.ndarray
+    curvature: np.ndarray
+
+    def __add__(self, other):
+        return Sums(*(getattr(self, f) + getattr(other, f) for f in vars(self)))
+
+
+def packed(gram):
+    """Return the lower triangle of a symmetric matrix."""
+    return gram[np.tril_indices(len(gram))]
+
+
+def unpacked(triangle):
+    """Return the symmetric matrix of a lower triangle."""
+    n = int((np.sqrt(8 * len(triangle) + 1) - 1) / 2)
+    gram = np.zeros((n, n))
+    gram[np.tril_indices(n)] = triangle
+    return gram + np.tril(gram, -1).T
+
+
+def scan(block, job, index):
+    """Look at the residuals of a block; return None if it has no rows to use."""
+    rows = job.units.rows(block)
+    return scanned(rows, job) if rows.n_used else None
+
+
+def scanned(rows, job):
+    """Return the ``Scan`` of rows."""
+    place = rows.at(job.b)
+    used = np.flatnonzero(rows.weight)
+    used = used[:: -(-len(used) // N_JUDGED)]
+    few = rows.take(used, rows.weight[used])
+    are_equal = np.all(few.y == few.y[0]) and np.all(few.matrix() == few.matrix()[0])
+    return Scan(
+        np.array([place.loss(threshold) for threshold in job.thresholds]),
+        few.n_rows if are_equal else 0,
+        *dependence(few, job.b, job.directions),
+    )
+
+
+def dependence(rows, b, directions):
+    """Return how the residuals of rows depend on the fitted values.
+
+    They do not where rows are of the model, however their features were chosen. Rows of
+    leverage do not count.
+
+    Returns
+    -------
+    n_judged : int
+    correlation, slope : float
+        See ``Scan``.
+    """
+    Z, first = rows.matrix(), rows.fit_intercept
+    limit = leverage_limit(max(1, Z.shape[1] - first)) + first
+    near = np.square(Z @ directions).sum(axis=1) <= limit
+    fitted = (Z @ b)[near]
+    residual = rows.y[near] - fitted
+    n, spread = len(fitted), _spread(fitted)
+    if n < 3 or spread == 0 or np.all(residual == residual[0]):
+        return n, 0.0, 0.0
+    correlation = np.corrcoef(rankdata(fitted), rankdata(residual))[0, 1]
+    return n, float(correlation), float(correlation * _spread(residual) / spread)
+
+
+def _spread(values):
+    return median(np.abs(values - median(values))) / NORMAL_MEDIAN
+
+
+def add_up(block, job, index):
+    """Return the ``Sums`` of a block, or None if it has no rows to use."""
+    rows = job.units.rows(block)
+    if not rows.n_used:
+        return None
+    place = rows.at(job.b)
+    loss, asked = 0.0, asked_of(place, job)
+    if job.is_bisquare:
+        loss = place.loss(job.threshold)
+    grams = rows.grams([asked.kept, asked.curvature], job.basis)
+    return Sums(
+        loss,
+        asked.squares,
+        asked.rejected,
+        rows.moments(asked.pull),
+        *map(packed, grams),
+    )
+
+
+def asked_of(place, job):
+    """Return what a step asks of the rows at a place."""
+    if job.is_bisquare:
+        return place.pull(job.threshold)
+    return place.pull_of_fitted(job.threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Known(Sent):
+    """What the coordinator knows of the sums of some partitions.
+
+    Attributes
+    ----------
+    index : ndarray of shape (n_partitions,)
+        Which partitions these are.
+    weight : ndarray of shape (n_partitions,)
+        Total weight of the rows of each.
+    expected, tolerance : ndarray of shape (n_partitions, n_statistics) or None
+        Means over rows of what ``statistics`` of the sums are, by the rows that each
+        partition has given to the sample, and how far off they may be. None if sums
+        need not agree with rows.
+    """
+
+    index: np.ndarray
+    weight: np.ndarray
+    expected: np.ndarray | None
+    tolerance: np.ndarray | None
+
+    def of(self, few):
+        """Return what is known of some of the partitions."""
+        expected, tolerance = self.expected, self.tolerance
+        if expected is not None:
+            expected, tolerance = expected[few], tolerance[few]
+        return Known(self.index[few], self.weight[few], expected, tolerance)
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Sums of several partitions, and those of them that are left out.
+
+    Attributes
+    ----------
+    sums : Sums or None
+    impossible, contradicting : list of int
+    """
+
+    sums: Sums | None
+    impossible: list
+    contradicting: list
+
+    def __add__(self, other):
+        sums = self.sums
+        if other.sums is not None:
+            sums = other.sums if sums is None else sums + other.sums
+        return Merged(
+            sums,
+            self.impossible + other.impossible,
+            self.contradicting + other.contradicting,
+        )
+
+
+NOTHING = Merged(None, [], [])
+
+
+def merge(parts, job, known):
+    """Add the sums of partitions that can be trusted, in the order of partitions."""
+    merged = NOTHING
+    for i, (k, weight) in enumerate(zip(known.index, known.weight, strict=True)):
+        sums = parts[i]
+        if weight == 0:
+            continue
+        if not is_possible(sums, weight, job):
+            merged += Merged(None, [int(k)], [])
+        elif known.expected is not None and not agrees(
+            sums, weight, known.expected[i], known.tolerance[i]
+        ):
+            merged += Merged(None, [], [int(k)])
+        else:
+            merged += Merged(sums, [], [])
+    return merged
+
+
+def add_merged(parts):
+    """Add what groups of partitions have merged."""
+    return sum(parts, NOTHING)
+
+
+def is_possible(sums, weight, job):
+    """Whether there are rows of a total weight that have such sums."""
+    n = len(job.b)
+    n_directions = n if job.basis is None else job.basis.shape[1]
+    shape = (n_directions * (n_directions + 1) // 2,)
+    if not isinstance(sums, Sums) or np.shape(sums.pull) != (n,):
+        return False
+    if not shape == np.shape(sums.kept) == np.shape(sums.curvature):
+        return False
+    totals = np.array([sums.loss, sums.squares, sums.rejected])
+    parts = totals, sums.pull, sums.kept, sums.curvature
+    if not all(np.isfinite(part).all() for part in parts):
+        return False
+    most = np.array([weight, weight * job.threshold**2, weight])
+    if np.any(totals < 0) or np.any(totals > most * (1 + ROUNDING)):
+        return False
+    kept, curvature = unpacked(sums.kept), unpacked(sums.curvature)
+    if job.units.fit_intercept and job.basis is None:
+        count = kept[0, 0] + sums.rejected
+        if count > weight * (1 + ROUNDING):
+            return False
+    diagonal = kept.diagonal()
+    if np.any(diagonal < 0):
+        return False
+    root = np.divide(
+        1, np.sqrt(diagonal), out=np.zeros(n_directions), where=diagonal > 0
+    )
+    values, vectors = np.linalg.eigh(kept * root * root[:, np.newaxis])
+    # A curvature of the loss is at most the weight.
+    rest = (kept - curvature) * root * root[:, np.newaxis]
+    if min(values[0], np.linalg.eigvalsh(rest)[0]) < -NEGATIVE * n:
+        return False
+    pull = sums.pull if job.basis is None else job.basis.T @ sums.pull
+    used = values > NEGATIVE * n
+    along = (vectors[:, used].T @ (pull * root)) ** 2 / values[used]
+    # The inequality of Cauchy and Schwarz.
+    return bool(along.sum() <= sums.squares * (1 + ROUNDING) + ROUNDING * weight)
+
+
+def statistics(sums):
+    """Return sums whose means over rows a few rows tell as well."""
+    kept = unpacked(sums.kept).diagonal()
+    return np.concatenate([[sums.loss], kept, sums.pull])
+
+
+def row_statistics(place, asked, job):
+    """Return what the ``statistics`` are sums of, a row a row, over the weights."""
+    rows = place.rows
+    Z = rows.matrix()
+    inside = Z if job.basis is None else Z @ job.basis
+    weight = np.where(rows.weight > 0, rows.weight, 1)
+    loss = np.zeros(rows.n_rows)
+    if job.is_bisquare:
+        with np.errstate(over="ignore"):
+            left = 1 - np.minimum(np.square(place.residual / job.threshold), 1)
+        loss = 1 - left**3
+    return np.column_stack(
+        [
+            loss,
+            (asked.kept / weight)[:, np.newaxis] * np.square(inside),
+            (asked.pull / weight)[:, np.newaxis] * Z,
+        ]
+    )
+
+
+def agrees(sums, weight, expected, tolerance):
+    """Whether sums are what rows in the sample make expect; NaN expects nothing."""
+    gap = np.abs(statistics(sums) / weight - expected)
+    return not np.any(gap > tolerance)
