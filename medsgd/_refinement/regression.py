@@ -340,7 +340,7 @@ class Refinement:
         self.floor, self.tolerance = rounding, EXACT * rounding
         self.is_exact = False
         # The rows of a sample have another type.
-        self.precision = float(np.finfo(rows.at_hand.X.dtype).eps)
+        self.precision = float(np.finfo(rows.X.dtype).eps)
 
     def passes(self):
         """Run the steps, and yield each ``Pass`` of the S and the M step."""
@@ -354,9 +354,10 @@ class Refinement:
             return
 
     def _passes(self, rows):
-        few = sample(rows.at_hand, max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER)))
+        size = max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER))
+        few = sample(rows, size) if rows.is_at_hand else rows.sample
         # Without the rows of weight 0, where few are all.
-        self.rows = few if few.n_rows >= rows.n_used else rows
+        self.rows = few if rows.are_all(few) else rows
         self.few = few
         n_rows = max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
         self.small = sample(few, n_rows, ranked=True)
@@ -643,14 +644,36 @@ def _add_rare_rows(rows, few, weight, factor):
         np.flatnonzero(few.present_share * few.total < N_PRESENT)
     ):
         present = present[rows.weight[present] > 0]
-        present = present[np.argsort(rows.y[present], kind="stable")]
-        drawn = weight[present] > 0
-        left = present[~drawn]
-        n_more = min(N_PRESENT - np.count_nonzero(drawn), len(left))
-        if n_more <= 0:
-            continue
-        more = left[np.linspace(0, len(left) - 1, n_more).astype(np.intp)]
-        own = np.append(present[drawn], more)
-        weight[own] = factor * rows.weight[present].sum() / len(own)
-        is_changed = True
+        total = factor * rows.weight[present].sum()
+        is_changed |= _share(rows.y, present, weight, total)
     return is_changed
+
+
+def share_rare_weight(rows, columns, totals):
+    """Give rows in which rare features are present these total weights together.
+
+    Rows of weight 0 are further ones, and get a weight where they are needed.
+    """
+    for present, total in zip(rows.present(columns), totals, strict=True):
+        _share(rows.y, present, rows.weight, total)
+
+
+def _share(y, present, weight, total):
+    """Let a rare feature's rows share a weight, and return whether there are more."""
+    drawn = weight[present] > 0
+    n_more = N_PRESENT - np.count_nonzero(drawn)
+    more = of_all_sizes(y, present[~drawn], n_more)
+    if len(more) == 0:
+        return False
+    own = np.append(present[drawn], more)
+    weight[own] = total / len(own)
+    return True
+
+
+def of_all_sizes(y, rows, n):
+    """Return at most n of the rows, from all parts of their sorted targets."""
+    n = min(n, len(rows))
+    if n <= 0:
+        return rows[:0]
+    rows = rows[np.argsort(y[rows], kind="stable")]
+    return rows[np.linspace(0, len(rows) - 1, n).astype(np.intp)]

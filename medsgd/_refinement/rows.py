@@ -177,10 +177,9 @@ class Rows:
         """Number of rows with a weight."""
         return np.count_nonzero(self.weight)
 
-    @property
-    def at_hand(self):
-        """Those of the rows that may be looked at."""
-        return self
+    def are_all(self, few):
+        """Whether a few of the rows are all that have a weight."""
+        return few.n_rows >= self.n_used
 
     def at(self, b, basis=None):
         """Return the place of coefficients.

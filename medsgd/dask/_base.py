@@ -292,7 +292,7 @@ class OnDask(BaseMedianSGD):
             told=told,
             partitions=partitions,
             part=part,
-            is_complete=wanted.are_all,
+            draws=wanted,
         )
 
     def _seen_by_callbacks(self, X, y, data):

@@ -5,20 +5,30 @@ step asks the partitions for sums, as it asks blocks of rows on one machine.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy.interpolate import KroghInterpolator
 
 from medsgd._fit.scales import weighted_median
+from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import S_CONSTANT
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import ExactStage, is_blockwise, is_exact
+from medsgd._refinement.regression import (
+    N_PRESENT,
+    N_S_ROWS,
+    ROWS_PER_PARAMETER,
+    sample,
+    share_rare_weight,
+)
 from medsgd._refinement.rows import Pull, RowsLeftOut
 from medsgd.dask._sums import (
     N_SCALES,
     SCALE_STEP,
     Known,
+    RareJob,
     RowUnits,
     ScanJob,
     SumsJob,
@@ -26,6 +36,7 @@ from medsgd.dask._sums import (
     add_up,
     asked_of,
     merge,
+    rare,
     row_statistics,
     scan,
     scanned,
@@ -46,6 +57,8 @@ DEPENDENT, MORE_THAN_TYPICAL, HALF = 5.0, 3.0, 0.5
 OUTLYING = 0.99
 # So many equal rows, and no other, are no chance.
 MANY = 25
+# Rows that have to decide a statistic for it to be compared.
+FEWEST = 10
 # Points that interpolation of a scale uses.
 N_POINTS = 6
 # Eigenvalues below this share of the largest are of directions that rows lack.
@@ -95,7 +108,7 @@ class PartitionedStage(ExactStage):
             self.weight_unit,
             held.fit_intercept,
         )
-        self.rows = PartitionedRows(held, data.part, told, data.partitions, units)
+        self.rows = PartitionedRows(held, data, units)
         self.rows.trusting = trusting
 
 
@@ -109,10 +122,8 @@ class PartitionedRows:
     ----------
     held : Rows
         Those at hand, in the order of the partitions.
-    part : ndarray of shape (n_held,)
-        The partition of each.
-    told : Told
-    partitions : Partitions
+    data : Sample
+        That they are of.
     units : RowUnits
 
     Attributes
@@ -127,9 +138,9 @@ class PartitionedRows:
 
     is_at_hand = False
 
-    def __init__(self, held, part, told, partitions, units):
-        self.held, self.part, self.told = held, part, told
-        self.partitions, self.units = partitions, units
+    def __init__(self, held, data, units):
+        self.held, self.data, self.units = held, data, units
+        self.X, self.partitions, self.told = held.X, data.partitions, data.told
         self.left_out, self.trusting, self.scanned = {}, False, None
         self.outlying = []
         self.center, self.inverse_scale = held.center, held.inverse_scale
@@ -149,13 +160,41 @@ class PartitionedRows:
             )
         self.total = float(self.weight_of_each.sum())
         self.n_used = int(self.told.n_rows_of_each[used].sum())
-        self.at_hand = self.held
+        self.at_hand, self.part = self.held, self.data.part
         if self.left_out:
             rows = np.flatnonzero(used[self.part] & (self.held.weight > 0))
             self.at_hand = self.held.take(rows, self.held.weight[rows])
-            self.part_at_hand = self.part[rows]
-        else:
-            self.part_at_hand = self.part
+            self.part = self.part[rows]
+        vars(self).pop("sample", None)
+
+    def are_all(self, few):
+        """Whether all rows are at hand."""
+        return self.data.is_complete
+
+    @cached_property
+    def sample(self):
+        """The rows of the S step: those at hand, and more of rare features."""
+        most = max(N_S_ROWS, ROWS_PER_PARAMETER * self.n_parameters)
+        rows = sample(self.at_hand, most)
+        if self.data.is_complete:
+            return rows
+        columns = np.flatnonzero(rows.present_share * rows.total < N_PRESENT)
+        if len(columns) == 0:
+            return rows
+        job = RareJob(self.units, columns, self.data.draws, len(self.weight_of_each))
+        of_each = self.partitions.run("rare", rare, job)
+        of_each = [
+            told
+            for told, weight in zip(of_each, self.weight_of_each, strict=True)
+            if weight > 0 and told is not None
+        ]
+        X = stacked([rows.X, *(told.X for told in of_each if len(told.y))])
+        y = np.concatenate([rows.y, *(told.y for told in of_each)])
+        weight = np.append(rows.weight, np.zeros(len(y) - rows.n_rows))
+        more = replace(rows, X=X.astype(np.float64), y=y, weight=weight)
+        total = np.sum([told.weight for told in of_each], axis=0)
+        share_rare_weight(more, columns, total * rows.total / self.total)
+        return more.take(np.flatnonzero(more.weight), more.weight[more.weight > 0])
 
     def _leave_out(self, reasons):
         """Leave out partitions for good.
@@ -198,13 +237,16 @@ class PartitionedRows:
         scales = scale * np.exp(SCALE_STEP * np.arange(-N_SCALES, N_SCALES + 1))
         of_each = self._scan(b, scales, directions(few, b, scale))
         weight = self.weight_of_each
-        size, slope, loss = np.zeros((3, len(weight)))
+        size, slope, loss, judged = np.zeros((4, len(weight)))
         for k, told in enumerate(of_each):
             if told is not None:
                 size[k] = abs(told.correlation) * np.sqrt(max(0, told.n_judged - 1))
                 slope[k], loss[k] = told.slope, told.losses[N_SCALES] / weight[k]
+                judged[k] = weight[k] * (told.n_judged > MANY)
         if not self.trusting:
-            typical = float(weighted_median(size, weight))
+            typical = 0.0
+            if judged.any():
+                typical = float(weighted_median(size[judged > 0], judged[judged > 0]))
             is_wrong = size > max(DEPENDENT, MORE_THAN_TYPICAL * typical)
             is_wrong &= np.abs(slope) > HALF
             reasons = dict.fromkeys(np.flatnonzero(is_wrong).tolist(), DEPENDENTLY)
@@ -221,15 +263,15 @@ class PartitionedRows:
     def _scan_at_hand(self, job):
         """Scan partitions all of whose rows are at hand."""
         of_each, rows = [None] * len(self.weight_of_each), self.at_hand
-        for k in np.unique(self.part_at_hand):
-            own = np.flatnonzero(self.part_at_hand == k)
+        for k in np.unique(self.part):
+            own = np.flatnonzero(self.part == k)
             of_each[k] = scanned(rows.take(own, rows.weight[own]), job)
         return of_each
 
     def _scan(self, b, scales, directions):
         """Ask partitions for sums of the bisquare at several scales of the S step."""
         job = ScanJob(self.units, b, S_CONSTANT * scales, directions)
-        if self.at_hand.n_rows >= self.n_used:
+        if self.data.is_complete:
             return self._scan_at_hand(job)
         of_each = list(self.partitions.run("scan", scan, job))
         place = self.at_hand.at(b)
@@ -270,7 +312,7 @@ class PartitionedRows:
 
     def _expected(self, values):
         """Means of values of the rows at hand for each partition, and a tolerance."""
-        n, part, rows = len(self.weight_of_each), self.part_at_hand, self.at_hand
+        n, part, rows = len(self.weight_of_each), self.part, self.at_hand
         expected = np.full((n, values.shape[1]), np.nan)
         tolerance = np.full((n, values.shape[1]), np.inf)
         weight = rows.weight[:, np.newaxis]
@@ -284,8 +326,11 @@ class PartitionedRows:
         count = np.bincount(part, minlength=n)[present][:, np.newaxis]
         expected[present] = mean
         tolerance[present] = FAR_OFF * np.sqrt((variance + pooled) / count)
-        # Where all rows are at hand, or nothing varies, rounding is left.
-        tolerance[present] += 1e-6 * (np.abs(mean) + np.sqrt(pooled))
+        # A statistic of few rows says nothing of others.
+        squares = np.square(values)
+        n_rows = squares.sum(axis=0) ** 2
+        tolerance[:, n_rows < FEWEST * np.square(squares).sum(axis=0)] = np.inf
+        tolerance[:, ~values.any(axis=0)] = np.inf
         return expected, tolerance
 
     def sums(self, job):

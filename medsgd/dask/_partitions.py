@@ -282,6 +282,15 @@ class Draws:
         """Whether all rows with a weight make the sample."""
         return self.n_rows <= self.size
 
+    def counts(self, weight, index):
+        """Return how often each row of a partition is drawn."""
+        first, end = self.before[index : index + 2]
+        places = draws(self.size, self.before[-1])
+        places = places[(places >= first) & (places < end)] - first
+        if len(places) == 0:
+            return np.zeros(len(weight))
+        return counted(weight, places, np.arange(len(weight)))
+
     def are_those_of(self, other):
         """Whether other draws, if there are any, are of the same rows."""
         return other is not None and np.array_equal(self.before, other.before)
@@ -297,12 +306,7 @@ def draw(block, wanted, index):
     if wanted.are_all:
         few = np.flatnonzero(block.weight)
         return block.X[few], block.y[few], block.weight[few]
-    first, end = wanted.before[index : index + 2]
-    places = draws(wanted.size, wanted.before[-1])
-    places = places[(places >= first) & (places < end)] - first
-    if len(places) == 0:
-        return block.X[:0], block.y[:0], block.weight[:0]
-    count = counted(block.weight, places, np.arange(len(block.weight)))
+    count = wanted.counts(block.weight, index)
     few = np.flatnonzero(count)
     return block.X[few], block.y[few], count[few].astype(block.weight.dtype)
 
@@ -313,6 +317,9 @@ def summarise(block, wanted, index):
     ``wanted``: whether labels, and which rows, or None if that is not known yet.
     """
     (wants_labels, draws), labels, weight = wanted, {}, block.weight
+    total = float(weight.sum(dtype=np.float64))
+    if draws is not None and total != np.diff(draws.before)[index]:
+        draws = None
     if wants_labels:
         with _reading(index, "y must be labels of one kind"):
             names, code = np.unique(block.y, return_inverse=True)
@@ -323,7 +330,7 @@ def summarise(block, wanted, index):
         }
     return Summary(
         int(np.count_nonzero(weight)),
-        float(weight.sum(dtype=np.float64)),
+        total,
         block.n_dropped,
         bool(
             weight.max(initial=0) < LARGEST_COUNT and np.all(weight == np.floor(weight))

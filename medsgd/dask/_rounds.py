@@ -279,9 +279,8 @@ class Sample(Data):
     partitions : Partitions
     part : ndarray of shape (n_samples,)
         The partition of each row.
-    is_complete : bool
-        Whether these are all rows with a weight. Else they have been drawn by weight,
-        and weights count how often.
+    draws : Draws
+        How they have been drawn.
     weight_unit : float
         The weight of partitions' rows that counts as 1.
     """
@@ -289,8 +288,13 @@ class Sample(Data):
     told: Told
     partitions: Any
     part: np.ndarray
-    is_complete: bool
+    draws: Any
     weight_unit: float = 1.0
+
+    @property
+    def is_complete(self):
+        """Whether these are all rows with a weight; else weights count draws."""
+        return self.draws.are_all
 
 
 class Rounds(Training):

@@ -5,6 +5,7 @@ Pure functions of a block, a job and an index, and of the sums that they return.
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -12,6 +13,7 @@ from scipy.stats import rankdata
 from medsgd._fit.scales import NORMAL_MEDIAN, median
 from medsgd._fit.units import leverage_limit
 from medsgd._refinement.exact import standardised_targets
+from medsgd._refinement.regression import N_PRESENT, of_all_sizes
 from medsgd._refinement.rows import DenseRows
 
 # Scales at which a scan adds up the bisquare: so many on either side of a first guess,
@@ -19,6 +21,8 @@ from medsgd._refinement.rows import DenseRows
 N_SCALES, SCALE_STEP = 16, 0.005
 # Rows of a partition that tell whether its residuals depend on the fitted values.
 N_JUDGED = 2_500
+# Rows of a rare feature that a partition gives at least, if it has them.
+FEW_PRESENT = 5
 # Relative rounding that sums are allowed.
 ROUNDING = 1e-6
 # Eigenvalues of a Gram matrix may be so far below 0, relative to the diagonal.
@@ -161,6 +165,58 @@ def unpacked(triangle):
     gram = np.zeros((n, n))
     gram[np.tril_indices(n)] = triangle
     return gram + np.tril(gram, -1).T
+
+
+@dataclass(frozen=True, eq=False)
+class RareJob(Sent):
+    """Which rare features the sample needs more rows of.
+
+    Attributes
+    ----------
+    units : RowUnits
+    columns : ndarray of shape (n_columns,)
+    draws : Draws
+        Of the sample, whose rows are known.
+    n_partitions : int
+    """
+
+    units: RowUnits
+    columns: np.ndarray
+    draws: Any
+    n_partitions: int
+
+
+@dataclass(frozen=True, eq=False)
+class Rare:
+    """Rows in which rare features are present.
+
+    Attributes
+    ----------
+    X, y
+        Some of the rows that are not in the sample, as the exact steps see targets.
+    weight : ndarray of shape (n_columns,)
+        Total weight of all rows in which each feature is present.
+    """
+
+    X: Any
+    y: np.ndarray
+    weight: np.ndarray
+
+
+def rare(block, job, index):
+    """Return more rows of rare features, or None of a block without rows to use."""
+    rows = job.units.rows(block)
+    if not rows.n_used:
+        return None
+    is_drawn = job.draws.counts(block.weight, index) > 0
+    most = max(FEW_PRESENT, -(-2 * N_PRESENT // job.n_partitions))
+    total, chosen = [], [np.empty(0, dtype=np.intp)]
+    for present in rows.present(job.columns):
+        present = present[rows.weight[present] > 0]
+        total.append(rows.weight[present].sum())
+        chosen.append(of_all_sizes(rows.y, present[~is_drawn[present]], most))
+    chosen = np.unique(np.concatenate(chosen))
+    return Rare(block.X[chosen], rows.y[chosen], np.array(total))
 
 
 def scan(block, job, index):
