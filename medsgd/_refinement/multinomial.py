@@ -24,13 +24,9 @@ def refine(training, data, problems):
         where nothing is left of the epochs.
     """
     plan = training.plan
-    n_lead = max(len(problem.curve) for problem in problems)
-    max_iter = plan.max_iter - training.n_epochs
-    if training.interrupted or max_iter == 0:
+    n_lead = level(problems)
+    if training.interrupted or plan.max_iter == training.n_epochs:
         return n_lead, None
-    for problem in problems:
-        for curve in (problem.curve, problem.clip_curve):
-            curve += curve[-1:] * (n_lead - len(curve))
     label = np.searchsorted(plan.task.classes, data.y)
     weight = data.weight * plan.task.factors(data.y)[label]
     rows = Rows(
@@ -50,23 +46,45 @@ def refine(training, data, problems):
             exact=exact_share(data.X.dtype),
         )
 
-    def watch(model, objective, losses):
+    def watch(model, objective, told):
         if rule is not None:
             held_out = data.held_out
-            objective = np.average(losses[held_out], weights=weight[held_out])
-        if training.callbacks or plan.verbose:
-            _adopt(model, problems)
-        rejected = rows.rejected(losses)
-        for problem in problems:
-            problem.curve.append(float(objective))
-            problem.clip_curve.append(rejected)
-            problem.n_iterations += 1
-            problem.objective = objective
-            if plan.verbose:
-                problem.losses[:] = losses
-        interrupted = training.note_iteration(problems)
+            objective = np.average(told.losses[held_out], weights=weight[held_out])
+        if plan.verbose:
+            for problem in problems:
+                problem.losses[:] = told.losses
+        interrupted = note(training, problems, rows, model, objective, told)
         return interrupted or (rule is not None and rule.stalled(objective))
 
+    model = minimise(training, problems, rows, watch)
+    return n_lead, rows.judge(model)
+
+
+def level(problems):
+    """Make curves of different lengths equally long, and return the length."""
+    n_lead = max(len(problem.curve) for problem in problems)
+    for problem in problems:
+        for curve in (problem.curve, problem.clip_curve):
+            curve += curve[-1:] * (n_lead - len(curve))
+    return n_lead
+
+
+def note(training, problems, rows, model, objective, told):
+    """Note an iteration, and return whether a callback has asked to stop."""
+    if training.callbacks or training.plan.verbose:
+        _adopt(model, problems)
+    rejected = rows.rejected(told)
+    for problem in problems:
+        problem.curve.append(float(objective))
+        problem.clip_curve.append(rejected)
+        problem.n_iterations += 1
+        problem.objective = objective
+    return training.note_iteration(problems)
+
+
+def minimise(training, problems, rows, watch):
+    """Bring problems to the multinomial model of rows, and return the model."""
+    plan = training.plan
     coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
     alpha = 0.0 if plan.penalty is None else plan.alpha
     model = classification.refine(
@@ -75,12 +93,12 @@ def refine(training, data, problems):
         penalty=Shrinkage(alpha * (1 - plan.l1_ratio), alpha * plan.l1_ratio),
         fit_intercept=plan.fit_intercept,
         tol=plan.tol,
-        max_iter=max_iter,
+        max_iter=plan.max_iter - training.n_epochs,
         watch=watch,
     )
     _adopt(model, problems)
     training.converged = model.converged
-    return n_lead, rows.judge(model)
+    return model
 
 
 def _adopt(model, problems):
