@@ -395,7 +395,7 @@ class OnDask(BaseMedianSGD):
                 training.plan, data, trusting=self.aggregator == "mean"
             )
             run(training, stage, problems[0], states[0])
-            self._judged = stage.rows.left_out, stage.rows.outlying
+            self._judged = stage.rows.asked.left_out, stage.rows.outlying
         elif training.plan.refines and not training.plan.task.is_classification:
             n_epochs = training.n_epochs
             refine(training, data, problems[0])

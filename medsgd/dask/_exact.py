@@ -5,7 +5,6 @@ step asks the partitions for sums, as it asks blocks of rows on one machine.
 """
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,31 +22,27 @@ from medsgd._refinement.regression import (
     sample,
     share_rare_weight,
 )
-from medsgd._refinement.rows import Pull, RowsLeftOut
+from medsgd._refinement.rows import Pull
 from medsgd.dask._sums import (
     N_SCALES,
     SCALE_STEP,
-    Known,
     RareJob,
     RowUnits,
     ScanJob,
+    Sums,
     SumsJob,
-    add_merged,
     add_up,
     asked_of,
-    merge,
     rare,
     row_statistics,
     scan,
     scanned,
     unpacked,
 )
+from medsgd.dask._trust import CONTRADICTING, IMPOSSIBLE, ROUNDING, Asked
 
 # Parameters up to which partitions send Gram matrices: 2 MB.
 MOST_PARAMETERS = 500
-# Sums contradict the rows that a partition has given to the sample if a mean is so many
-# standard errors off. Heavy-tailed features make honest sums differ by several.
-FAR_OFF = 8.0
 # The targets of a partition are wrong if residuals depend on the fitted values: by so
 # many standard errors, so many times more than is typical of partitions, and so much
 # that its own coefficients are less than half of the others' or more than one and a
@@ -57,8 +52,6 @@ DEPENDENT, MORE_THAN_TYPICAL, HALF = 5.0, 3.0, 0.5
 OUTLYING = 0.99
 # So many equal rows, and no other, are no chance.
 MANY = 25
-# Rows that have to decide a statistic for it to be compared.
-FEWEST = 10
 # Points that interpolation of a scale uses.
 N_POINTS = 6
 # Eigenvalues below this share of the largest are of directions that rows lack.
@@ -66,8 +59,6 @@ LACKING = 1e-10
 # Scans that look for a scale.
 MOST_SCANS = 100
 
-IMPOSSIBLE = "their sums are not finite or those of no rows"
-CONTRADICTING = "their sums contradict rows of theirs"
 CONSTANT = "all of their rows are the same"
 DEPENDENTLY = "their targets depend otherwise on the features than those of the others"
 
@@ -108,8 +99,8 @@ class PartitionedStage(ExactStage):
             self.weight_unit,
             held.fit_intercept,
         )
-        self.rows = PartitionedRows(held, data, units)
-        self.rows.trusting = trusting
+        asked = Asked(data, told.weights / told.weight_unit, trusting=trusting)
+        self.rows = PartitionedRows(held, asked, units)
 
 
 class PartitionedRows:
@@ -122,70 +113,67 @@ class PartitionedRows:
     ----------
     held : Rows
         Those at hand, in the order of the partitions.
-    data : Sample
-        That they are of.
+    asked : Asked
     units : RowUnits
 
     Attributes
     ----------
-    left_out : dict of {int: str}
-        Partitions left out, and why.
     outlying : list of int
         Partitions nearly all of whose rows the S step rejects.
-    trusting : bool
-        Whether only sums that are impossible are left out.
     """
 
     is_at_hand = False
 
-    def __init__(self, held, data, units):
-        self.held, self.data, self.units = held, data, units
-        self.X, self.partitions, self.told = held.X, data.partitions, data.told
-        self.left_out, self.trusting, self.scanned = {}, False, None
-        self.outlying = []
+    def __init__(self, held, asked, units):
+        self.held, self.asked, self.units = held, asked, units
+        self.X, self.partitions = held.X, asked.data.partitions
+        self.scanned, self.sampled, self.outlying = None, None, []
         self.center, self.inverse_scale = held.center, held.inverse_scale
         self.fit_intercept, self.n_parameters = held.fit_intercept, held.n_parameters
-        self._count()
 
-    def _count(self):
-        """Count the partitions that are not left out."""
-        self.weight_of_each = self.told.weights / self.told.weight_unit
-        self.weight_of_each[list(self.left_out)] = 0
-        used = self.weight_of_each > 0
-        if not used.any():
-            raise ValueError(
-                "No partition is left: "
-                + "; ".join(sorted(set(self.left_out.values())))
-                + "."
-            )
-        self.total = float(self.weight_of_each.sum())
-        self.n_used = int(self.told.n_rows_of_each[used].sum())
-        self.at_hand, self.part = self.held, self.data.part
-        if self.left_out:
-            rows = np.flatnonzero(used[self.part] & (self.held.weight > 0))
-            self.at_hand = self.held.take(rows, self.held.weight[rows])
-            self.part = self.part[rows]
-        vars(self).pop("sample", None)
+    @property
+    def total(self):
+        """Total weight."""
+        return self.asked.total
+
+    @property
+    def n_used(self):
+        """Number of rows with a weight."""
+        return self.asked.n_used
 
     def are_all(self, few):
         """Whether all rows are at hand."""
-        return self.data.is_complete
+        return self.asked.data.is_complete
 
-    @cached_property
+    @property
+    def at_hand(self):
+        """The rows at hand of partitions that are not left out."""
+        rows, held = self.asked.rows, self.held
+        return held if len(rows) == held.n_rows else held.take(rows, held.weight[rows])
+
+    @property
     def sample(self):
         """The rows of the S step: those at hand, and more of rare features."""
+        n_left_out = len(self.asked.left_out)
+        if self.sampled is None or self.sampled[0] != n_left_out:
+            self.sampled = n_left_out, self._sample()
+        return self.sampled[1]
+
+    def _sample(self):
         most = max(N_S_ROWS, ROWS_PER_PARAMETER * self.n_parameters)
         rows = sample(self.at_hand, most)
-        if self.data.is_complete:
+        if self.asked.data.is_complete:
             return rows
         columns = np.flatnonzero(rows.present_share * rows.total < N_PRESENT)
         if len(columns) == 0:
             return rows
-        job = RareJob(self.units, columns, self.data.draws, len(self.weight_of_each))
+        job = RareJob(
+            self.units, columns, self.asked.data.draws, len(self.asked.weight_of_each)
+        )
         of_each = self.partitions.run("rare", rare, job)
         of_each = [
             told
-            for told, weight in zip(of_each, self.weight_of_each, strict=True)
+            for told, weight in zip(of_each, self.asked.weight_of_each, strict=True)
             if weight > 0 and told is not None
         ]
         X = stacked([rows.X, *(told.X for told in of_each if len(told.y))])
@@ -195,19 +183,6 @@ class PartitionedRows:
         total = np.sum([told.weight for told in of_each], axis=0)
         share_rare_weight(more, columns, total * rows.total / self.total)
         return more.take(np.flatnonzero(more.weight), more.weight[more.weight > 0])
-
-    def _leave_out(self, reasons):
-        """Leave out partitions for good.
-
-        Raises
-        ------
-        RowsLeftOut
-            If there are any.
-        """
-        if reasons:
-            self.left_out |= reasons
-            self._count()
-            raise RowsLeftOut
 
     def at(self, b, basis=None):
         """Return the place of coefficients."""
@@ -236,14 +211,14 @@ class PartitionedRows:
         """
         scales = scale * np.exp(SCALE_STEP * np.arange(-N_SCALES, N_SCALES + 1))
         of_each = self._scan(b, scales, directions(few, b, scale))
-        weight = self.weight_of_each
+        weight = self.asked.weight_of_each
         size, slope, loss, judged = np.zeros((4, len(weight)))
         for k, told in enumerate(of_each):
             if told is not None:
                 size[k] = abs(told.correlation) * np.sqrt(max(0, told.n_judged - 1))
                 slope[k], loss[k] = told.slope, told.losses[N_SCALES] / weight[k]
                 judged[k] = weight[k] * (told.n_judged > MANY)
-        if not self.trusting:
+        if not self.asked.trusting:
             typical = 0.0
             if judged.any():
                 typical = float(weighted_median(size[judged > 0], judged[judged > 0]))
@@ -257,29 +232,30 @@ class PartitionedRows:
             ]
             if weight[equal].sum() < self.total / 2:
                 reasons |= dict.fromkeys(equal, CONSTANT)
-            self._leave_out(reasons)
+            self.asked.leave_out(reasons)
         self.outlying = np.flatnonzero(loss > OUTLYING).tolist()
 
     def _scan_at_hand(self, job):
         """Scan partitions all of whose rows are at hand."""
-        of_each, rows = [None] * len(self.weight_of_each), self.at_hand
-        for k in np.unique(self.part):
-            own = np.flatnonzero(self.part == k)
+        of_each, rows = [None] * len(self.asked.weight_of_each), self.at_hand
+        for k in np.unique(self.asked.part):
+            own = np.flatnonzero(self.asked.part == k)
             of_each[k] = scanned(rows.take(own, rows.weight[own]), job)
         return of_each
 
     def _scan(self, b, scales, directions):
         """Ask partitions for sums of the bisquare at several scales of the S step."""
         job = ScanJob(self.units, b, S_CONSTANT * scales, directions)
-        if self.data.is_complete:
+        if self.asked.data.is_complete:
             return self._scan_at_hand(job)
         of_each = list(self.partitions.run("scan", scan, job))
         place = self.at_hand.at(b)
         left = 1 - np.minimum(np.square(place.residual / job.thresholds[N_SCALES]), 1)
-        expected, tolerance = self._expected(1 - left[:, np.newaxis] ** 3)
+        losses_of_rows = 1 - left[:, np.newaxis] ** 3
+        expected, tolerance = self.asked.expected(losses_of_rows, self.at_hand.weight)
         reasons, losses = {}, 0.0
         for k, told in enumerate(of_each):
-            weight = self.weight_of_each[k]
+            weight = self.asked.weight_of_each[k]
             if weight == 0:
                 of_each[k] = None
                 continue
@@ -287,51 +263,17 @@ class PartitionedRows:
             if not (
                 np.shape(own) == np.shape(scales)
                 and np.all(np.isfinite(own))
-                and np.all((own >= 0) & (own <= weight * (1 + 1e-6)))
-                and np.all(np.diff(own) <= 1e-6 * weight)
+                and np.all((own >= 0) & (own <= weight * (1 + ROUNDING)))
+                and np.all(np.diff(own) <= ROUNDING * weight)
             ):
                 reasons[k] = IMPOSSIBLE
             elif abs(own[N_SCALES] / weight - expected[k, 0]) > tolerance[k, 0]:
                 reasons[k] = CONTRADICTING
             else:
                 losses = losses + own
-        self._leave_out(self._believed(reasons))
+        self.asked.leave_out(self.asked.believed(reasons))
         self.scanned = b, scales, losses
         return of_each
-
-    def _believed(self, reasons):
-        """Of the reasons to leave partitions out those that hold.
-
-        Sums contradict a few rows where these are not typical of the others. Where that
-        is so of half of the rows, it says nothing.
-        """
-        wrong = [k for k, reason in reasons.items() if reason == CONTRADICTING]
-        if self.trusting or self.weight_of_each[wrong].sum() >= self.total / 2:
-            return {k: reasons[k] for k in reasons if k not in wrong}
-        return reasons
-
-    def _expected(self, values):
-        """Means of values of the rows at hand for each partition, and a tolerance."""
-        n, part, rows = len(self.weight_of_each), self.part, self.at_hand
-        expected = np.full((n, values.shape[1]), np.nan)
-        tolerance = np.full((n, values.shape[1]), np.inf)
-        weight = rows.weight[:, np.newaxis]
-        present, first = np.unique(part, return_index=True)
-        total = np.add.reduceat(weight, first)
-        mean = np.add.reduceat(weight * values, first) / total
-        square = np.add.reduceat(weight * values**2, first) / total
-        variance = np.maximum(square - mean**2, 0)
-        overall = np.average(values, axis=0, weights=rows.weight)
-        pooled = np.average((values - overall) ** 2, axis=0, weights=rows.weight)
-        count = np.bincount(part, minlength=n)[present][:, np.newaxis]
-        expected[present] = mean
-        tolerance[present] = FAR_OFF * np.sqrt((variance + pooled) / count)
-        # A statistic of few rows says nothing of others.
-        squares = np.square(values)
-        n_rows = squares.sum(axis=0) ** 2
-        tolerance[:, n_rows < FEWEST * np.square(squares).sum(axis=0)] = np.inf
-        tolerance[:, ~values.any(axis=0)] = np.inf
-        return expected, tolerance
 
     def sums(self, job):
         """Ask partitions for sums.
@@ -341,26 +283,13 @@ class PartitionedRows:
         RowsLeftOut
             If some are left out for the first time.
         """
-        expected = tolerance = None
-        if not self.trusting:
+
+        def rows_of():
             place = self.at_hand.at(job.b)
             values = row_statistics(place, asked_of(place, job), job)
-            expected, tolerance = self._expected(values)
-        index = np.arange(len(self.weight_of_each))
-        known = Known(index, self.weight_of_each, expected, tolerance)
-        merged = self._merged(job, known)
-        reasons = dict.fromkeys(merged.impossible, IMPOSSIBLE)
-        reasons |= dict.fromkeys(merged.contradicting, CONTRADICTING)
-        believed = self._believed(reasons)
-        if len(believed) < len(reasons):
-            merged = self._merged(job, replace(known, expected=None, tolerance=None))
-        self._leave_out(believed)
-        return merged.sums
+            return values, self.at_hand.weight
 
-    def _merged(self, job, known):
-        return add_merged(
-            self.partitions.merge("sums", add_up, job, merge, known, add_merged)
-        )
+        return self.asked.sums("sums", add_up, job, Sums, rows_of)
 
 
 def directions(rows, b, scale):

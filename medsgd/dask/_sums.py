@@ -3,7 +3,6 @@
 Pure functions of a block, a job and an index, and of the sums that they return.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from medsgd._fit.units import leverage_limit
 from medsgd._refinement.exact import standardised_targets
 from medsgd._refinement.regression import N_PRESENT, of_all_sizes
 from medsgd._refinement.rows import DenseRows
+from medsgd.dask._trust import ROUNDING, Sent, Summable
 
 # Scales at which a scan adds up the bisquare: so many on either side of a first guess,
 # at logarithms so far apart. Interpolation between them is exact to nine digits.
@@ -23,8 +23,6 @@ N_SCALES, SCALE_STEP = 16, 0.005
 N_JUDGED = 2_500
 # Rows of a rare feature that a partition gives at least, if it has them.
 FEW_PRESENT = 5
-# Relative rounding that sums are allowed.
-ROUNDING = 1e-6
 # Eigenvalues of a Gram matrix may be so far below 0, relative to the diagonal.
 NEGATIVE = 1e-7
 
@@ -50,16 +48,6 @@ class RowUnits:
             self.inverse_scale,
             self.fit_intercept,
         )
-
-
-class Sent:
-    """A job of partitions, whose arrays are small: they are copied where they arrive.
-
-    In a message arrays begin anywhere.
-    """
-
-    def __setstate__(self, fields):
-        vars(self).update(copy.deepcopy(fields))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +118,7 @@ class SumsJob(Sent):
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class Sums(Summable):
     """Sums over rows that a step asks.
 
     Attributes
@@ -150,8 +138,14 @@ class Sums:
     kept: np.ndarray
     curvature: np.ndarray
 
-    def __add__(self, other):
-        return Sums(*(getattr(self, f) + getattr(other, f) for f in vars(self)))
+    def is_possible(self, weight, job):
+        """Whether there are rows of a total weight that have such sums."""
+        return is_possible(self, weight, job)
+
+    def statistics(self):
+        """Return sums whose means over rows a few rows tell as well."""
+        kept = unpacked(self.kept).diagonal()
+        return np.concatenate([[self.loss], kept, self.pull])
 
 
 def packed(gram):
@@ -293,92 +287,12 @@ def asked_of(place, job):
     return place.pull_of_fitted(job.threshold)
 
 
-@dataclass(frozen=True, eq=False)
-class Known(Sent):
-    """What the coordinator knows of the sums of some partitions.
-
-    Attributes
-    ----------
-    index : ndarray of shape (n_partitions,)
-        Which partitions these are.
-    weight : ndarray of shape (n_partitions,)
-        Total weight of the rows of each.
-    expected, tolerance : ndarray of shape (n_partitions, n_statistics) or None
-        Means over rows of what ``statistics`` of the sums are, by the rows that each
-        partition has given to the sample, and how far off they may be. None if sums
-        need not agree with rows.
-    """
-
-    index: np.ndarray
-    weight: np.ndarray
-    expected: np.ndarray | None
-    tolerance: np.ndarray | None
-
-    def of(self, few):
-        """Return what is known of some of the partitions."""
-        expected, tolerance = self.expected, self.tolerance
-        if expected is not None:
-            expected, tolerance = expected[few], tolerance[few]
-        return Known(self.index[few], self.weight[few], expected, tolerance)
-
-
-@dataclass(frozen=True, eq=False)
-class Merged:
-    """Sums of several partitions, and those of them that are left out.
-
-    Attributes
-    ----------
-    sums : Sums or None
-    impossible, contradicting : list of int
-    """
-
-    sums: Sums | None
-    impossible: list
-    contradicting: list
-
-    def __add__(self, other):
-        sums = self.sums
-        if other.sums is not None:
-            sums = other.sums if sums is None else sums + other.sums
-        return Merged(
-            sums,
-            self.impossible + other.impossible,
-            self.contradicting + other.contradicting,
-        )
-
-
-NOTHING = Merged(None, [], [])
-
-
-def merge(parts, job, known):
-    """Add the sums of partitions that can be trusted, in the order of partitions."""
-    merged = NOTHING
-    for i, (k, weight) in enumerate(zip(known.index, known.weight, strict=True)):
-        sums = parts[i]
-        if weight == 0:
-            continue
-        if not is_possible(sums, weight, job):
-            merged += Merged(None, [int(k)], [])
-        elif known.expected is not None and not agrees(
-            sums, weight, known.expected[i], known.tolerance[i]
-        ):
-            merged += Merged(None, [], [int(k)])
-        else:
-            merged += Merged(sums, [], [])
-    return merged
-
-
-def add_merged(parts):
-    """Add what groups of partitions have merged."""
-    return sum(parts, NOTHING)
-
-
 def is_possible(sums, weight, job):
     """Whether there are rows of a total weight that have such sums."""
     n = len(job.b)
     n_directions = n if job.basis is None else job.basis.shape[1]
     shape = (n_directions * (n_directions + 1) // 2,)
-    if not isinstance(sums, Sums) or np.shape(sums.pull) != (n,):
+    if np.shape(sums.pull) != (n,):
         return False
     if not shape == np.shape(sums.kept) == np.shape(sums.curvature):
         return False
@@ -412,14 +326,8 @@ def is_possible(sums, weight, job):
     return bool(along.sum() <= sums.squares * (1 + ROUNDING) + ROUNDING * weight)
 
 
-def statistics(sums):
-    """Return sums whose means over rows a few rows tell as well."""
-    kept = unpacked(sums.kept).diagonal()
-    return np.concatenate([[sums.loss], kept, sums.pull])
-
-
 def row_statistics(place, asked, job):
-    """Return what the ``statistics`` are sums of, a row a row, over the weights."""
+    """Return what ``Sums.statistics`` are weighted sums of, a row a row."""
     rows = place.rows
     Z = rows.matrix()
     inside = Z if job.basis is None else Z @ job.basis
@@ -436,9 +344,3 @@ def row_statistics(place, asked, job):
             (asked.pull / weight)[:, np.newaxis] * Z,
         ]
     )
-
-
-def agrees(sums, weight, expected, tolerance):
-    """Whether sums are what rows in the sample make expect; NaN expects nothing."""
-    gap = np.abs(statistics(sums) / weight - expected)
-    return not np.any(gap > tolerance)
