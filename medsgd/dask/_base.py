@@ -45,7 +45,7 @@ from medsgd.dask._collections import (
 )
 from medsgd.dask._exact import PartitionedStage, is_exact_on_dask
 from medsgd.dask._partitions import draw, draws_of, summarise
-from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
+from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine, refines_classes
 from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
 # What is lazy, for which Dask has no types.
@@ -320,7 +320,7 @@ class OnDask(BaseMedianSGD):
             training.unit = Rounds.unit
             return training
         return Rounds(
-            plan,
+            replace(plan, max_iter=self.max_rounds),
             callbacks=callbacks,
             guarded=guarded,
             data=data,
@@ -365,8 +365,10 @@ class OnDask(BaseMedianSGD):
         ]
         if max_epochs is None:
             max_epochs = self.max_rounds
-            if plan.refines and not plan.task.is_classification:
+            if plan.refines:
                 max_epochs = -(-max_epochs // 2)
+            if refines_classes(plan):
+                max_epochs = min(max_epochs, training.lead_rounds)
         adaptive = training.guarded and plan.learning_rate == "adaptive"
         training.run(problems, settings, max_epochs, adaptive=adaptive)
         training.n_judged = training.n_epochs
@@ -396,11 +398,16 @@ class OnDask(BaseMedianSGD):
             )
             run(training, stage, problems[0], states[0])
             self._judged = stage.rows.asked.left_out, stage.rows.outlying
-        elif training.plan.refines and not training.plan.task.is_classification:
+        elif training.plan.refines and is_classifier(self):
+            self._refine_classes(training, data, problems)
+        elif training.plan.refines:
             n_epochs = training.n_epochs
             refine(training, data, problems[0])
             training.n_judged = training.n_epochs - n_epochs or n_epochs
         return problems
+
+    def _refine_classes(self, training, data, problems):
+        """Run the second stage of a classifier."""
 
     def _finish(self, training, data, problems, states):
         told = data.told
@@ -411,7 +418,11 @@ class OnDask(BaseMedianSGD):
             return
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
         self.n_rejected_[told.is_empty] = 0
-        if not is_classifier(self):
+        if is_classifier(self):
+            left_out = vars(self).pop("_judged", {})
+            self.n_rejected_[list(left_out)] = training.n_epochs
+            self._warn_of_left_out(left_out)
+        else:
             plan = training.plan
             scale = training.residual_scale(problems[0], plan.settings(data))
             self.scale_ = scale * small_sample_factor(plan, data, told.n_rows)
@@ -430,11 +441,15 @@ class OnDask(BaseMedianSGD):
         self.n_rejected_[list(left_out)] = training.n_epochs
         self.n_rejected_[told.is_empty] = 0
         self._warn_of_dropped()
+        self._warn_of_left_out(left_out)
+        if outlying:
+            warn_user(f"Nearly all rows of partitions {outlying} are outliers.")
+
+    def _warn_of_left_out(self, left_out):
+        """Name the partitions left out for good, and why."""
         for reason in dict.fromkeys(left_out.values()):
             own = sorted(k for k in left_out if left_out[k] == reason)
             warn_user(f"Partitions {own} were left out: {reason}.")
-        if outlying:
-            warn_user(f"Nearly all rows of partitions {outlying} are outliers.")
 
     def _warn_of_dropped(self):
         """Name the partitions that lost rows."""
