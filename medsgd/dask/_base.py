@@ -45,7 +45,7 @@ from medsgd.dask._collections import (
 )
 from medsgd.dask._exact import PartitionedStage, is_exact_on_dask
 from medsgd.dask._partitions import draw, draws_of, summarise
-from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine, refines_classes
+from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
 from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
 # What is lazy, for which Dask has no types.
@@ -108,6 +108,10 @@ n_iter_ : int
 FITTED = (
     *("n_rejected_", "n_rounds_", "n_dropped_rows_"),
     *("_aggregators", "_checked_parameters"),
+)
+# What predictions need.
+FOR_PREDICTIONS = (
+    *("coef_", "intercept_", "classes_", "n_features_in_", "_is_multinomial"),
 )
 # Rows of the sample for each partition: with fewer, sums are hardly compared with rows.
 ROWS_OF_EACH = 16
@@ -311,24 +315,29 @@ class OnDask(BaseMedianSGD):
         return super()._initial_states(plan, data, *init, resume=resume)
 
     def _training(self, plan, data, callbacks=None, *, guarded=False):
-        if guarded and is_exact_on_dask(plan, data):
+        task = self._partitions_task(data.told)
+        if guarded and self._samples(plan, data):
             training = Training(
-                replace(plan, max_iter=self.max_rounds),
+                replace(plan, max_iter=self.max_rounds, task=task),
                 callbacks=callbacks,
                 guarded=guarded,
             )
             training.unit = Rounds.unit
             return training
         return Rounds(
-            replace(plan, max_iter=self.max_rounds),
+            plan,
             callbacks=callbacks,
             guarded=guarded,
             data=data,
-            task=self._partitions_task(data.told),
+            task=task,
             seed=check_random_state(self.random_state).randint(MAX_INT),
             local_epochs=self.local_epochs,
             max_rounds=self.max_rounds,
         )
+
+    def _samples(self, plan, data):
+        """Whether the median stage runs on the sample, as another stage follows."""
+        return is_exact_on_dask(plan, data)
 
     def _partitions_task(self, told):
         """Return the ``Task`` that the targets of partitions are."""
@@ -336,7 +345,7 @@ class OnDask(BaseMedianSGD):
 
     def _run(self, training, data, states, max_epochs=None):
         if not isinstance(training, Rounds):
-            # The medians of the sample give one of many starts.
+            # The medians only have to lead to where another stage begins.
             return super()._run(training, data, states)
         plan = training.plan
         settings = plan.settings(data)
@@ -365,10 +374,8 @@ class OnDask(BaseMedianSGD):
         ]
         if max_epochs is None:
             max_epochs = self.max_rounds
-            if plan.refines:
+            if plan.refines and not plan.task.is_classification:
                 max_epochs = -(-max_epochs // 2)
-            if refines_classes(plan):
-                max_epochs = min(max_epochs, training.lead_rounds)
         adaptive = training.guarded and plan.learning_rate == "adaptive"
         training.run(problems, settings, max_epochs, adaptive=adaptive)
         training.n_judged = training.n_epochs
@@ -392,37 +399,39 @@ class OnDask(BaseMedianSGD):
         return state
 
     def _later_stages(self, training, data, problems, states):
+        trusting = self.aggregator == "mean"
         if not isinstance(training, Rounds):
-            stage = PartitionedStage(
-                training.plan, data, trusting=self.aggregator == "mean"
-            )
-            run(training, stage, problems[0], states[0])
-            self._judged = stage.rows.asked.left_out, stage.rows.outlying
-        elif training.plan.refines and is_classifier(self):
-            self._refine_classes(training, data, problems)
-        elif training.plan.refines:
+            self._judged = self._refine(training, data, problems, states, trusting)
+        elif training.plan.refines and not training.plan.task.is_classification:
             n_epochs = training.n_epochs
             refine(training, data, problems[0])
             training.n_judged = training.n_epochs - n_epochs or n_epochs
         return problems
 
-    def _refine_classes(self, training, data, problems):
-        """Run the second stage of a classifier."""
+    def _refine(self, training, data, problems, states, trusting):
+        """Run the stages that ask partitions for sums.
+
+        Returns
+        -------
+        left_out : dict of {int: str}
+            Partitions left out, and why.
+        outlying : list of int
+            Partitions that have hardly any rows but outliers.
+        """
+        stage = PartitionedStage(training.plan, data, trusting=trusting)
+        run(training, stage, problems[0], states[0])
+        return stage.rows.asked.left_out, stage.rows.outlying
 
     def _finish(self, training, data, problems, states):
         told = data.told
         self.n_dropped_rows_ = told.n_dropped
         self.n_rounds_ = data.partitions.n_calls
         if not isinstance(training, Rounds):
-            self._finish_exact(training, told)
+            self._finish_sums(training, told)
             return
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
         self.n_rejected_[told.is_empty] = 0
-        if is_classifier(self):
-            left_out = vars(self).pop("_judged", {})
-            self.n_rejected_[list(left_out)] = training.n_epochs
-            self._warn_of_left_out(left_out)
-        else:
+        if not is_classifier(self):
             plan = training.plan
             scale = training.residual_scale(problems[0], plan.settings(data))
             self.scale_ = scale * small_sample_factor(plan, data, told.n_rows)
@@ -435,7 +444,7 @@ class OnDask(BaseMedianSGD):
             ConvergenceWarning,
         )
 
-    def _finish_exact(self, training, told):
+    def _finish_sums(self, training, told):
         left_out, outlying = vars(self).pop("_judged")
         self.n_rejected_ = np.where(told.n_rows_of_each, 0, training.n_epochs)
         self.n_rejected_[list(left_out)] = training.n_epochs
@@ -443,7 +452,7 @@ class OnDask(BaseMedianSGD):
         self._warn_of_dropped()
         self._warn_of_left_out(left_out)
         if outlying:
-            warn_user(f"Nearly all rows of partitions {outlying} are outliers.")
+            warn_user(f"Partitions {outlying} hold hardly any rows but outliers.")
 
     def _warn_of_left_out(self, left_out):
         """Name the partitions left out for good, and why."""
@@ -526,7 +535,7 @@ class OnDask(BaseMedianSGD):
                 f"{self.n_features_in_} features as input."
             )
         local = self._local()
-        for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+        for name in FOR_PREDICTIONS:
             if hasattr(self, name):
                 setattr(local, name, getattr(self, name))
         return map_rows(local, method, X)

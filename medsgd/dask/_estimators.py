@@ -12,7 +12,6 @@ from medsgd._utils.compat import available_if
 from medsgd._utils.typing import MatrixLike
 from medsgd.dask._base import Collection, OnDask, document, init_like
 from medsgd.dask._multinomial import refine
-from medsgd.dask._rounds import refines_classes
 from medsgd.dask._trust import Asked
 
 
@@ -200,20 +199,20 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         """
         return super().partial_fit(X, y, classes, sample_weight)
 
+    def _samples(self, plan, data):
+        return plan.refines and not plan.early_stopping
+
     def _later_stages(self, training, data, problems, states):
         self._forget_refinement()
         self.stage_starts_ = np.empty(0, dtype=np.intp)
         return super()._later_stages(training, data, problems, states)
 
-    def _refine_classes(self, training, data, problems):
-        if not refines_classes(training.plan):
-            return
-        trusting = self.aggregator == "mean"
+    def _refine(self, training, data, problems, states, trusting):
         asked = Asked(data, data.told.weights, trusting=trusting)
         n_lead, self._is_multinomial = refine(training, data, problems, asked)
         if self._is_multinomial:
             self.stage_starts_ = np.array([n_lead], dtype=np.intp)
-        self._judged = asked.left_out
+        return asked.left_out, []
 
     def _partitions_task(self, told):
         # Frequencies are those of all partitions together.

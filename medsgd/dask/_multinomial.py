@@ -306,7 +306,7 @@ def refine(training, data, problems, asked):
     is_refined : bool
         Whether any are left for it.
     """
-    plan, task = training.plan, training.local_plan.task
+    plan, task = training.plan, training.plan.task
     n_lead = multinomial.level(problems)
     if training.interrupted or plan.max_iter == training.n_epochs:
         return n_lead, False

@@ -11,7 +11,6 @@ from medsgd._fit.data import Data
 from medsgd._fit.epochs import Progress, Training
 from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 from medsgd._fit.stopping import penalty
-from medsgd._refinement.classification import lead_epochs
 from medsgd._refinement.stochastic import (
     at_solution,
     finished,
@@ -298,11 +297,6 @@ class Sample(Data):
         return self.draws.are_all
 
 
-def refines_classes(plan):
-    """Whether rounds only lead to the second stage of a classifier."""
-    return plan.refines and plan.task.is_classification and not plan.early_stopping
-
-
 class Rounds(Training):
     """Epochs over partitions: each problem takes in the updates of all of them.
 
@@ -335,11 +329,6 @@ class Rounds(Training):
         self.n_passes = local_epochs
         if local_epochs == "auto":
             self.n_passes = math.ceil(ROWS_PER_ROUND / data.told.n_local)
-
-    @property
-    def lead_rounds(self):
-        """Rounds of a median stage that another stage follows."""
-        return lead_epochs(int(self.data.told.n_local * self.n_passes))
 
     def _run_epoch(self, active, settings, parallel):
         updates = self.updates(active, settings, self.n_passes)

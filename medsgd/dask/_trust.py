@@ -15,8 +15,8 @@ from medsgd._refinement.rows import RowsLeftOut
 # Relative rounding that sums are allowed.
 ROUNDING = 1e-6
 # Sums contradict the rows that a partition has given to the sample if a mean is so many
-# standard errors off. Heavy-tailed features make honest sums differ by several.
-FAR_OFF = 8.0
+# standard errors off.
+FAR_OFF = 5.0
 # Rows that have to decide a statistic for it to be compared.
 FEWEST = 10
 
@@ -157,7 +157,10 @@ def expected_means(values, weight, part, n_partitions):
         variance, pooled = np.maximum(variance, 0), np.maximum(pooled, 0)
         count = np.bincount(part, minlength=n_partitions)[present][:, np.newaxis]
         expected[present] = mean
+        # Bernstein's inequality: rare rows with large values may be among the others.
+        largest = np.abs(values - overall).max(axis=0)
         tolerance[present] = FAR_OFF * np.sqrt((variance + pooled) / count)
+        tolerance[present] += FAR_OFF**2 / 6 * largest / count
         # A statistic of few rows says nothing of others.
         n_deciding = squares.sum(axis=0) ** 2 / np.square(squares).sum(axis=0)
     tolerance[:, ~(n_deciding >= FEWEST)] = np.inf
