@@ -255,7 +255,7 @@ MEMORY = Path(__file__).resolve().parents[1] / "benchmarks" / "dask_memory.py"
 )
 def test_data_may_be_three_times_the_memory_of_the_workers():
     run = subprocess.run(
-        [sys.executable, MEMORY, "400", "2", "100"],
+        [sys.executable, MEMORY, "400", "100"],
         capture_output=True,
         text=True,
     )

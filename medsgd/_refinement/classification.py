@@ -664,7 +664,8 @@ def refine(
         return start
     weight = few.normed_weight()
     start = centred(start)
-    tolerance, memory = tol or 0.0, None
+    tolerance = tol or 0.0
+    memory: list | None = None
 
     def with_prior(rows, precision):
         l2 = prior(few, rows.n_used, precision, len(start.intercept))

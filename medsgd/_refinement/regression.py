@@ -76,6 +76,9 @@ N_QUARTERED = 20
 TOLERANCE = 3e-6
 # The same for Newton's steps of an S step, whose scale is accurate to the square.
 S_TOLERANCE = 3e-4
+# The same where each step is a round of asking others for sums: what a step of Newton
+# leaves is far less than the bound on it.
+FEW_ROUNDS_TOLERANCE = 1e-4
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
 # Relative difference of scales that descents to a loose tolerance leave.
@@ -258,9 +261,11 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         # What other steps leave is more than the last one.
         limit = error * (objective.tolerance if newton else TOLERANCE)
         limit = tolerance or limit
-        # Nobody elsewhere is asked whether a last step of Newton was right.
-        is_sure = newton and not rows.is_at_hand
-        if not (is_sure and _left(change / scale, size) <= limit):
+        is_asked = newton and not rows.is_at_hand
+        if is_asked:
+            limit = error * FEW_ROUNDS_TOLERANCE
+        # Rows elsewhere are not asked whether a last step of Newton was right.
+        if not (is_asked and _left(change / scale, size) <= limit):
             new = objective.evaluate(there, scale)
         if newton and not new[0] <= value * (1 + 1e-12):
             newton = False
