@@ -115,9 +115,12 @@ def run(training, stage, problem, start):
             break
         with training.epoch([problem]):
             progress = next(passes)
-            if progress.stage != name:
-                name = progress.stage
+            if progress.stage != name and name == LAST_STAGE:
+                # Some of the rows have been left out, and the S step runs again.
+                problem.stage_starts.pop()
+            elif progress.stage != name:
                 problem.stage_starts.append(len(problem.curve))
+            name = progress.stage
             stage.take(problem, progress)
             if plan.verbose:
                 training.report_pass(problem, progress)

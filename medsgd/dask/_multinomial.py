@@ -1,6 +1,7 @@
 """The second stage of a classifier over partitions: sums of one multinomial model."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -314,27 +315,17 @@ def refine(training, data, problems, asked):
         task.classes, task.factors(task.classes), data.units, plan.leverage_weights
     )
     starts = [problem.state for problem in problems]
-    lengths = [(len(p.curve), p.n_iterations) for p in problems]
     while True:
+        rows: Any
         try:
-            rows: Any
-            if data.is_complete and len(asked.rows) == len(data.y):
+            if data.is_complete and not asked.left_out:
                 rows = units.rows(data.X, data.y, data.weight)
             else:
                 rows = LabelledPartitions(asked, units)
-
-            def watch(model, objective, told, rows=rows):
-                return multinomial.note(
-                    training, problems, rows, model, objective, told
-                )
-
+            watch = partial(multinomial.note, training, problems, rows)
             multinomial.minimise(training, problems, rows, watch)
         except RowsLeftOut:
-            for problem, state, (n, n_iterations) in zip(
-                problems, starts, lengths, strict=True
-            ):
-                problem.state, problem.n_iterations = state, n_iterations
-                del problem.curve[n:], problem.clip_curve[n:]
-            training.n_epochs = n_lead
+            for problem, state in zip(problems, starts, strict=True):
+                problem.state = state
             continue
         return n_lead, True
