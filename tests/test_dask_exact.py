@@ -166,13 +166,24 @@ def test_exact_fits_are_those_of_one_machine():
     assert_allclose(np.append(reg.coef_, reg.intercept_), truth, rtol=1e-9)
 
 
-def test_a_feature_that_the_sample_lacks_is_found():
+def test_a_feature_that_the_sample_lacks_is_found(monkeypatch):
+    samples, sample = [], _exact.PartitionedRows._sample
+    monkeypatch.setattr(
+        _exact.PartitionedRows,
+        "_sample",
+        lambda self: samples.append(sample(self)) or samples[-1],
+    )
     X = regression(5000, 3)[0]
     X[:, 2] = 0
     X[[40, 900, 2333, 2334, 4001, 4002, 4900], 2] = 1
     y = X @ [1.0, -1.0, 50.0] + np.random.default_rng(1).normal(size=5000)
     reg = fit(*chunked(X, y, 5))
     assert abs(reg.coef_[2] - 50) < 3 / np.sqrt(7)
+    # All seven are in the sample, with the weight that they have in the data.
+    (rows,) = samples
+    present = rows.X[:, 2] != 0
+    assert present.sum() == 7
+    assert_allclose(rows.weight[present].sum(), 7 / 5000 * N_SAMPLE)
 
 
 def test_data_that_the_coordinator_holds_are_asked_for_once():
@@ -301,8 +312,10 @@ def test_sums_of_rows_are_possible_and_agree_with_a_sample(basis):
         job = _sums.SumsJob(units, rng.normal(size=5), 3.0, True, directions)
         sums = _sums.add_up(block, job, 0)
         assert sums.is_possible(len(y), job)
-        # One matrix times a vector that the other lacks.
+        # More than Cauchy and Schwarz allow, more curvature than weight, no square.
         assert not replace(sums, pull=100 * sums.pull).is_possible(len(y), job)
+        assert not replace(sums, curvature=2 * sums.kept).is_possible(len(y), job)
+        assert not replace(sums, kept=-sums.kept).is_possible(len(y), job)
         assert not sums.is_possible(sums.rejected / 2, job)
         rows = units.rows(block)
         place = rows.at(job.b)
