@@ -1,5 +1,6 @@
 """The way through fit and partial_fit, which regressor and classifier share."""
 
+import copy
 import inspect
 import operator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from medsgd._fit.persistence import as_plain, from_plain, is_readable, why_not_r
 from medsgd._fit.plan import Plan
 from medsgd._fit.state import State
 from medsgd._fit.tasks import MAX_INT
-from medsgd._fit.units import ENOUGH_ROWS, N_BETWEEN, RecentRows, stacked
+from medsgd._fit.units import ENOUGH_ROWS, RecentRows, stacked
 from medsgd._refinement.stream import Stream
 from medsgd._utils.compat import (
     CallbackSupportMixin,
@@ -119,7 +120,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _check_changed_parameters(self):
         """Check what may have been set since, which scikit-learn leaves unchecked."""
-        params = list(self.get_params(deep=False).values())
+        # get_params takes longer than a pass over few rows.
+        params = [getattr(self, name) for name in self._parameter_constraints]
         known = getattr(self, "_checked_parameters", [])
         if len(known) != len(params) or any(map(operator.is_not, params, known)):
             self._validate_params()
@@ -227,12 +229,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _follow_units(self, plan, X, weight, states):
         """Change the units where recent rows no longer fit them."""
-        recent = (self._recent_rows or RecentRows()).extended(X, weight)
-        self._recent_rows = recent
-        if recent.n_rows < N_BETWEEN:
-            return
-        self._recent_rows = None
-        units = recent.units(self._units, plan.feature_units)
+        recent = self._recent_rows or RecentRows()
+        recent = recent.extended(X, weight, self._units)
+        units, self._recent_rows = recent.followed(self._units, plan.feature_units)
         if units is not self._units:
             for state in states:
                 state.follow_units(self._units, units)
@@ -264,6 +263,12 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _current_states(self):
         """States to go on from; coef_ and intercept_ may have been set by the user."""
         coef, intercept = self._reported()
+        if (
+            isinstance(self.coef_, np.ndarray)
+            and np.array_equal(np.atleast_2d(self.coef_), coef)
+            and np.array_equal(self.intercept_, intercept)
+        ):
+            return [copy.copy(state) for state in self._states]
         fitted, dtype = np.column_stack([coef, intercept]), self._states[0].dtype
         coef = _as_given(self.coef_, coef.shape, dtype, "coef_")
         intercept = _as_given(self.intercept_, intercept.shape, dtype, "intercept_")

@@ -13,11 +13,12 @@ from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
 from medsgd._refinement import exact, stochastic
+from medsgd._refinement.bisquare import m_weights
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
 from medsgd._refinement.stochastic import small_sample_factor
-from medsgd._refinement.stream import Stream, can_follow
+from medsgd._refinement.stream import Stream
 from medsgd._utils.compat import Interval, StrOptions, _fit_context
 from medsgd._utils.docs import fill, options
 from medsgd._utils.guards import all_or_nothing
@@ -181,12 +182,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         With many more samples than features, about 1% of clean normal rows are. After
         an exact fit it marks the rows that are not fitted exactly. Not after
         :meth:`partial_fit`.
+    weights_ : ndarray of shape (n_samples,)
+        The weight in [0, 1] that the bisquare gives each row given to :meth:`fit`,
+        ``(1 - min(1, r / (4.685 * scale_))**2)**2`` for the residual r, whatever its
+        sample weight. 0 is a row that the refinement rejects. After an exact fit it
+        is 1 for the rows that are fitted exactly and 0 for all others. Only with a
+        refinement, and not after :meth:`partial_fit`.
     {{n_features_in_}}
     {{feature_names_in_}}
 
     See Also
     --------
     MedianSGDClassifier : The same for classification.
+    medsgd.inspection.coefficient_table : Standard errors and confidence intervals.
     FitCurveDisplay : Plot of the stages of a fit.
     ResidualsDisplay : Plot of residuals and outliers.
     sklearn.linear_model.SGDRegressor : Steps along the mean.
@@ -240,17 +248,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     - `max_iter` may end the steps early. A
       :class:`~sklearn.exceptions.ConvergenceWarning` says so.
 
-    *Streams.* With `refine` and without an L1 penalty :meth:`partial_fit` carries two
-    estimates. The median's leads. The refined estimate begins with the exact refinement
-    of the first 2,000 rows, or 20 a parameter, which are kept until then; up to that
-    point `coef_`, `intercept_` and `scale_` are the median's. Each later row adds its
-    outer product and its target, weighted by the bisquare at the coefficients and the
-    scale of that time, to sums whose solution is the estimate [8]_. Its error is about
-    that of :meth:`fit` on all rows. The state has the square of the number of
-    parameters; with more than 500 of them, and on Dask, there is no refined estimate.
-    After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
-    so much better that their residual scale is 1.2 times smaller, such as after a jump
-    of the coefficients, the refined estimate begins anew.
+    *Streams.* With `refine` :meth:`partial_fit` carries two estimates. The median's
+    leads. The refined estimate begins with the exact refinement of the first 500 rows,
+    or 5 a parameter, and again of four and of 16 times as many, or 20 a parameter,
+    which are kept until then; before the first ones `coef_`, `intercept_` and `scale_`
+    are the median's. Each later row adds its outer product and its target, weighted by
+    the curvature of the bisquare at the coefficients and the scale of that time, to
+    sums whose solution is the estimate [8]_. Its error is about that of :meth:`fit` on
+    all rows. The state has the square of the number of parameters. With more than 2,048
+    of them, or an L1 penalty, it has the diagonal of that square, and up to two million
+    values of first rows. After :meth:`fit` the sums, or with more than 500 parameters
+    their diagonal, go on from the fit. If the median fits 1,000 rows or more so much
+    better that their residual scale is 1.2 times smaller, such as after a jump of the
+    coefficients, the refined estimate begins anew. On Dask there is none.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
     where most of `y` is one value, the fit is the least-squares fit of these samples,
@@ -302,6 +312,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     scale_: float
     outliers_: npt.NDArray[np.bool_]
+    weights_: npt.NDArray[np.float64]
     stage_starts_: npt.NDArray[np.intp]
 
     _parameter_constraints: dict = {
@@ -411,19 +422,23 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     def _later_stages(self, training, data, problems, states):
         plan, (problem,) = training.plan, problems
+        self._s_fit = None
         if not plan.refines:
             return problems
         weight = data.training_weight(data.given_weight)
         if not is_exact(plan, data, np.count_nonzero(weight)):
             return [stochastic.refine(training, data, problem)]
         end = exact.refine(training, data, problem, states[0], weight)
-        if can_follow(plan, data.X.shape[1]):
-            self._stream = Stream.after(*end)
+        stage, refinement, _ = end
+        self._s_fit = stage.s_fit(refinement)
+        self._stream = Stream.after(plan, *end)
         return problems
 
     def _finish(self, training, data, problems, states):
         self._states[0].note_targets(data.y[data.rows])
+        vars(self).pop("weights_", None)
         if not training.guarded:
+            self._s_fit = None
             self._check_divergence(training.plan, data.units)
             self._follow(training.plan, data, states[0].solution())
             return
@@ -435,6 +450,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             self.scale_ *= small_sample_factor(training.plan, data, len(data.rows))
             tolerance = 0.0
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
+        if training.plan.refines:
+            self.weights_ = m_weights(residual, self.scale_, tolerance)
 
     def _check_divergence(self, plan, units):
         """Check that the steps of a stream have not made its coefficients diverge."""
@@ -460,7 +477,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
         ``before``: the solution of the median before the call.
         """
-        if not can_follow(plan, data.X.shape[1]):
+        if not plan.refines:
             self._stream = None
             return
         stream = self._stream or Stream()

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from numpy.linalg import norm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
@@ -82,7 +83,7 @@ def test_single_rows():
 
 
 def test_before_the_first_rows_are_enough_the_median_tells():
-    X, y, _ = draw(n=1500)
+    X, y, _ = draw(n=450)
     stream = feed(Regressor(), X, y)
     median = feed(Regressor(refine=False), X, y)
     assert_array_equal(solution(stream), solution(median))
@@ -266,14 +267,45 @@ def test_exact_targets():
     assert est.scale_ == 0
 
 
-@pytest.mark.parametrize("params", [{"penalty": "l1"}, {"refine": False}], ids=str)
-def test_streams_of_the_median_alone(params):
-    X, y, _ = draw(n=3000)
-    est, other = (
-        feed(Regressor(**params), X, y),
-        feed(Regressor(**{**params, "refine": False}), X, y),
-    )
-    assert_array_equal(solution(est), solution(other))
+def test_a_stream_with_an_l1_penalty_has_the_zeros_of_a_fit():
+    rng = np.random.default_rng(0)
+    n, d = 4000, 30
+    X = rng.normal(size=(n, d))
+    y = 2 + 3 * X[:, 0] - X[:, 1] + rng.normal(size=n) + 100 * (rng.random(n) < 0.1)
+    sparse = partial(Regressor, penalty="l1", alpha=0.1)
+    est, fit = feed(sparse(), X, y), sparse().fit(X, y)
+    assert_array_equal(est.coef_ == 0, fit.coef_ == 0)
+    assert_allclose(solution(est), solution(fit), atol=0.5 * fit.scale_ / np.sqrt(n))
+
+
+def wide(n, d, layout, seed=0):
+    """Rows of 20 entries, or full ones; 10% of the targets are wrong."""
+    rng = np.random.default_rng(seed)
+    if layout == "dense":
+        X = rng.normal(size=(n, d))
+    else:
+        entries = rng.normal(size=20 * n), rng.integers(0, d, 20 * n)
+        X = sp.csr_array((*entries, np.arange(0, 20 * n + 1, 20)), shape=(n, d))
+        X.sum_duplicates()
+    coef = rng.normal(size=d)
+    return X, X @ coef + rng.normal(size=n) + 100 * (rng.random(n) < 0.1), coef
+
+
+@pytest.mark.parametrize(
+    "n, d, layout", [(12_000, 2200, "sparse"), (5000, 600, "dense")], ids=str
+)
+def test_a_wide_stream_is_nearly_as_good_as_a_fit(n, d, layout):
+    X, y, coef = wide(n, d, layout)
+    est, fit = feed(Regressor(), X, y), Regressor().fit(X, y)
+    assert norm(est.coef_ - coef) < 1.5 * norm(fit.coef_ - coef)
+
+
+def test_a_wide_stream_goes_on_from_a_fit():
+    X, y, coef = wide(20_000, 2200, "sparse")
+    est = Regressor().fit(X[:10_000], y[:10_000])
+    before = norm(est.coef_ - coef)
+    feed(est, X[10_000:], y[10_000:])
+    assert norm(est.coef_ - coef) < 0.85 * before
 
 
 @pytest.mark.parametrize("n_before", [1500, 3250])
@@ -288,11 +320,12 @@ def test_a_pickle_goes_on(n_before):
 
 
 def test_the_state_does_not_grow():
-    X, y, _ = draw()
+    X, y, _ = draw(n=20_000)
     est = Regressor()
+    # Up to 8,000 rows are kept, of which the refinement begins again.
     sizes = [
         len(pickle.dumps(feed(est, X[rows], y[rows])))
-        for rows in (slice(0, 5000), slice(5000, N))
+        for rows in (slice(0, N), slice(N, 20_000))
     ]
     assert sizes[1] == pytest.approx(sizes[0], abs=100)
 
@@ -375,3 +408,24 @@ def test_a_half_life_forgets_both_sides_of_the_equations():
     for rows in np.split(np.arange(6000), 12):
         est.partial_fit(X[rows], y[rows])
     assert_allclose(est.coef_, [1, -2, 3], atol=5 / np.sqrt(700))
+
+
+@pytest.mark.parametrize("size", [20, 250])
+def test_a_sudden_change_of_a_unit(size):
+    rng = np.random.default_rng(0)
+    X, coef = rng.normal(size=(9000, 5)), np.array([3.0, -2.0, 1.0, 0.0, 1.0])
+    y = X @ coef + rng.normal(size=9000)
+    X[6000:, 0] *= 1000
+    est = feed(Regressor(), X[:6000], y[:6000])
+    feed(est, X[6000:], y[6000:], size)
+    coef[0] /= 1000
+    gap = (X[6000:] @ (est.coef_ - coef)).std()
+    assert gap < 4 * np.sqrt(5 / 1000)
+
+
+def test_a_burst_of_wild_rows_does_not_spoil_the_units():
+    X, y, truth = draw("normal")
+    wild = feed(Regressor(), X[:5000], y[:5000])
+    wild.partial_fit(1e6 * X[:200], y[:200])
+    feed(wild, X[5000:], y[5000:])
+    assert_near(wild, Regressor().fit(X, y), N, errors=0.5)

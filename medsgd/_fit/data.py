@@ -44,6 +44,16 @@ class Data:
         """Samples with a weight."""
         return np.flatnonzero(self.weight)
 
+    def of_rows(self, rows):
+        """Return copies of some rows, of which none is held out."""
+        return replace(
+            self,
+            X=self.X[rows],
+            y=self.y[rows],
+            weight=self.weight[rows],
+            given_weight=self.given_weight[rows],
+        )
+
     def holding_out(self, mask):
         """Return these data without some samples for training."""
         if mask is None:

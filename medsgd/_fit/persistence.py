@@ -30,7 +30,7 @@ def as_plain(units, states, first_rows, typical_weight, stream, recent_rows):
         "typical_weight": typical_weight,
         "stream": stream,
         "recent_rows": recent_rows
-        and (recent_rows.n_rows, plain_chunks(recent_rows.chunks)),
+        and vars(recent_rows) | {"chunks": plain_chunks(recent_rows.chunks)},
     }
 
 
@@ -48,7 +48,7 @@ def from_plain(plain):
         # Version 1 has no refined estimate of a stream.
         plain.get("stream"),
         # Nor does it have rows by which units follow.
-        recent and RecentRows(recent[0], tuple(chunks(recent[1]))),
+        recent and RecentRows(**recent | {"chunks": tuple(chunks(recent["chunks"]))}),
     )
 
 

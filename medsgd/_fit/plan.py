@@ -77,7 +77,7 @@ class Plan:
     standardize: bool
     leverage_weights: bool
     refine: bool
-    half_life: float | None
+    half_life: float
     n_jobs: int | None
 
     @classmethod
@@ -99,9 +99,10 @@ class Plan:
         ratio = PENALTIES[penalty]
         ratio = given["l1_ratio"] if ratio is None else ratio
         return cls(
-            **{"n_jobs": None, "half_life": None, "task": task}
+            **{"n_jobs": None, "task": task}
             | given
             | {
+                "half_life": given.get("half_life") or np.inf,
                 "n_gradients": int(given["n_gradients"]),
                 "exact_alpha": 0.0 if no_penalty else given["alpha"],
                 "l1_ratio": np.nan if ratio is None else ratio,

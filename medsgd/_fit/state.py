@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from medsgd._core.sparse import layout
+from medsgd._fit.scales import median
 
 
 @dataclass
@@ -189,7 +190,9 @@ class State:
     def note_targets(self, y):
         """Take in the size of the targets of a call."""
         if len(y):
-            self.target_size = max(self.target_size, float(np.median(np.abs(y))))
+            self.target_size = max(
+                self.target_size, median(np.abs(y.astype(np.float64)))
+            )
 
     def keep_zeros(self):
         """Average to 0 where the coefficients are 0: the L1 penalty is for zeros."""

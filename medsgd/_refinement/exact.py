@@ -49,12 +49,16 @@ def counts_of(weight):
     return weight * (len(used) / used.sum())
 
 
+def fewest_rows(plan, n_features):
+    """Return with how many rows at least a refinement solves for its steps."""
+    n_parameters = n_features + plan.fit_intercept
+    is_slow = plan.penalty in ("l1", "elasticnet") and n_parameters > MOST_OUTER
+    return (FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS) * n_parameters
+
+
 def is_exact(plan, data, n_rows):
     """Whether rows are so many that a refinement solves for its steps."""
-    n_parameters = data.X.shape[1] + plan.fit_intercept
-    is_slow = plan.penalty in ("l1", "elasticnet") and n_parameters > MOST_OUTER
-    fewest = FEWEST_ROWS_OF_L1 if is_slow else FEWEST_ROWS
-    return plan.refines and n_rows >= fewest * n_parameters
+    return plan.refines and n_rows >= fewest_rows(plan, data.X.shape[1])
 
 
 def few_rows(X, y, weight):
@@ -189,10 +193,11 @@ class ExactStage:
 
     def refinement(self, solutions):
         """Return the steps from solutions in the user's units."""
-        starts = [self._from_user(*solution) for solution in solutions]
+        starts = [self.from_user(*solution) for solution in solutions]
         return Refinement(self.rows, self.penalty, starts, self.rounding)
 
-    def _from_user(self, coef, intercept):
+    def from_user(self, coef, intercept):
+        """Return the parameters that are these coefficients and intercept."""
         rows = self.rows
         coef = np.asarray(coef, dtype=np.float64)
         # In units of tiny targets a warm start may be out of range, and is no use then.
@@ -205,6 +210,26 @@ class ExactStage:
     def to_user(self, b):
         """Return coefficients and intercept in the user's units."""
         return to_user(b, self.rows, self.y_center, self.y_scale)
+
+    def directions_to_user(self, columns):
+        """Return ``columns`` of changes of the parameters in the user's units.
+
+        The change of the intercept comes first, if there is one.
+        """
+        rows, first = self.rows, self.rows.fit_intercept
+        changes = self.y_scale * columns
+        changes[first:] = (rows.inverse_scale * changes[first:].T).T
+        if first:
+            changes[0] -= rows.center @ changes[1:]
+        return changes
+
+    def s_fit(self, refinement):
+        """Return coefficients, intercept and scale of the S step, or None."""
+        if refinement.s_fit is None:
+            return None
+        b, scale = refinement.s_fit
+        coef, intercept = self.to_user(b)
+        return coef, float(intercept), scale * self.y_scale
 
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""

@@ -220,7 +220,12 @@ class QuasiNewton:
             self.precondition = lambda gradient: basis @ solve(basis.T @ gradient)
 
     def adapt(self, rows, values, share):
-        """Make the Gram matrix of rows with these values the metric."""
+        """Make the Gram matrix of rows with these values the metric.
+
+        A diagonal stays.
+        """
+        if not self.is_full:
+            return
         metric, total = rows.gram(values, self.basis), values.sum()
         if self.basis is None:
             metric.flat[:: len(metric) + 1] += share * self.penalty
@@ -239,7 +244,7 @@ class QuasiNewton:
         if not convex:
             return None
         self.n_steps += 1
-        if self.is_full and self.n_steps > FEW_STEPS + len(b) / PER_STEP:
+        if self.n_steps > FEW_STEPS + len(b) / PER_STEP:
             self.n_steps = 0
             self.adapt(rows, values, share)
         gradient = self.penalty * b - rows.moments(pull) / max(share, TINY)

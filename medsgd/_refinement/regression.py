@@ -338,12 +338,14 @@ class Refinement:
         Whether more than half of the rows are fitted without an error.
     tolerance : float
         Largest residual of a row that is fitted without an error.
+    s_fit : tuple of ndarray of shape (n_parameters,) and float, or None
+        Coefficients and scale of the S step, once the M step has begun.
     """
 
     def __init__(self, rows, penalty, starts, rounding):
         self.rows, self.penalty, self.starts = rows, penalty, starts
         self.floor, self.tolerance = rounding, EXACT * rounding
-        self.is_exact = False
+        self.is_exact, self.s_fit = False, None
         # The rows of a sample have another type.
         self.precision = float(np.finfo(rows.X.dtype).eps)
 
@@ -394,8 +396,9 @@ class Refinement:
             if isinstance(self.last_solver, QuasiNewton):
                 kept = place.pull(M_CONSTANT * scale).kept
                 self.last_solver.adapt(few, kept, few.total)
-            target = self._target(self.rows)
+            target = self.target(self.rows)
             scale = self.rows.at(b).m_scale(target, scale, self.floor)
+        self.s_fit = b, scale
         scale *= self._few_rows_factor()
         objective = self._objective(MObjective, self.rows)
         for progress, _ in descend(objective, self.last_solver, start, scale):
@@ -409,8 +412,8 @@ class Refinement:
     def _wanted(self, per_parameter):
         return per_parameter * self.rows.n_parameters
 
-    def _target(self, rows):
-        """The sum of ``rho`` that defines the scale: half of the degrees of freedom."""
+    def target(self, rows):
+        """Return the sum of ``rho`` that defines the scale: half of what is free."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _few_rows_factor(self):
@@ -421,7 +424,7 @@ class Refinement:
         return shrinkage_factor(n_rows, self.rank)
 
     def _objective(self, kind, rows):
-        return kind(rows, self.penalty, self._target(rows), self.floor)
+        return kind(rows, self.penalty, self.target(rows), self.floor)
 
     def _set_solvers(self):
         """Set how candidates, and penalised steps, solve for coefficients."""
@@ -498,7 +501,7 @@ class Refinement:
         """Coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
         self.same = SAME if few is small else SAME_IN_SAMPLE
-        target, weighted = self._target(small), small.weight * self.leverage
+        target, weighted = self.target(small), small.weight * self.leverage
         first, *others = (start[np.newaxis] for start in self.starts)
         # A short median stage does not get far with more parameters.
         is_led = small.n_parameters <= candidate.MOST_SENSITIVE
@@ -574,7 +577,7 @@ class Refinement:
     def _settled(self, rows, fits):
         """Coefficients, scale and residuals of candidates where they have converged."""
         objective = SObjective(
-            rows, Penalty(self.penalty.unit), self._target(rows), self.floor
+            rows, Penalty(self.penalty.unit), self.target(rows), self.floor
         )
         settled, rare = [], (rows.present_share < 0.5).any()
         for b, scale in fits:

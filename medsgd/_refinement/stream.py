@@ -12,6 +12,7 @@ than the refined estimate, as after a jump, the refined estimate begins anew.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 import medsgd._core.bisquare as bisquare
 from medsgd._fit.data import Data
@@ -19,31 +20,50 @@ from medsgd._fit.persistence import chunks, plain_chunks
 from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, m_scale
 from medsgd._refinement.candidates import recovered
-from medsgd._refinement.exact import ExactStage, penalty_of, to_user
+from medsgd._refinement.exact import (
+    ExactStage,
+    fewest_rows,
+    is_blockwise,
+    is_exact,
+    penalty_of,
+    to_user,
+)
 from medsgd._refinement.least_squares import solution
-from medsgd._refinement.regression import last
-from medsgd._refinement.rows import LARGEST, DenseRows
+from medsgd._refinement.regression import EXACT, last
+from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 
-# The Gram matrix of more parameters is too large to go with every estimator.
-MOST_PARAMETERS = 500
+# The Gram matrix of more parameters is too large to go with every fitted estimator, and
+# with a stream. Without one, a diagonal takes its place.
+MOST_PARAMETERS, MOST_OF_STREAM = 500, 2_048
+# Values of X that are kept at most, of 64 MB, and for a diagonal, of 16 MB.
+MOST_KEPT, MOST_OF_DIAGONAL = 2**23, 2**21
 # Rows of which the exact refinement begins the sums: the larger of a number and of so
+# many a parameter. It begins them again, since with more rows it is more often right,
+# each time that so many times as many are kept, up to the larger of a number and of so
 # many a parameter.
-FIRST_ROWS, FIRST_PER_PARAMETER = 2_000, 20
+FIRST_ROWS, FIRST_PER_PARAMETER = 500, 5
+GROWTH, LAST_ROWS, LAST_PER_PARAMETER = 4, 8_000, 20
+# Diagonal sums begin again more often, since their steps are not those of the exact
+# refinement, as long as rows can be kept.
+DIAGONAL_GROWTH = 1.5
 # The coefficients are solved for after each piece of the rows: so many, or a share of
-# the rows before it.
+# the rows before it. Steps along a diagonal are stable with smaller pieces.
 PIECE, PIECE_SHARE = 500, 0.125
-# Parameters up to which a solve costs little beside a call with one row. Beyond, rows
-# wait for the next solve that are fewer than this share of the parameters.
-CHEAP, WAITING = 64, 0.125
+DIAGONAL_PIECE, DIAGONAL_SHARE = 32, 1 / 32
+# Rows of small calls wait until they are a piece of so many, so that a call with one
+# row costs little: a share of the rows before them, which moves the estimate by a
+# sixteenth of its standard error, and at least a share of the parameters, for each
+# piece is solved.
+LEAST_PIECE, MOST_WAITING, WAITING_SHARE, SOLVED_SHARE = 32, 1_000, 1 / 256, 0.125
 # Rows whose residuals make one M-scale.
-WINDOW = 500
+WINDOW = 1_000
 # The median leads where its residuals of a window have a scale so many times smaller.
 JUMP = 1.2
 # A feature is new whose squares in the sums are fewer than so many, and than those of
 # the next rows, if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
-# Part of the weights' sum that the curvatures of the bisquare are at least.
-LEAST_CURVATURE = 0.25
+# A solution is Newton's where it moves fitted values by less, in scales.
+NEAR = 0.3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,19 +80,18 @@ class Sums:
         The sample weight that counts as one row.
     floor : float
         Least scale, which rounding leaves.
-    gram : ndarray of shape (n_parameters, n_parameters)
-        Curvature of the sum of the losses.
+    gram : ndarray of shape (n_parameters, n_parameters) or (n_parameters,)
+        Curvature of the sum of the losses, or its diagonal.
     moments : ndarray of shape (n_parameters,)
         ``gram`` times the minimiser of the losses.
     total : float
         How many rows count.
-    waiting : float
-        How many of them came after ``b`` was solved for.
-    kept, curved : float
-        Sums of the weights of the bisquare, and of its curvatures.
     b : ndarray of shape (n_parameters,)
     scale : float
-        M-scale of the residuals, in units of ``y_scale``.
+        The S step's, in units of ``y_scale``.
+    least_share : float
+        What part of the M-scale of the residuals of ``b`` it is: those of the S step
+        have a smaller one.
     window : tuple of ndarray of shape (3, n)
         Residuals of the refined and of the median's coefficients, and counts, of rows
         that have not set the scale yet.
@@ -89,11 +108,9 @@ class Sums:
     gram: np.ndarray
     moments: np.ndarray
     total: float
-    waiting: float = 0.0
-    kept: float
-    curved: float
     b: np.ndarray
     scale: float
+    least_share: float = 1.0
     window: tuple = ()
     n_window: int = 0
 
@@ -113,7 +130,8 @@ class Sums:
         with np.errstate(over="ignore"):
             y = np.clip((y - self.y_center) / self.y_scale, -LARGEST, LARGEST)
         counts = data.given_weight.astype(np.float64) / self.weight_unit
-        return DenseRows(
+        kind = DenseRows if is_blockwise(data.X) else SparseRows
+        return kind(
             data.X, y, counts, self.center, self.inverse_scale, self.fit_intercept
         )
 
@@ -121,47 +139,74 @@ class Sums:
         """Return coefficients and intercept in the units of the user."""
         return to_user(self.b, self, self.y_center, self.y_scale)
 
-    def with_rows(self, rows, residual, led, penalty, half_life):
+    @property
+    def squares(self):
+        """Curvature along each parameter."""
+        return self.gram.diagonal()
+
+    def piece(self, half_life):
+        """How many rows make the next piece at most."""
+        size = max(PIECE, int(PIECE_SHARE * self.total))
+        return int(np.clip(PIECE_SHARE * half_life, 1, size))
+
+    def with_rows(self, rows, led, penalty, half_life):
         """Return the sums with more rows.
 
         Parameters
         ----------
         rows : Rows
-        residual, led : ndarray of shape (n_rows,)
-            Residuals of the refined and of the median's coefficients.
-        penalty : ndarray of shape (n_parameters,)
-            Factor of half the square of each coefficient.
+        led : ndarray of shape (n_rows,)
+            Residuals of the median's coefficients.
+        penalty : Penalty
         half_life : float
         """
-        kept, curvature, pull, *_ = bisquare.pull(
+        residual = rows.residuals(self.b)
+        _, curvature, pull, *_ = bisquare.pull(
             residual, rows.weight, M_CONSTANT * self.scale
         )
         memory = 0.5 ** (rows.total / half_life)
-        n_kept, n_curved = memory * self.kept + kept.sum(), memory * self.curved
-        n_curved += curvature.sum()
-        gram = rows.gram(kept) * _typical_curvature(n_kept, n_curved)
         sums = replace(
             self,
-            gram=memory * self.gram + gram,
-            moments=memory * self.moments + gram @ self.b + rows.moments(pull),
             total=memory * self.total + rows.total,
-            waiting=self.waiting + rows.total,
-            kept=n_kept,
-            curved=n_curved,
             window=(*self.window, np.array([residual, led, rows.weight])),
             n_window=self.n_window + rows.n_rows,
         )
-        n_parameters = len(self.b)
-        if n_parameters <= CHEAP or sums.waiting >= WAITING * n_parameters:
-            sums = sums.solved(penalty)
-        return sums
+        return sums._stepped(rows, curvature, rows.moments(pull), penalty, memory)
+
+    def _stepped(self, rows, curvature, pull, penalty, memory):
+        """The sums with the curvature of rows and the pull on the coefficients."""
+        l2 = penalty.quadratic(self.fit_intercept)
+        for values in (curvature, np.maximum(curvature, 0)):
+            gram = rows.gram(values)
+            moments = memory * self.moments + gram @ self.b + pull
+            gram += memory * self.gram
+            b = self._solution(gram, moments, l2, convex=values is not curvature)
+            if b is None:
+                continue
+            step = (b - self.b) / self.scale
+            if step @ gram @ step <= NEAR**2 * self.total:
+                break
+        return replace(self, gram=gram, moments=moments, b=b)
+
+    def begun_with(self, few, curvature, pull, penalty):
+        """Return the sums with the curvature of rows where ``b`` is their solution.
+
+        ``pull``: on the coefficients.
+        """
+        share, l2 = self.total / few.total, penalty.quadratic(self.fit_intercept)
+        for values in (curvature, np.maximum(curvature, 0)):
+            gram = few.gram(values) * share
+            moments = gram @ self.b + self.total * l2 * self.b
+            if self._solution(gram, moments, l2, convex=False) is not None:
+                break
+        return replace(self, gram=gram, moments=moments)
 
     def with_new_features(self, rows):
         """Return the sums with first coefficients of features that the rows have first.
 
         Without them all rows of a new feature with a strong effect would be outliers.
         """
-        known = self.gram.diagonal()[self.fit_intercept :]
+        known = self.squares[self.fit_intercept :]
         if np.all(known >= INFORMED):
             return self
         squares = rows.diagonal(rows.weight)[self.fit_intercept :]
@@ -179,12 +224,13 @@ class Sums:
         features[is_new] = found[self.fit_intercept :][is_new]
         return replace(self, b=b)
 
-    def solved(self, penalty):
-        """Return the sums with the coefficients that they give."""
-        gram = self.gram.copy()
-        gram.flat[:: len(gram) + 1] += self.total * penalty
-        found = solution(gram, self.moments, True)
-        return replace(self, b=found, waiting=0.0)
+    def _solution(self, gram, moments, penalty, *, convex):
+        """The minimiser of the losses; None where they need not have one."""
+        gram = gram.copy()
+        diagonal = gram.diagonal() + self.total * penalty
+        # Of a feature that has always been 0 nothing is known.
+        gram.flat[:: len(gram) + 1] = np.where(diagonal == 0, 1, diagonal)
+        return solution(gram, moments, convex)
 
     def rescaled(self):
         """Return the sums with the scale up to date, or None where the median leads.
@@ -202,95 +248,202 @@ class Sums:
         if scale > JUMP * scale_led:
             return None
         share = total / max(self.total, total)
-        scale = self.scale * (scale / self.scale) ** share
+        scale = self.scale * (self.least_share * scale / self.scale) ** share
         return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
 
 
-def _typical_curvature(kept, curved):
-    """Curvature of the loss of a row, over its weight; a row's own may be negative."""
-    return np.clip(curved / kept, LEAST_CURVATURE, 1) if kept > 0 else 1.0
+class DiagonalSums(Sums):
+    """Sums whose diagonal alone is known: the coefficients move step by step.
+
+    Steps shrink with the curvature of all rows along each parameter. Those of
+    uncorrelated features are as good as those of ``Sums``.
+    """
+
+    @property
+    def squares(self):
+        """Curvature along each parameter."""
+        return self.gram
+
+    def piece(self, half_life):
+        """How many rows make the next piece at most."""
+        size = max(DIAGONAL_PIECE, int(DIAGONAL_SHARE * self.total))
+        return int(np.clip(DIAGONAL_SHARE * half_life, 1, size))
+
+    def _stepped(self, rows, curvature, pull, penalty, memory):
+        """The sums with the curvature of rows, after a step along their pull."""
+        l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
+        more = rows.diagonal(values)
+        gram = memory * self.gram + more
+        metric = gram + self.total * l2
+        metric[metric == 0] = np.inf  # of a feature that has always been 0
+        # Beyond the least loss of these rows a step would be too long for all.
+        step = (pull - rows.total * l2 * self.b) / metric
+        along, bend = pull @ step, values @ np.square(rows.product(step))
+        if bend > along:
+            pull = pull * max(along / bend, 0)
+        moments = memory * self.moments + more * self.b + pull
+        bound = self.total * self._absolute(penalty)
+        size = np.maximum(np.abs(moments) - bound, 0) / metric
+        return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
+
+    def _absolute(self, penalty):
+        """Factor of the absolute value of each parameter in the penalty."""
+        return np.append(np.zeros(self.fit_intercept), penalty.l1 * penalty.unit)
+
+    def begun_with(self, few, curvature, pull, penalty):
+        """Return the sums with the curvature of rows."""
+        share, l2 = self.total / few.total, penalty.quadratic(self.fit_intercept)
+        gram = few.diagonal(np.maximum(curvature, 0)) * share
+        # The pull on a coefficient is what the penalty holds.
+        bound = self.total * self._absolute(penalty)
+        held = np.clip(share * pull, -bound, bound)
+        held = np.where(self.b == 0, held, np.sign(self.b) * bound)
+        moments = (gram + self.total * l2) * self.b + held
+        return replace(self, gram=gram, moments=moments)
 
 
-def begun(stage, refinement, progress):
-    """Return the sums at the end of an exact refinement.
+def begun(stage, few, target, b, scale, *, diagonal):
+    """Return sums that begin at coefficients of first rows.
 
     Parameters
     ----------
     stage : ExactStage
-    refinement : Refinement
-    progress : Pass
-        The last one.
+        Of the rows.
+    few : Rows
+        As many of them as tell the curvature of all.
+    target : float
+        Of the M-scale of these.
+    b : ndarray of shape (n_parameters,)
+    scale : float
+    diagonal : bool
     """
-    rows, few, b = stage.rows, refinement.few, progress.b
-    floor = refinement.tolerance
-    scale = max(progress.scale, floor)
-    # As many rows as the S step sees tell the curvature of all.
-    kept, curvature, *_ = bisquare.pull(
-        few.residuals(b), few.weight, M_CONSTANT * scale
-    )
-    share = rows.total / few.total
-    n_kept, n_curved = kept.sum() * share, curvature.sum() * share
-    gram = few.gram(kept) * (share * _typical_curvature(n_kept, n_curved))
-    l2 = stage.penalty.quadratic(rows.fit_intercept)
-    return Sums(
+    rows, floor = stage.rows, EXACT * stage.rounding
+    scale = max(scale, floor)
+    sums = (DiagonalSums if diagonal else Sums)(
         center=rows.center,
         inverse_scale=rows.inverse_scale,
         y_center=stage.y_center,
         y_scale=stage.y_scale,
         weight_unit=stage.weight_unit,
         floor=floor,
-        gram=gram,
-        moments=gram @ b + rows.total * l2 * b,
+        gram=np.empty(0),
+        moments=np.empty(0),
         total=rows.total,
-        kept=n_kept,
-        curved=n_curved,
         b=b,
         scale=scale,
     )
+    residual = few.residuals(b)
+    _, curvature, pull, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
+    sums = sums.begun_with(few, curvature, few.moments(pull), stage.penalty)
+    own = m_scale(residual, few.weight, target, scale, floor)
+    return replace(sums, least_share=min(scale / own, 1))
 
 
-def can_follow(plan, n_features):
-    """Whether a stream of these parameters has a refined estimate."""
-    has_l1 = plan.exact_alpha > 0 and plan.l1_ratio > 0
-    n_parameters = n_features + plan.fit_intercept
-    return plan.refines and not has_l1 and n_parameters <= MOST_PARAMETERS
+def needs_diagonal(plan, n_parameters, most):
+    """Whether a Gram matrix is too large, or no use for the penalty."""
+    return n_parameters > most or (plan.exact_alpha > 0 and plan.l1_ratio > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Rows of calls, kept until they are enough.
+
+    Attributes
+    ----------
+    chunks : tuple of (X, y, weight)
+    n_rows, n_values : int
+        How many rows these are, and how many values of X.
+    """
+
+    chunks: tuple = ()
+    n_rows: int = 0
+    n_values: int = 0
+
+    @classmethod
+    def of(cls, chunks):
+        """Return kept rows of chunks."""
+        n_values = sum(X.nnz if sparse.issparse(X) else X.size for X, *_ in chunks)
+        return cls(tuple(chunks), sum(len(y) for _, y, _ in chunks), n_values)
+
+    def extended(self, data):
+        """Return the kept rows with those of a call."""
+        # Copies, for the caller may fill the same arrays again.
+        chunk = data.X.copy(), data.y.copy(), data.given_weight.copy()
+        more = Kept.of([chunk])
+        return Kept(
+            (*self.chunks, chunk),
+            self.n_rows + more.n_rows,
+            self.n_values + more.n_values,
+        )
+
+    def together(self, units):
+        """Return all rows as data."""
+        X, y, weight = zip(*self.chunks, strict=True)
+        y, weight = np.concatenate(y), np.concatenate(weight)
+        return Data(X=stacked(X), y=y, weight=weight, units=units, given_weight=weight)
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """The refined estimate of a stream, and rows kept until there is one.
+    """The refined estimate of a stream, and rows kept for it.
 
     Attributes
     ----------
     sums : Sums or None
-    first : tuple of (X, y, weight)
-        Rows kept until they are enough; without ``sums`` only.
+        None before the exact refinement of the first rows.
+    first : Kept or None
+        Rows that begin the sums, or begin them again; None if that is done.
+    n_begun : int
+        Of how many of them the sums have begun.
+    waiting : Kept
+        Rows that the sums do not have yet.
     is_shown : bool
         Whether the estimate is what the estimator's attributes tell.
     """
 
     sums: Sums | None = None
-    first: tuple = ()
+    first: Kept | None = Kept()
+    n_begun: int = 0
+    waiting: Kept = Kept()
     is_shown: bool = False
 
     def as_plain(self):
         """Return the stream as arrays and numbers."""
         return {
             "sums": self.sums and dict(vars(self.sums)),
-            "first": plain_chunks(self.first),
+            "first": self.first and plain_chunks(self.first.chunks),
+            "n_begun": self.n_begun,
+            "waiting": plain_chunks(self.waiting.chunks),
             "is_shown": self.is_shown,
         }
 
     @classmethod
     def from_plain(cls, plain):
         """Return the stream that ``as_plain`` was of."""
-        sums = plain["sums"] and Sums(**plain["sums"])
-        return cls(sums, tuple(chunks(plain["first"])), plain["is_shown"])
+        sums, first = plain["sums"], plain["first"]
+        if sums is not None:
+            sums = (Sums if sums["gram"].ndim == 2 else DiagonalSums)(**sums)
+        return cls(
+            sums,
+            None if first is None else Kept.of(chunks(first)),
+            plain["n_begun"],
+            Kept.of(chunks(plain["waiting"])),
+            plain["is_shown"],
+        )
 
     @classmethod
-    def after(cls, stage, refinement, progress):
-        """Return the stream that goes on from the end of an exact refinement."""
-        return cls(progress and begun(stage, refinement, progress))
+    def after(cls, plan, stage, refinement, progress, most=MOST_PARAMETERS):
+        """Return the stream that goes on from the end of an exact refinement.
+
+        ``most``: parameters that have a Gram matrix.
+        """
+        if progress is None:
+            return cls()
+        few, n_parameters = refinement.few, stage.rows.n_parameters
+        diagonal = needs_diagonal(plan, n_parameters, most)
+        target = refinement.target(few)
+        b, scale = progress.b, progress.scale
+        return cls(begun(stage, few, target, b, scale, diagonal=diagonal), None)
 
     def followed(self, plan, data, before, after):
         """Return the stream after more rows.
@@ -303,63 +456,104 @@ class Stream:
             Coefficients and intercept of the median without these rows and with them,
             in the units of the data.
         """
-        n_parameters = data.X.shape[1] + plan.fit_intercept
-        enough = max(FIRST_ROWS, FIRST_PER_PARAMETER * n_parameters)
-        stream, rows, done = self, data.rows, 0
+        stream = self
         if stream.sums and stream.sums.fit_intercept != plan.fit_intercept:
             stream = Stream()
-        if len(rows) > PIECE and plan.half_life is None:
-            # The order within a call, such as that of sorted targets, decides nothing.
-            rows = np.random.default_rng(0).permutation(rows)
+        if len(data.rows) < len(data.y):
+            data = data.of_rows(data.rows)
+        if stream.sums is not None:
+            least = np.clip(
+                WAITING_SHARE * stream.sums.total,
+                max(LEAST_PIECE, SOLVED_SHARE * len(stream.sums.b)),
+                MOST_WAITING,
+            )
+            least = min(least, PIECE_SHARE * plan.half_life)
+            n_waiting = stream.waiting.n_rows + len(data.y)
+            if stream.waiting.n_rows or n_waiting < least:
+                waiting = stream.waiting.extended(data)
+                if n_waiting < least:
+                    return replace(stream, waiting=waiting)
+                data = waiting.together(data.units)
+                stream = replace(stream, waiting=Kept())
         led = data.units.predict(data.X, *before)
+        rows, done = np.arange(len(led)), 0
         while done < len(rows):
-            if stream.sums is None:
-                size = enough - sum(len(y) for _, y, _ in stream.first)
-            else:
-                size = max(PIECE, int(PIECE_SHARE * stream.sums.total))
-                if plan.half_life is not None:
-                    size = int(np.clip(PIECE_SHARE * plan.half_life, 1, size))
-            piece = rows[done : done + size]
+            size, (few, few_led) = stream._size(plan, data), (data, led)
+            if len(rows) > size:
+                if done == 0 and plan.half_life == np.inf:
+                    # The order within a call, as of sorted targets, decides nothing.
+                    np.random.default_rng(0).shuffle(rows)
+                piece = rows[done : done + size]
+                few, few_led = data.of_rows(piece), led[piece]
             done += size
-            few = data
-            if len(piece) < len(data.y):
-                few = replace(
-                    data,
-                    X=data.X[piece],
-                    y=data.y[piece],
-                    weight=data.weight[piece],
-                    given_weight=data.given_weight[piece],
-                )
-            if stream.sums is None:
-                stream = stream._collected(plan, few, after, len(piece) == size)
-            else:
-                stream = stream._with_piece(plan, few, led[piece])
+            if stream.sums is not None:
+                stream = stream._with_piece(plan, few, few_led)
+            if stream.first is not None:
+                stream = stream._collected(plan, few, after)
         return replace(stream, is_shown=stream.sums is not None)
 
-    def _collected(self, plan, data, median, is_last):
-        """Return the stream with more first rows, or begun with the last of them."""
-        chunk = data.X, data.y, data.given_weight
-        if not is_last:
-            # Copies, for the caller may fill the same arrays again.
-            return Stream(None, (*self.first, tuple(part.copy() for part in chunk)))
-        X, y, weight = zip(*self.first, chunk, strict=True)
-        weight = np.concatenate(weight)
-        first = Data(X=stacked(X), y=np.concatenate(y), weight=weight, units=data.units)
-        stage = ExactStage(plan, first, weight)
-        nothing = np.zeros(first.X.shape[1]), stage.y_center
-        refinement = stage.refinement([data.units.to_user(*median), nothing])
-        return Stream.after(stage, refinement, last(refinement.passes()))
+    def _enough(self, plan, data):
+        """At how many kept rows the sums begin, or begin again; 0 if no more."""
+        n_parameters = data.X.shape[1] + plan.fit_intercept
+        if needs_diagonal(plan, n_parameters, MOST_OF_STREAM):
+            first = max(FIRST_ROWS, fewest_rows(plan, data.X.shape[1]))
+            return int(DIAGONAL_GROWTH * self.n_begun) or first
+        most = MOST_KEPT // n_parameters
+        if self.n_begun >= min(most, max(LAST_ROWS, LAST_PER_PARAMETER * n_parameters)):
+            return 0
+        first = max(FIRST_ROWS, FIRST_PER_PARAMETER * n_parameters)
+        return min(most, GROWTH * self.n_begun or first)
+
+    def _size(self, plan, data):
+        """How many rows come next at most."""
+        size = len(data.y) if self.sums is None else self.sums.piece(plan.half_life)
+        if self.first is None:
+            return size
+        return min(size, self._enough(plan, data) - self.first.n_rows)
+
+    def _collected(self, plan, data, median):
+        """Return the stream with more first rows, begun if they are enough.
+
+        ``median``: its coefficients and intercept, in the units of the data.
+        """
+        first = self.first.extended(data)
+        n_parameters = data.X.shape[1] + plan.fit_intercept
+        diagonal = needs_diagonal(plan, n_parameters, MOST_OF_STREAM)
+        is_enough = first.n_rows >= self._enough(plan, data)
+        is_full = diagonal and first.n_values >= MOST_OF_DIAGONAL
+        if not (is_enough or is_full):
+            return replace(self, first=first)
+        rows = first.together(data.units)
+        stage = ExactStage(plan, rows, rows.weight)
+        starts = [data.units.to_user(*median)]
+        if self.sums is not None:
+            starts.append(self.sums.to_user())
+        if is_exact(plan, rows, first.n_rows):
+            starts.append((np.zeros(rows.X.shape[1]), stage.y_center))
+            refinement = stage.refinement(starts)
+            end = last(refinement.passes())
+            stream = Stream.after(plan, stage, refinement, end, MOST_OF_STREAM)
+        elif self.sums is None:
+            b = stage.from_user(*starts[0])
+            few, target = stage.rows, BREAKDOWN * stage.rows.total
+            scale = m_scale(few.residuals(b), few.weight, target, 1.0, stage.rounding)
+            sums = begun(stage, few, target, b, scale, diagonal=diagonal)
+            stream = Stream(sums)
+        else:
+            stream = self
+        stream = replace(stream, first=first, n_begun=first.n_rows)
+        # Of rows long gone sums with a half-life do not begin again.
+        if is_full or plan.half_life < np.inf or not stream._enough(plan, data):
+            stream = replace(stream, first=None)
+        return stream
 
     def _with_piece(self, plan, data, led):
         """Return the stream after a few rows, which the median predicts as ``led``."""
         sums = self.sums
         rows = sums.rows(data)
         penalty = penalty_of(plan, data.units, sums.inverse_scale, sums.y_scale)
-        penalty = penalty.quadratic(rows.fit_intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
         sums = sums.with_new_features(rows)
-        half_life = plan.half_life or np.inf
-        sums = sums.with_rows(rows, rows.residuals(sums.b), led, penalty, half_life)
-        sums = sums.rescaled()
-        return Stream() if sums is None else Stream(sums)
+        sums = sums.with_rows(rows, led, penalty, plan.half_life).rescaled()
+        return Stream() if sums is None else replace(self, sums=sums)

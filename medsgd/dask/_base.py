@@ -425,7 +425,8 @@ class OnDask(BaseMedianSGD):
             Partitions that have hardly any rows but outliers.
         """
         stage = PartitionedStage(training.plan, data, trusting=trusting)
-        run(training, stage, problems[0], states[0])
+        _, refinement, _ = run(training, stage, problems[0], states[0])
+        self._s_fit = stage.s_fit(refinement)
         return stage.rows.asked.left_out, stage.rows.outlying
 
     def _finish(self, training, data, problems, states):

@@ -54,6 +54,7 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     -----
     {{one_partition}}
     `outliers_` is not set: ``abs(y - predict(X)) > 2.5 * scale_`` says it lazily.
+    `weights_` is not set either, and there are no standard errors.
     Results do not depend on the number of workers or on what finishes first.
 
     A partition is left out for good if its sums are impossible. If `aggregator` is not
