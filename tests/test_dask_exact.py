@@ -38,6 +38,7 @@ from medsgd.dask import (  # noqa: E402
     _sums,
     _trust,
 )
+from medsgd.inspection import coefficient_table  # noqa: E402
 
 N_SAMPLE = 500
 
@@ -347,6 +348,39 @@ def test_traffic_is_two_triangles_and_some_vectors(monkeypatch):
         X, y, _ = regression(n, 60)
         fit(*chunked(X, y, 4))
     assert max(sizes) < 8 * (61**2 + 6 * 61) + 2000
+
+
+@pytest.mark.parametrize("covariance", ["robust", "homoscedastic"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_standard_errors_are_those_of_one_machine(covariance, weighted):
+    X, y = outliers(*regression(3000)[:2])
+    weight = np.random.default_rng(1).integers(4, size=3000).astype(float)
+    weight = weight if weighted else None
+    lazy = None if weight is None else da.from_array(weight, chunks=500)
+    data = chunked(X, y, 6)
+    table = coefficient_table(
+        fit(*data, lazy), *data, sample_weight=lazy, covariance=covariance
+    )
+    expected = coefficient_table(
+        one(X, y, weight), X, y, sample_weight=weight, covariance=covariance
+    )
+    assert table.n_samples == expected.n_samples
+    for name in ("std_error", "p_value", "upper", "outlier_share", "r2"):
+        assert_allclose(getattr(table, name), getattr(expected, name), rtol=1e-5)
+
+
+def test_standard_errors_know_who_was_left_out():
+    X, y, _ = regression(4000)
+    y, good = corrupted(y, 4, "shuffled")
+    with pytest.warns(UserWarning, match="left out"):
+        reg = fit(*chunked(X, y, 4))
+    table = coefficient_table(reg, *chunked(X, y, 4))
+    expected = coefficient_table(one(X[good], y[good]), X[good], y[good])
+    assert_allclose(table.std_error, expected.std_error, rtol=0.01)
+    assert table.n_samples == 3000
+    reg.partial_fit(*chunked(X, y, 4))
+    with pytest.raises(ValueError, match="no standard errors"):
+        coefficient_table(reg, *chunked(X, y, 4))
 
 
 def test_max_rounds_bounds_the_passes():

@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from medsgd._fit.scales import residuals, starting_scale, weighted_median
 from medsgd._fit.units import N_ROWS, feature_units
 from medsgd._refinement.candidates import MOST_OUTER
+from medsgd._refinement.inference import TableSums
 from medsgd._refinement.regression import (
     FIRST_STAGE,
     LAST_STAGE,
@@ -230,6 +231,10 @@ class ExactStage:
         b, scale = refinement.s_fit
         coef, intercept = self.to_user(b)
         return coef, float(intercept), scale * self.y_scale
+
+    def table_sums(self, m_fit, s_fit, limit):
+        """As ``TableSums.of``, of the rows."""
+        return TableSums.of(self.rows, m_fit, s_fit, limit)
 
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""

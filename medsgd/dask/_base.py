@@ -439,6 +439,7 @@ class OnDask(BaseMedianSGD):
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
         self.n_rejected_[told.is_empty] = 0
         if not is_classifier(self):
+            self._s_fit = None
             plan = training.plan
             scale = training.residual_scale(problems[0], plan.settings(data))
             self.scale_ = scale * small_sample_factor(plan, data, told.n_rows)

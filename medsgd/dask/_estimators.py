@@ -1,5 +1,7 @@
 """The regressor and the classifier on Dask."""
 
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +13,7 @@ from medsgd._regressor import MedianSGDRegressor
 from medsgd._utils.compat import available_if
 from medsgd._utils.typing import MatrixLike
 from medsgd.dask._base import Collection, OnDask, document, init_like
+from medsgd.dask._exact import PartitionedStage
 from medsgd.dask._multinomial import refine
 from medsgd.dask._trust import Asked
 
@@ -54,7 +57,8 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     -----
     {{one_partition}}
     `outliers_` is not set: ``abs(y - predict(X)) > 2.5 * scale_`` says it lazily.
-    `weights_` is not set either, and there are no standard errors.
+    `weights_` is not set either. :func:`~medsgd.inspection.coefficient_table` takes
+    dask collections, and asks the partitions for the sums of the standard errors.
     Results do not depend on the number of workers or on what finishes first.
 
     A partition is left out for good if its sums are impossible. If `aggregator` is not
@@ -90,6 +94,17 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
         MedianSGDRegressor._parameter_constraints | OnDask._constraints
     )
     __init__ = init_like(MedianSGDRegressor)
+
+    @contextmanager
+    def _stage(self, X, y, sample_weight):
+        with self._training_data(
+            X, y, sample_weight, reset=False, new_classes=False
+        ) as data:
+            data = replace(data, units=self._units)
+            stage = PartitionedStage(self._plan(), data, trusting=True)
+            # Those that the fit has left out.
+            stage.rows.asked.leave_out_again(np.flatnonzero(self.n_rejected_))
+            yield stage, stage.rows.n_used
 
     def partial_fit(
         self, X: Collection, y: Collection, sample_weight: Collection = None

@@ -15,6 +15,7 @@ from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import S_CONSTANT
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import ExactStage, is_blockwise, is_exact
+from medsgd._refinement.inference import TableSums
 from medsgd._refinement.regression import (
     N_PRESENT,
     N_S_ROWS,
@@ -22,7 +23,7 @@ from medsgd._refinement.regression import (
     sample,
     share_rare_weight,
 )
-from medsgd._refinement.rows import Pull
+from medsgd._refinement.rows import Pull, RowsLeftOut
 from medsgd.dask._sums import (
     N_SCALES,
     SCALE_STEP,
@@ -31,12 +32,14 @@ from medsgd.dask._sums import (
     ScanJob,
     Sums,
     SumsJob,
+    TableJob,
     add_up,
     asked_of,
     rare,
     row_statistics,
     scan,
     scanned,
+    table,
     unpacked,
 )
 from medsgd.dask._trust import CONTRADICTING, IMPOSSIBLE, ROUNDING, Asked
@@ -101,6 +104,21 @@ class PartitionedStage(ExactStage):
         )
         asked = Asked(data, told.weights / told.weight_unit, trusting=trusting)
         self.rows = PartitionedRows(held, asked, units)
+
+    def table_sums(self, m_fit, s_fit, limit):
+        """As ``TableSums.of``, of the rows of all partitions.
+
+        Raises
+        ------
+        ValueError
+            If a partition does not return sums.
+        """
+        job = TableJob(self.rows.units, m_fit, s_fit, limit)
+        try:
+            return self.rows.asked.sums("table", table, job, TableSums, None)
+        except RowsLeftOut:
+            wrong = [k for k, r in self.rows.asked.left_out.items() if r == IMPOSSIBLE]
+            raise ValueError(f"Partitions {wrong}: {IMPOSSIBLE}.") from None
 
 
 class PartitionedRows:

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from medsgd._fit.scales import NORMAL_MEDIAN, median
 from medsgd._fit.units import leverage_limit
 from medsgd._refinement.exact import standardised_targets
+from medsgd._refinement.inference import TableSums
 from medsgd._refinement.regression import N_PRESENT, of_all_sizes
 from medsgd._refinement.rows import DenseRows
 from medsgd.dask._trust import ROUNDING, Sent, Summable
@@ -159,6 +160,31 @@ def unpacked(triangle):
     gram = np.zeros((n, n))
     gram[np.tril_indices(n)] = triangle
     return gram + np.tril(gram, -1).T
+
+
+@dataclass(frozen=True, eq=False)
+class TableJob(Sent):
+    """What partitions need to add up what a table of coefficients follows from.
+
+    Attributes
+    ----------
+    units : RowUnits
+    m_fit, s_fit, limit
+        As for ``TableSums.of``.
+    """
+
+    units: RowUnits
+    m_fit: tuple
+    s_fit: tuple | None
+    limit: float
+
+
+def table(block, job, index):
+    """Return the ``TableSums`` of a block, or None if it has no rows to use."""
+    rows = job.units.rows(block)
+    if not rows.n_used:
+        return None
+    return TableSums.of(rows, job.m_fit, job.s_fit, job.limit)
 
 
 @dataclass(frozen=True, eq=False)

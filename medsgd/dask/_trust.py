@@ -223,6 +223,11 @@ class Asked:
             self._count()
             raise RowsLeftOut
 
+    def leave_out_again(self, partitions):
+        """Leave out partitions that another call has left out."""
+        self.left_out |= dict.fromkeys(partitions.tolist(), "left out by fit")
+        self._count()
+
     def believed(self, reasons):
         """Return those of the reasons to leave partitions out that hold.
 
