@@ -1,5 +1,6 @@
 """Robust linear regression by stochastic gradient descent."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
 from typing import Self
@@ -8,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
-from medsgd._base import BaseMedianSGD, as_attributes
+from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import REGRESSION_LOSSES
+from medsgd._fit.data import Data
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
 from medsgd._refinement import exact, stochastic
+from medsgd._refinement.bisquare import m_weights
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import MOST_EPOCHS, UPDATES, few_rows, is_exact
 from medsgd._refinement.regression import FIRST_STAGE, LAST_STAGE
@@ -181,12 +184,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         With many more samples than features, about 1% of clean normal rows are. After
         an exact fit it marks the rows that are not fitted exactly. Not after
         :meth:`partial_fit`.
+    weights_ : ndarray of shape (n_samples,)
+        The weight in [0, 1] that the bisquare gives each row given to :meth:`fit`,
+        ``(1 - min(1, r / (4.685 * scale_))**2)**2`` for the residual r, whatever its
+        sample weight. 0 is a row that the refinement rejects. After an exact fit it
+        is 1 for the rows that are fitted exactly and 0 for all others. Only with a
+        refinement, and not after :meth:`partial_fit`.
     {{n_features_in_}}
     {{feature_names_in_}}
 
     See Also
     --------
     MedianSGDClassifier : The same for classification.
+    medsgd.inspection.coefficient_table : Standard errors and confidence intervals.
     FitCurveDisplay : Plot of the stages of a fit.
     ResidualsDisplay : Plot of residuals and outliers.
     sklearn.linear_model.SGDRegressor : Steps along the mean.
@@ -240,17 +250,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     - `max_iter` may end the steps early. A
       :class:`~sklearn.exceptions.ConvergenceWarning` says so.
 
-    *Streams.* With `refine` and without an L1 penalty :meth:`partial_fit` carries two
-    estimates. The median's leads. The refined estimate begins with the exact refinement
-    of the first 2,000 rows, or 20 a parameter, which are kept until then; up to that
-    point `coef_`, `intercept_` and `scale_` are the median's. Each later row adds its
-    outer product and its target, weighted by the bisquare at the coefficients and the
-    scale of that time, to sums whose solution is the estimate [8]_. Its error is about
-    that of :meth:`fit` on all rows. The state has the square of the number of
-    parameters; with more than 500 of them, and on Dask, there is no refined estimate.
-    After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
-    so much better that their residual scale is 1.2 times smaller, such as after a jump
-    of the coefficients, the refined estimate begins anew.
+    *Streams.* With `refine` :meth:`partial_fit` carries two estimates. The median's
+    leads. The refined estimate begins with the exact refinement of the first 500 rows,
+    or 5 a parameter, and again of four and of 16 times as many, or 20 a parameter,
+    which are kept until then; before the first ones `coef_`, `intercept_` and `scale_`
+    are the median's. Each later row adds its outer product and its target, weighted by
+    the curvature of the bisquare at the coefficients and the scale of that time, to
+    sums whose solution is the estimate [8]_. Its error is about that of :meth:`fit` on
+    all rows. The state has the square of the number of parameters. With more than 2,048
+    of them, or an L1 penalty, it has the diagonal of that square, and up to two million
+    values of first rows. After :meth:`fit` the sums, or with more than 500 parameters
+    their diagonal, go on from the fit. If the median fits 1,000 rows or more so much
+    better that their residual scale is 1.2 times smaller, such as after a jump of the
+    coefficients, the refined estimate begins anew. On Dask there is none.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
     where most of `y` is one value, the fit is the least-squares fit of these samples,
@@ -302,6 +314,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     scale_: float
     outliers_: npt.NDArray[np.bool_]
+    weights_: npt.NDArray[np.float64]
     stage_starts_: npt.NDArray[np.intp]
 
     _parameter_constraints: dict = {
@@ -312,7 +325,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "refine": ["boolean"],
         "half_life": [Interval(Real, 0, None, closed="right"), None],
     }
-    _follows_units = True
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
 
     def __init__(
@@ -411,20 +423,27 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     def _later_stages(self, training, data, problems, states):
         plan, (problem,) = training.plan, problems
+        self._s_fit = None
         if not plan.refines:
             return problems
         weight = data.training_weight(data.given_weight)
         if not is_exact(plan, data, np.count_nonzero(weight)):
             return [stochastic.refine(training, data, problem)]
         end = exact.refine(training, data, problem, states[0], weight)
+        stage, refinement, _ = end
+        self._s_fit = stage.s_fit(refinement)
         self._stream = Stream.after(plan, *end)
         return problems
 
     def _finish(self, training, data, problems, states):
         self._states[0].note_targets(data.y[data.rows])
+        vars(self).pop("weights_", None)
         if not training.guarded:
+            self._s_fit = None
             self._check_divergence(training.plan, data.units)
-            self._follow(training.plan, data, states[0].solution())
+            self._follow(training.plan, data, states)
+            if self._stream is not None and self._stream.is_shown:
+                self.scale_ = self._stream.sums.residual_scale
             return
         prediction = data.units.predict(data.X, *self._states[0].solution())
         residual = residuals(data.y, prediction)
@@ -434,6 +453,16 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             self.scale_ *= small_sample_factor(training.plan, data, len(data.rows))
             tolerance = 0.0
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
+        if training.plan.refines:
+            self.weights_ = m_weights(residual, self.scale_, tolerance)
+
+    @contextmanager
+    def _stage(self, X, y, sample_weight):
+        """The stage of the exact steps of given rows, and how many have a weight."""
+        X, y, weight = self._validate(X, y, sample_weight, reset=False)
+        y = self._check_targets(y, X.dtype, first=False)
+        data = Data(X=X, y=y, weight=weight, given_weight=weight, units=self._units)
+        yield exact.ExactStage(self._plan(), data, weight), np.count_nonzero(weight)
 
     def _check_divergence(self, plan, units):
         """Check that the steps of a stream have not made its coefficients diverge."""
@@ -453,27 +482,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             "'invscaling'. If features have changed, leave standardize 'auto', so that "
             "their units follow, or begin anew."
         )
-
-    def _follow(self, plan, data, before):
-        """Bring the refined estimate of a stream up to date.
-
-        ``before``: the solution of the median before the call.
-        """
-        if not plan.refines:
-            self._stream = None
-            return
-        stream = self._stream or Stream()
-        after = self._states[0].solution()
-        self._stream = stream.followed(plan, data, before, after)
-        if self._stream.is_shown:
-            coef, intercept = self._reported()
-            self.coef_, self.intercept_ = coef[0], intercept
-            self.scale_ = self._stream.sums.residual_scale
-
-    def _reported(self):
-        if self._stream is None or not self._stream.is_shown:
-            return super()._reported()
-        return as_attributes([self._stream.sums.to_user()], self._states[0].dtype)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

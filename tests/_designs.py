@@ -8,7 +8,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 
 
-def _load(path):
+def load(path):
     spec = spec_from_file_location(f"benchmarks_{path.stem}", path)
     module = module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses looks its module up.
@@ -16,14 +16,15 @@ def _load(path):
     return module
 
 
-designs = _load(TESTS.parent / "benchmarks" / "designs.py")
+designs = load(TESTS.parent / "benchmarks" / "designs.py")
 SEEDS = (0, 1, 2)
 
 
 def lmrob(name, seed):
     """Return the fit of robustbase 0.95-0, ``lmrob(y ~ X)``; None where it fails.
 
-    A dict of ``coef``, the intercept first, and ``scale``, the S scale.
+    A dict of ``coef``, the intercept first, ``scale``, the S scale, and the standard
+    errors ``se``, by ``cov=".vcov.avar1"``, and ``se_w``, by ``cov=".vcov.w"``.
     """
     return LMROB[name][str(seed)]
 

@@ -106,6 +106,9 @@ def test_attributes_of_gradient_estimators_are_those_documented(name):
 def test_attributes_of_displays_are_those_documented():
     pytest.importorskip("matplotlib")
     for display in (
+        medsgd.CoefficientsDisplay(
+            names=["a"], coef=[1.0], std_error=[0.5], lower=[0.0], upper=[2.0]
+        ),
         medsgd.FitCurveDisplay(loss_curve=[2.0, 1.0]),
         medsgd.ResidualsDisplay(y_true=[1.0, 2.0], y_pred=[1.0, 3.0], scale=0.1),
     ):

@@ -517,3 +517,15 @@ def test_rows_held_out_are_not_fitted():
     train, _ = next(ShuffleSplit(test_size=0.1, random_state=0).split(X))
     other = MedianSGDRegressor(random_state=0).fit(X[train], y[train])
     assert distance(est, other, X) < 1e-4
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+def test_values_that_rounding_has_left_of_zero(layout):
+    # Splines are 1e-49 where they should be 0: for most rows of one column.
+    X, y = load_diabetes(return_X_y=True)
+    Z = SplineTransformer().fit_transform(X)
+    assert ((Z > 0) & (Z < 1e-40)).any()
+    est = MedianSGDRegressor(random_state=0).fit(layout(Z), y)
+    gap = est.predict(layout(Z)) - LinearRegression().fit(Z, y).predict(Z)
+    # 56 of the columns are independent.
+    assert np.sqrt(gap @ gap / 56) < 0.6 * est.scale_

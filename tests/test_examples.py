@@ -31,6 +31,19 @@ def test_quick_start():
     assert errors["LinearRegression"] > 3 * errors["MedianSGDRegressor"]
 
 
+def test_coefficient_intervals():
+    results = run_example("plot_coefficient_intervals.py")
+    X, significant = results["X"], results["significant"]
+    for name in ("robust, clean", "robust, 10% wrong", "least squares, clean"):
+        assert X.columns[significant[name]].tolist() == ["sex", "bmi", "bp", "s5"]
+    assert not significant["least squares, 10% wrong"].any()
+    assert results["clean_coef"][2] > 0 > results["coef"][2]  # bmi
+    assert 8 < results["ratio"] < 10
+    weights, is_wrong = results["robust"].weights_, results["is_wrong"]
+    assert np.mean(weights[is_wrong] == 0) > 0.95
+    assert np.mean(weights[~is_wrong] == 0) < 0.01
+
+
 def test_outliers_in_y():
     results = run_example("outliers/plot_outliers_in_y.py")
     errors, shares = results["errors"], results["SHARES"]

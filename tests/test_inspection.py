@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medsgd import (
+    CoefficientsDisplay,
     FitCurveDisplay,
     MedianSGDClassifier,
     MedianSGDRegressor,
@@ -28,6 +29,7 @@ from medsgd.datasets import (
     make_contaminated_classification,
     make_contaminated_regression,
 )
+from medsgd.inspection import coefficient_table
 
 plt = pytest.importorskip("matplotlib.pyplot")
 colors = pytest.importorskip("matplotlib.colors")
@@ -456,6 +458,109 @@ def test_errors_of_residuals(reg, clf, data):
     assert plt.get_fignums() == []
 
 
+def check_coefficients(display, names, values, lower, upper):
+    """All that is drawn, the largest at the top."""
+    points, _, (bars,) = display.errorbar_
+    order = np.argsort(values)
+    assert_array_equal(display.order_, order)
+    assert_allclose(points.get_xdata(), np.asarray(values)[order])
+    assert_array_equal(points.get_ydata(), np.arange(len(values)))
+    ends = np.array([segment[:, 0] for segment in bars.get_segments()])
+    assert_allclose(ends, np.column_stack([lower, upper])[order])
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    assert labels == [names[k] for k in order]
+    assert_array_equal(display.line_.get_xdata(), [0, 0])
+
+
+@pytest.mark.parametrize("kind", ["coef", "z"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_coefficients_of_a_fit(kind, fit_intercept, data):
+    X, y = pd.DataFrame(data[0], columns=["a", "b", "c"]), data[1]
+    reg = MedianSGDRegressor(random_state=0, fit_intercept=fit_intercept).fit(X, y)
+    params = {"confidence": 0.9, "covariance": "homoscedastic"}
+    display = CoefficientsDisplay.from_estimator(reg, X, y, kind=kind, **params)
+    table = coefficient_table(reg, X, y, **params)
+    features = slice(int(fit_intercept), None)
+    unit = table.std_error[features] if kind == "z" else 1
+    columns = (
+        getattr(table, name)[features] / unit for name in ("coef", "lower", "upper")
+    )
+    check_coefficients(display, ["a", "b", "c"], *columns)
+    label = display.ax_.get_xlabel()
+    assert label.endswith(", with 90% confidence interval")
+    assert ("standard error" in label) == (kind == "z")
+    assert display.figure_ is display.ax_.figure
+
+
+def test_coefficients_of_a_weighted_pipeline(data):
+    X, y = data
+    weight = np.arange(len(y)) % 3
+    pipe = make_pipeline(StandardScaler(), MedianSGDRegressor(random_state=0))
+    pipe.fit(X, y, mediansgdregressor__sample_weight=weight)
+    display = CoefficientsDisplay.from_estimator(pipe, X, y, sample_weight=weight)
+    check_coefficients(
+        display, ["x0", "x1", "x2"], display.coef, display.lower, display.upper
+    )
+    assert_array_equal(display.coef, pipe[-1].coef_)
+
+
+GIVEN = {
+    "names": ["a", "b", "c"],
+    "coef": np.array([1.0, -5.0, 3.0]),
+    "std_error": np.array([0.1, 5.0, 1.0]),
+    "lower": np.array([0.8, -15.0, 1.0]),
+    "upper": np.array([1.2, 5.0, 5.0]),
+}
+
+
+def test_the_most_significant_coefficients():
+    display = CoefficientsDisplay(**GIVEN).plot(max_features=2)
+    assert_array_equal(display.order_, [0, 2])
+    assert display.ax_.get_xlabel() == "Coefficient"
+    display.plot(max_features=10)
+    check_coefficients(
+        display, GIVEN["names"], *(GIVEN[name] for name in ("coef", "lower", "upper"))
+    )
+
+
+def test_coefficients_without_a_standard_error_have_no_interval():
+    given = {name: np.copy(values) for name, values in GIVEN.items()}
+    for name in ("std_error", "lower", "upper"):
+        given[name][2] = np.nan
+    display = CoefficientsDisplay(**given).plot()
+    assert_allclose(display.errorbar_[0].get_xdata(), [-5, 1, 3])
+    display.plot(max_features=2)
+    assert_array_equal(display.order_, [1, 0])
+
+
+def test_keywords_of_coefficients():
+    _, ax = plt.subplots()
+    display = CoefficientsDisplay(**GIVEN).plot(
+        ax=ax, errorbar_kwargs={"c": "green", "fmt": "s"}, line_kwargs={"lw": 3}
+    )
+    assert display.ax_ is ax
+    assert display.errorbar_[0].get_marker() == "s"
+    assert colors.to_rgb(display.errorbar_[0].get_color()) == colors.to_rgb("green")
+    assert display.line_.get_linewidth() == 3
+
+
+def test_errors_of_coefficients(reg, clf, data):
+    X, y = data
+    with pytest.raises(ValueError, match="Only a MedianSGDRegressor"):
+        CoefficientsDisplay.from_estimator(clf, X, y)
+    with pytest.raises(NotFittedError):
+        CoefficientsDisplay.from_estimator(MedianSGDRegressor(), X, y)
+    with pytest.raises(ValueError, match="`kind` must be one of coef, z"):
+        CoefficientsDisplay.from_estimator(reg, X, y, kind="t")
+    with pytest.raises(ValueError, match="max_features=0 should be positive"):
+        CoefficientsDisplay(**GIVEN).plot(max_features=0)
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        CoefficientsDisplay(**GIVEN | {"lower": [0.0]}).plot()
+    with pytest.raises(ValueError, match="at least one coefficient"):
+        CoefficientsDisplay(**{name: [] for name in GIVEN}).plot()
+    assert plt.get_fignums() == []
+
+
 @pytest.mark.parametrize("drawn", [False, True])
 def test_displays_are_pickled_and_drawn_again(drawn, reg, data):
     curves = FitCurveDisplay(
@@ -466,10 +571,15 @@ def test_displays_are_pickled_and_drawn_again(drawn, reg, data):
     residuals = ResidualsDisplay(
         y_true=data[1], y_pred=reg.predict(data[0]), scale=reg.scale_
     )
+    coefficients = CoefficientsDisplay(**GIVEN)
     if drawn:
         assert curves.plot() is curves
         assert residuals.plot() is residuals
-    curves, residuals = (pickle.loads(pickle.dumps(d)) for d in (curves, residuals))
+        assert coefficients.plot() is coefficients
+    curves, residuals, coefficients = (
+        pickle.loads(pickle.dumps(d)) for d in (curves, residuals, coefficients)
+    )
+    assert coefficients.plot() is coefficients
     _, axes = plt.subplots(3, 1)
     assert curves.plot(ax=axes[:2]) is curves
     assert residuals.plot(ax=axes[2]) is residuals
@@ -482,6 +592,8 @@ def test_displays_are_pickled_and_drawn_again(drawn, reg, data):
 @pytest.mark.parametrize(
     "draw",
     [
+        lambda reg, X, y: CoefficientsDisplay.from_estimator(reg, X, y),
+        lambda reg, X, y: CoefficientsDisplay(**GIVEN).plot(),
         lambda reg, X, y: FitCurveDisplay.from_estimator(reg),
         lambda reg, X, y: FitCurveDisplay(loss_curve=[2.0, 1.0]).plot(),
         lambda reg, X, y: ResidualsDisplay.from_estimator(reg, X, y),

@@ -25,6 +25,7 @@ from medsgd._fit import persistence
 from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits
 from medsgd._refinement.stream import Sums
+from medsgd.inspection import coefficient_table
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir())
 NEWEST = f"v{persistence.VERSION}"
@@ -135,6 +136,20 @@ def test_a_state_of_another_version_predicts_and_says_why_it_cannot_go_on(
         assert pickle.dumps(vars(copy)) == before
         copy.set_params(warm_start=True, tol=1e-3, max_iter=1000).fit(X, y)
         copy.partial_fit(X, y)
+
+
+def test_a_file_without_standard_errors_says_so(monkeypatch):
+    X, y = rest("regressor")
+    fitted = MedianSGDRegressor(random_state=0).fit(X, y)
+    others = [
+        *(load(version, "regressor") for version in VERSIONS),
+        pickle.loads(of_another_version(fitted, monkeypatch)),
+    ]
+    for loaded in others:
+        with pytest.raises(ValueError, match="saved by another version"):
+            coefficient_table(loaded, X, y)
+        loaded.set_params(max_iter=100).fit(X, y)
+        assert coefficient_table(loaded, X, y).n_samples == len(y)
 
 
 def test_a_file_of_the_later_version_goes_on_there(monkeypatch):

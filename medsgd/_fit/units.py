@@ -29,12 +29,19 @@ N_BETWEEN, MOST_BETWEEN = 200, 3_200
 # stay: a preconditioner need not be exact.
 LOOSE_SCALE, LOOSE_CENTER = 2.0, 1.0
 # In ``N_BETWEEN`` rows scales change by at most this factor, and centres by so many
-# scales: rows that are outliers do not spoil the units for long.
+# scales: rows that are outliers do not spoil the units for long. Where the next rows
+# ask for more, they get it.
 BOUND, MOST_POWER = 4.0, 100.0
+# Where the squared norms of so many rows of a call are typically so many times that of
+# earlier rows, the units are compared soon.
+N_LOOKED_AT, FAR = 32, 4.0
 # A feature has to be present in so many of the recent rows to change its unit.
 FEWEST_PRESENT = 10
 # Share of values equal to the median from which on a column counts as mixed.
 LARGEST_TIE = 0.05
+# Values smaller than this, and than this part of the largest, are 0 but for rounding,
+# as those at the ends of splines.
+ROUNDED = 1e-30
 
 
 @dataclass(frozen=True)
@@ -153,24 +160,30 @@ class RecentRows:
         Those of the last ones that are kept.
     n_between : int
         After how many rows the units are compared.
+    is_confirmed : bool
+        Whether the rows before have asked for more than they got.
     """
 
     n_rows: int = 0
     chunks: tuple = ()
     n_between: int = N_BETWEEN
+    is_confirmed: bool = False
 
-    def extended(self, X, weight):
+    def extended(self, X, weight, units):
         """Return the recent rows with more; at most ``N_RECENT`` are copied."""
         rows, chunks, most = np.flatnonzero(weight), self.chunks, N_RECENT
-        n_rows = self.n_rows + len(rows)
-        rows = rows[max(0, self.n_between - most - self.n_rows) :]
+        n_rows, n_between = self.n_rows + len(rows), self.n_between
+        soon = self.n_rows + N_BETWEEN
+        if n_between > soon and _are_far(X, rows, units):
+            n_between = soon
+        rows = rows[max(0, n_between - most - self.n_rows) :]
         if len(rows):
             if not sparse.issparse(X):
                 most = int(np.clip(RECENT_VALUES // X.shape[1], ENOUGH_ROWS, N_RECENT))
             n_more = most - sum(len(weight) for _, weight in chunks)
             few = rows[:: -(-len(rows) // most)][: max(n_more, 0)]
             chunks = (*chunks, (X[few], weight[few]))
-        return replace(self, n_rows=n_rows, chunks=chunks)
+        return replace(self, n_rows=n_rows, chunks=chunks, n_between=n_between)
 
     def followed(self, old, new_units):
         """Return units that fit the rows, and what begins to collect others.
@@ -179,12 +192,14 @@ class RecentRows:
         """
         if self.n_rows < self.n_between:
             return old, self
-        units = self._units(old, new_units)
+        units, is_bounded = self._units(old, new_units)
         n_between = min(2 * self.n_between, MOST_BETWEEN)
-        return units, RecentRows(n_between=n_between if units is old else N_BETWEEN)
+        return units, RecentRows(
+            n_between=n_between if units is old else N_BETWEEN, is_confirmed=is_bounded
+        )
 
     def _units(self, old, new_units):
-        """Return the old units, or others if the rows no longer fit them."""
+        """The old units, or others if the rows no longer fit them; if bounded."""
         X, weight = zip(*self.chunks, strict=True)
         X, weight = stacked(X), np.concatenate(weight)
         new = new_units(X, weight)
@@ -192,7 +207,8 @@ class RecentRows:
             present = np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
         else:
             present = np.count_nonzero(new.center != X, axis=0)
-        bound = BOUND ** min(self.n_rows / N_BETWEEN, MOST_POWER)
+        power = MOST_POWER if self.is_confirmed else self.n_rows / N_BETWEEN
+        bound = BOUND ** min(power, MOST_POWER)
         # Only a feature that was constant has a scale of exactly 1.
         bounds = np.where(old.inverse_scale == 1, np.inf, bound)
         shift = (new.center - old.center) * old.inverse_scale
@@ -200,6 +216,7 @@ class RecentRows:
         is_far = np.maximum(growth, 1 / growth) > LOOSE_SCALE
         is_far |= np.abs(shift) > LOOSE_CENTER
         is_far &= present >= FEWEST_PRESENT
+        is_beyond = np.maximum(np.abs(shift), np.maximum(growth, 1 / growth)) > bounds
         shift = np.where(is_far, np.clip(shift, -bounds, bounds), 0)
         growth = np.where(is_far, np.clip(growth, 1 / bounds, bounds), 1)
         units, norm = old, old.squared_norm
@@ -215,7 +232,17 @@ class RecentRows:
         norm = np.clip(norm, old.squared_norm / bound, old.squared_norm * bound)
         if max(norm, old.squared_norm) > LOOSE_SCALE * min(norm, old.squared_norm):
             units = replace(units, squared_norm=float(norm))
-        return units
+        return units, bool((is_far & is_beyond).any())
+
+
+@np.errstate(over="ignore")
+def _are_far(X, rows, units):
+    """Whether some of the rows are typically much larger than earlier ones."""
+    if not (len(rows) and units.squared_norm):
+        return False
+    few = X[rows[:: -(-len(rows) // N_LOOKED_AT)]]
+    norms = row_norms(units.transform(few), squared=True)
+    return bool(np.median(norms) > FAR * units.squared_norm)
 
 
 def leverage_limit(n_features):
@@ -248,6 +275,7 @@ def _center_and_scale(X, weight, centered, clip):
     the scale is what a normal distribution mixed with one value has: sqrt(share) times
     that of the rest.
     """
+    X = np.where(_are_rounded(np.abs(X)), 0, X)
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
     tied = weight @ (deviation == 0) / weight.sum()
@@ -264,6 +292,11 @@ def _center_and_scale(X, weight, centered, clip):
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
     return center, scale
+
+
+def _are_rounded(size):
+    """Which absolute values of the rows' columns are 0 but for rounding."""
+    return size < ROUNDED * np.minimum(size.max(axis=0, initial=0.0), 1)
 
 
 def _clipped_square(deviation, scale, clip):
@@ -294,6 +327,10 @@ def _sparse_scale(X, weight, clip=None, rare_power=None):
     column = np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))
     entry_weight = weight[X.indices]
     present = (size > 0) & (entry_weight > 0)
+    if (size < ROUNDED).any():
+        largest = np.zeros(X.shape[1])
+        np.maximum.at(largest, column, size)
+        present &= size >= ROUNDED * np.minimum(largest[column], 1)
     size, column, entry_weight = size[present], column[present], entry_weight[present]
     if len(size):
         columns, median, total = column_medians(column, size, entry_weight)

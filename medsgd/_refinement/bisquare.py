@@ -31,3 +31,16 @@ def m_scale(residual, weight, target, start, floor):
 def s_weights(residual, weight, scale):
     """Return the rows' weights in an S step, a fit a row."""
     return bisquare.weigh(residual, weight, S_CONSTANT * scale)
+
+
+def m_weights(residual, scale, tolerance):
+    """Return the weight of each row in an M step, from 0 to 1.
+
+    ``tolerance``: largest residual of a row that counts as fitted without an error.
+    """
+    size = np.abs(residual)
+    if scale == 0:
+        return (size <= tolerance).astype(np.float64)
+    count = np.ones(len(size))
+    size = np.asarray(size, dtype=np.float64)[np.newaxis]
+    return bisquare.weigh(size, count, np.array([M_CONSTANT * scale]))[0]

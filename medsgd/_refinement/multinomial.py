@@ -6,7 +6,8 @@ import numpy as np
 
 from medsgd._fit.stopping import StoppingRule, exact_share
 from medsgd._refinement import classification
-from medsgd._refinement.classification import Model, Rows, Shrinkage
+from medsgd._refinement.class_stream import ClassStream, shrinkage
+from medsgd._refinement.classification import Model, Rows
 
 # Iterations without progress of the held-out loss where "auto" leaves them to us.
 PATIENCE = 5
@@ -22,15 +23,13 @@ def refine(training, data, problems):
     judged : tuple of two ndarray of shape (n_samples,), or None
         The weight of each row in the model, and whether the model rejects the row. None
         where nothing is left of the epochs.
+    stream : ClassStream or None
+        What goes on from here.
     """
     plan = training.plan
-    n_lead = max(len(problem.curve) for problem in problems)
-    max_iter = plan.max_iter - training.n_epochs
-    if training.interrupted or max_iter == 0:
-        return n_lead, None
-    for problem in problems:
-        for curve in (problem.curve, problem.clip_curve):
-            curve += curve[-1:] * (n_lead - len(curve))
+    n_lead = level(problems)
+    if training.interrupted or plan.max_iter == training.n_epochs:
+        return n_lead, None, None
     label = np.searchsorted(plan.task.classes, data.y)
     weight = data.weight * plan.task.factors(data.y)[label]
     rows = Rows(
@@ -50,37 +49,60 @@ def refine(training, data, problems):
             exact=exact_share(data.X.dtype),
         )
 
-    def watch(model, objective, losses):
+    def watch(model, objective, told):
         if rule is not None:
             held_out = data.held_out
-            objective = np.average(losses[held_out], weights=weight[held_out])
-        if training.callbacks or plan.verbose:
-            _adopt(model, problems)
-        rejected = rows.rejected(losses)
-        for problem in problems:
-            problem.curve.append(float(objective))
-            problem.clip_curve.append(rejected)
-            problem.n_iterations += 1
-            problem.objective = objective
-            if plan.verbose:
-                problem.losses[:] = losses
-        interrupted = training.note_iteration(problems)
+            objective = np.average(told.losses[held_out], weights=weight[held_out])
+        if plan.verbose:
+            for problem in problems:
+                problem.losses[:] = told.losses
+        interrupted = note(training, problems, rows, model, objective, told)
         return interrupted or (rule is not None and rule.stalled(objective))
 
+    refined = minimise(training, problems, rows, watch)
+    stream = ClassStream.after(plan, data, rows.weight, refined)
+    return n_lead, rows.judge(refined.model), stream
+
+
+def level(problems):
+    """Make curves of different lengths equally long, and return the length."""
+    n_lead = max(len(problem.curve) for problem in problems)
+    for problem in problems:
+        for curve in (problem.curve, problem.clip_curve):
+            curve += curve[-1:] * (n_lead - len(curve))
+    return n_lead
+
+
+def note(training, problems, rows, model, objective, told):
+    """Note an iteration, and return whether a callback has asked to stop."""
+    if training.callbacks or training.plan.verbose:
+        _adopt(model, problems)
+    rejected = rows.rejected(told)
+    for problem in problems:
+        problem.curve.append(float(objective))
+        problem.clip_curve.append(rejected)
+        problem.n_iterations += 1
+        problem.objective = objective
+    return training.note_iteration(problems)
+
+
+def minimise(training, problems, rows, watch):
+    """Bring problems to the multinomial model of rows, and return it, ``Refined``."""
+    plan = training.plan
     coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
-    alpha = 0.0 if plan.penalty is None else plan.alpha
-    model = classification.refine(
+    refined = classification.refine(
         rows,
         Model(np.array(intercept), np.array(coef, dtype=np.float64).T),
-        penalty=Shrinkage(alpha * (1 - plan.l1_ratio), alpha * plan.l1_ratio),
+        penalty=shrinkage(plan),
         fit_intercept=plan.fit_intercept,
         tol=plan.tol,
-        max_iter=max_iter,
+        max_iter=plan.max_iter - training.n_epochs,
         watch=watch,
     )
+    model = refined.model
     _adopt(model, problems)
     training.converged = model.converged
-    return n_lead, rows.judge(model)
+    return refined
 
 
 def _adopt(model, problems):

@@ -9,6 +9,7 @@ from scipy import sparse
 from medsgd import MedianSGDClassifier, MedianSGDRegressor, minimize_stochastic
 from medsgd.datasets import make_contaminated_regression
 from medsgd.gradient_estimators import SPPL2, Mean
+from medsgd.inspection import CoefficientsDisplay, coefficient_table, robust_r2
 
 X, y, truth = make_contaminated_regression(outliers="wild", return_truth=True)
 
@@ -17,6 +18,12 @@ assert_type(reg.fit(X, y), MedianSGDRegressor)
 assert_type(reg.fit([[0.0], [1.0]], [0, 1], sample_weight=[1, 2]), MedianSGDRegressor)
 assert_type(reg.partial_fit(sparse.csr_array(X), y), MedianSGDRegressor)
 assert_type(reg.scale_, float)
+assert_type(reg.weights_, npt.NDArray[np.float64])
+table = coefficient_table(reg, X, y, sample_weight=[1, 2], covariance="homoscedastic")
+assert_type(table.std_error, npt.NDArray[np.float64])
+assert_type(robust_r2(reg, sparse.csr_array(X), [0, 1]), float)
+display = CoefficientsDisplay.from_estimator(reg, X, y, kind="z", max_features=10)
+assert_type(display, CoefficientsDisplay)
 largest: np.floating = np.abs(reg.predict(X) - reg.coef_ @ X.T).max()
 
 clf = MedianSGDClassifier(class_weight={0: 1, 1: 2.5}, standardize=False, n_jobs=2)
@@ -52,5 +59,6 @@ MedianSGDClassifier(max_iter="auto")  # type: ignore[arg-type]
 MedianSGDClassifier(refine="auto")  # type: ignore[arg-type]
 MedianSGDRegressor(alpha="none")  # type: ignore[arg-type]
 reg.partial_fit(X)  # type: ignore[call-arg]
+coefficient_table(reg, X, y, covariance="w")  # type: ignore[arg-type]
 minimize_stochastic(gradient, 0, gradient_estimator="spp")  # type: ignore[arg-type]
 SPPL2(0.1)  # type: ignore[call-arg]
