@@ -248,17 +248,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     - `max_iter` may end the steps early. A
       :class:`~sklearn.exceptions.ConvergenceWarning` says so.
 
-    *Streams.* With `refine` and without an L1 penalty :meth:`partial_fit` carries two
-    estimates. The median's leads. The refined estimate begins with the exact refinement
-    of the first 2,000 rows, or 20 a parameter, which are kept until then; up to that
-    point `coef_`, `intercept_` and `scale_` are the median's. Each later row adds its
-    outer product and its target, weighted by the bisquare at the coefficients and the
-    scale of that time, to sums whose solution is the estimate [8]_. Its error is about
-    that of :meth:`fit` on all rows. The state has the square of the number of
-    parameters; with more than 500 of them, and on Dask, there is no refined estimate.
-    After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
-    so much better that their residual scale is 1.2 times smaller, such as after a jump
-    of the coefficients, the refined estimate begins anew.
+    *Streams.* With `refine` :meth:`partial_fit` carries two estimates. The median's
+    leads. The refined estimate begins with the exact refinement of the first 500 rows,
+    or 5 a parameter, and again of four and of 16 times as many, or 20 a parameter,
+    which are kept until then; before the first ones `coef_`, `intercept_` and `scale_`
+    are the median's. Each later row adds its outer product and its target, weighted by
+    the curvature of the bisquare at the coefficients and the scale of that time, to
+    sums whose solution is the estimate [8]_. Its error is about that of :meth:`fit` on
+    all rows. The state has the square of the number of parameters. With more than 2,048
+    of them, or an L1 penalty, it has the diagonal of that square, and up to two million
+    values of first rows. After :meth:`fit` the sums, or with more than 500 parameters
+    their diagonal, go on from the fit. If the median fits 1,000 rows or more so much
+    better that their residual scale is 1.2 times smaller, such as after a jump of the
+    coefficients, the refined estimate begins anew. On Dask there is none.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
     where most of `y` is one value, the fit is the least-squares fit of these samples,

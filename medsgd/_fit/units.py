@@ -39,8 +39,8 @@ N_LOOKED_AT, FAR = 32, 4.0
 FEWEST_PRESENT = 10
 # Share of values equal to the median from which on a column counts as mixed.
 LARGEST_TIE = 0.05
-# Values smaller than this, and than this part of the largest, are 0 but for rounding, as
-# those at the ends of splines.
+# Values smaller than this, and than this part of the largest, are 0 but for rounding,
+# as those at the ends of splines.
 ROUNDED = 1e-30
 
 
