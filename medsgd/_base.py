@@ -171,7 +171,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return data.X, data.y
 
     def _mean_weight(self, data):
-        """How many rows have a weight, and its mean."""
+        """Return the number of rows with a weight, and the mean weight."""
         weight = data.weight[data.rows]
         if len(weight) == 0:
             return 0, 1.0

@@ -713,7 +713,7 @@ def test_blocks_tell_dask_their_size(layout):
 @pytest.mark.filterwarnings("ignore:Partitions")
 def test_the_example_shows_the_mean_failing():
     pytest.importorskip("sklearn.callback")
-    curves = run_example("plot_dask_corrupted_partitions.py")["curves"]
+    curves = run_example("large_data/plot_dask_corrupted_partitions.py")["curves"]
     assert curves.pop("mean")[-1] > 1
     assert max(curve[-1] for curve in curves.values()) < 0.3
     assert curves["refined"][-1] < 0.03

@@ -424,7 +424,7 @@ def test_a_sudden_change_of_a_unit(size):
 
 
 def test_a_burst_of_wild_rows_does_not_spoil_the_units():
-    X, y, truth = draw("normal")
+    X, y, _ = draw("normal")
     wild = feed(Regressor(), X[:5000], y[:5000])
     wild.partial_fit(1e6 * X[:200], y[:200])
     feed(wild, X[5000:], y[5000:])

@@ -46,8 +46,7 @@ N_CANDIDATE_ROWS = 800
 ROWS_PER_PARAMETER = 10
 # A sample of the rows has at least so many of those in which a feature is present.
 N_PRESENT = 20
-# A feature that is present less often than this counts for leverage as if present so
-# often.
+# Lower bound on a sparse feature's share of non-zeros, for leverage.
 SMALLEST_SHARE = 0.1
 # Where many parameters are more than this share of the rows, the S step's residuals are
 # made up for: they are smaller than those of other rows.
@@ -150,7 +149,7 @@ class Pass:
 
 
 class Objective:
-    """What a step lowers, as a function of residuals and coefficients.
+    """Objective of a step, as a function of residuals and coefficients.
 
     Parameters
     ----------

@@ -153,7 +153,7 @@ def _run_step(step, training, data, problem, max_epochs):
 
 
 def rule_of_fit(y, weight, dtype):
-    """What a stopping rule needs to know of the targets, to tell an exact fit."""
+    """Return the parameters by which a stopping rule recognises an exact fit."""
     exact = exact_share(dtype)
     spread = starting_scale(residuals(y, weighted_median(y, weight)), weight)
     floor = exact * spread * spread  # infinite where ** would raise

@@ -5,7 +5,7 @@ A quarter of the nodes corrupt
 
 Sixteen partitions of a data set lie in files, as they would on sixteen nodes. In four
 of them the targets are wrong: in the wrong unit, shuffled against the rows, or not
-numbers. How near to the truth does each aggregator come, round by round?
+numbers. The example shows how near to the truth each aggregator comes, round by round.
 
 No cluster is needed: without one, partitions are worked on by Dask's local scheduler.
 """
@@ -46,9 +46,9 @@ for k in range(N_PARTITIONS):
     np.save(Path(folder.name) / f"part{k:02d}.npy", np.column_stack([X, y]))
 
 # %%
-# A dask array of them reads a file when its partition is needed. With
-# ``persist=False`` that is in each round anew, so that data may be larger than memory;
-# by default converted partitions are kept for the length of a fit.
+# A dask array of them reads a file when its partition is needed. With ``persist=False``
+# it is read again in each round, so that data may be larger than memory. By default
+# converted partitions are kept for the length of a fit.
 
 files = sorted(Path(folder.name).glob("*.npy"))
 blocks = [
@@ -64,7 +64,7 @@ X, y = data[:, :-1], data[:, -1]
 # A callback sees what the estimator would be if the fit ended now. Without refinement,
 # rounds are stochastic: each partition makes passes over its rows, and the aggregator
 # makes one update of what these change. With refinement, a sample of the rows comes to
-# the coordinator, and then partitions only add up what exact steps ask.
+# the coordinator. Then partitions only add up the sums that the exact steps ask for.
 
 
 class Errors:
@@ -100,10 +100,10 @@ for name, params in FITS.items():
     curves[name], left_out[name] = errors.curve, np.flatnonzero(reg.n_rejected_ > 6)
 
 # %%
-# The medians settle near the truth within few rounds, at a distance that the corrupt
-# partitions and the noise of single partitions cause. The mean goes where they drag it.
-# The refinement leaves the corrupt partitions out, and ends where one machine would end
-# with the rows of the others.
+# Within few rounds the medians settle near the truth, at a distance that the corrupt
+# partitions and the noise of single partitions cause. The mean follows the corrupt
+# partitions. The refinement leaves the corrupt partitions out, and ends where one
+# machine would end with the rows of the others.
 
 COLORS = dict(
     zip(
