@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
-from medsgd._base import BaseMedianSGD, as_attributes
+from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._fit.data import Data
 from medsgd._fit.scales import residual_scale, residuals
@@ -325,7 +325,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "refine": ["boolean"],
         "half_life": [Interval(Real, 0, None, closed="right"), None],
     }
-    _follows_units = True
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
 
     def __init__(
@@ -442,7 +441,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         if not training.guarded:
             self._s_fit = None
             self._check_divergence(training.plan, data.units)
-            self._follow(training.plan, data, states[0].solution())
+            self._follow(training.plan, data, states)
+            if self._stream is not None and self._stream.is_shown:
+                self.scale_ = self._stream.sums.residual_scale
             return
         prediction = data.units.predict(data.X, *self._states[0].solution())
         residual = residuals(data.y, prediction)
@@ -481,27 +482,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             "'invscaling'. If features have changed, leave standardize 'auto', so that "
             "their units follow, or begin anew."
         )
-
-    def _follow(self, plan, data, before):
-        """Bring the refined estimate of a stream up to date.
-
-        ``before``: the solution of the median before the call.
-        """
-        if not plan.refines:
-            self._stream = None
-            return
-        stream = self._stream or Stream()
-        after = self._states[0].solution()
-        self._stream = stream.followed(plan, data, before, after)
-        if self._stream.is_shown:
-            coef, intercept = self._reported()
-            self.coef_, self.intercept_ = coef[0], intercept
-            self.scale_ = self._stream.sums.residual_scale
-
-    def _reported(self):
-        if self._stream is None or not self._stream.is_shown:
-            return super()._reported()
-        return as_attributes([self._stream.sums.to_user()], self._states[0].dtype)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

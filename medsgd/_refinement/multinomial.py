@@ -6,7 +6,8 @@ import numpy as np
 
 from medsgd._fit.stopping import StoppingRule, exact_share
 from medsgd._refinement import classification
-from medsgd._refinement.classification import Model, Rows, Shrinkage
+from medsgd._refinement.class_stream import ClassStream, shrinkage
+from medsgd._refinement.classification import Model, Rows
 
 # Iterations without progress of the held-out loss where "auto" leaves them to us.
 PATIENCE = 5
@@ -22,11 +23,13 @@ def refine(training, data, problems):
     judged : tuple of two ndarray of shape (n_samples,), or None
         The weight of each row in the model, and whether the model rejects the row. None
         where nothing is left of the epochs.
+    stream : ClassStream or None
+        What goes on from here.
     """
     plan = training.plan
     n_lead = level(problems)
     if training.interrupted or plan.max_iter == training.n_epochs:
-        return n_lead, None
+        return n_lead, None, None
     label = np.searchsorted(plan.task.classes, data.y)
     weight = data.weight * plan.task.factors(data.y)[label]
     rows = Rows(
@@ -56,8 +59,9 @@ def refine(training, data, problems):
         interrupted = note(training, problems, rows, model, objective, told)
         return interrupted or (rule is not None and rule.stalled(objective))
 
-    model = minimise(training, problems, rows, watch)
-    return n_lead, rows.judge(model)
+    refined = minimise(training, problems, rows, watch)
+    stream = ClassStream.after(plan, data, rows.weight, refined)
+    return n_lead, rows.judge(refined.model), stream
 
 
 def level(problems):
@@ -83,22 +87,22 @@ def note(training, problems, rows, model, objective, told):
 
 
 def minimise(training, problems, rows, watch):
-    """Bring problems to the multinomial model of rows, and return the model."""
+    """Bring problems to the multinomial model of rows, and return it, ``Refined``."""
     plan = training.plan
     coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
-    alpha = 0.0 if plan.penalty is None else plan.alpha
-    model = classification.refine(
+    refined = classification.refine(
         rows,
         Model(np.array(intercept), np.array(coef, dtype=np.float64).T),
-        penalty=Shrinkage(alpha * (1 - plan.l1_ratio), alpha * plan.l1_ratio),
+        penalty=shrinkage(plan),
         fit_intercept=plan.fit_intercept,
         tol=plan.tol,
         max_iter=plan.max_iter - training.n_epochs,
         watch=watch,
     )
+    model = refined.model
     _adopt(model, problems)
     training.converged = model.converged
-    return model
+    return refined
 
 
 def _adopt(model, problems):
