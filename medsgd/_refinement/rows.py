@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 
 import medsgd._core.bisquare as bisquare
+import medsgd._core.rows as compiled
 from medsgd._refinement.bisquare import m_scale
 
 # Elements of a block: a few blocks stay in a processor's cache.
@@ -255,12 +256,9 @@ class Rows:
     def _standardise(self, X, out):
         if sparse.issparse(X):
             X = X.toarray()
-        first = int(self.fit_intercept)
-        out[:, :first] = 1
-        with np.errstate(over="ignore"):
-            np.subtract(X, self.center, out=out[:, first:])
-            out[:, first:] *= self.inverse_scale
-        return np.clip(out, -LARGEST, LARGEST, out=out)
+        X = np.ascontiguousarray(X)
+        compiled.standardise(X, self.center, self.inverse_scale, LARGEST, out)
+        return out
 
     def blocks(self):
         """Yield slices of rows, and these rows standardised."""
