@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.linalg import norm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.preprocessing import SplineTransformer
 
 from medsgd import MedianSGDRegressor
 from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
@@ -138,6 +139,16 @@ def test_half_lives_that_are_none(half_life):
     X, y, _ = draw(n=100)
     with pytest.raises(ValueError, match="half_life"):
         Regressor(half_life=half_life).partial_fit(X, y)
+
+
+def test_splines_do_not_make_a_stream_diverge():
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((3000, 3))
+    X = SplineTransformer(include_bias=False).fit_transform(x)
+    y = np.sin(x).sum(axis=1) + 0.1 * rng.standard_normal(3000)
+    est, fit = feed(Regressor(), X, y, 250), Regressor().fit(X, y)
+    gap = est.predict(X) - fit.predict(X)
+    assert np.sqrt(np.mean(gap**2)) <= 0.1 * fit.scale_
 
 
 @pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])

@@ -174,7 +174,7 @@ class ExactStage:
         self.y_scale = spread or abs(self.y_center) or 1.0
         with np.errstate(over="ignore"):
             target = np.clip(deviation / self.y_scale, -LARGEST, LARGEST)
-        center, inverse_scale = _numerical_units(X, counts, units, fit_intercept)
+        center, inverse_scale = _numerical_units(plan, X, counts, units)
         kind = DenseRows if is_blockwise(X) else SparseRows
         first = int(fit_intercept)
         self.rows = kind(X, target, counts, center, inverse_scale, first)
@@ -261,11 +261,17 @@ def to_user(b, rows, y_center, y_scale):
     return coef, b[0] * y_scale + y_center - coef @ rows.center
 
 
-def _numerical_units(X, counts, units, fit_intercept):
+def _numerical_units(plan, X, counts, units):
     """Centre and inverse scale in which the least squares are solved."""
+    fit_intercept = plan.fit_intercept
     if not units.known:
         units = feature_units(
-            X, counts, standardize=True, needed=True, centered=fit_intercept
+            X,
+            counts,
+            standardize=True,
+            needed=True,
+            centered=fit_intercept,
+            reach=plan.task.scale_reach,
         )
     center = units.center.astype(np.float64)
     inverse_scale = units.inverse_scale.astype(np.float64)
