@@ -73,8 +73,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
 
-    # Whether the units of the features go on to follow a stream.
-    _follows_units = False
+    # Whether the units of the features go on to follow a stream, and what follows it in
+    # the second stage. Both are not for Dask.
+    _follows_units = True
+    _stream_type: type[Stream] = Stream
 
     _parameter_constraints: dict = {
         "gradient_estimator": [StrOptions(set(GRADIENT_ESTIMATORS))],
@@ -287,7 +289,9 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _reported(self):
         """Coefficients and intercepts that the last call has set, a row a problem."""
-        return _solutions(self._states, self._units)
+        if self._stream is None or not self._stream.is_shown:
+            return _solutions(self._states, self._units)
+        return as_attributes(self._stream.solutions(), self._states[0].dtype)
 
     def _product(self, X):
         """Rows times coefficients, a dense array."""
@@ -434,6 +438,25 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             self._finish(training, data, problems, states)
         return self
 
+    def _follow(self, plan, data, states):
+        """Bring the refined estimate of a stream up to date, and show it.
+
+        ``states``: those of the median before the call.
+        """
+        if not self._stream_type.can_follow(plan):
+            self._stream = None
+            return
+        stream = self._stream or self._stream_type()
+        before, after = (
+            [state.solution() for state in each] for each in (states, self._states)
+        )
+        self._stream = stream.followed(plan, data, before, after)
+        if self._stream.is_shown:
+            coef, intercept = self._reported()
+            for name, value in self._coef_attributes(coef).items():
+                setattr(self, name, value)
+            self.intercept_ = intercept
+
     def _set_fitted(self, plan, settings, n_iter, problems, *, t):
         """Set the fitted attributes; ``t`` is the clock at the start of the call."""
         self._states = [problem.state for problem in problems]
@@ -475,7 +498,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             del state["_training_state"]
             state |= zip(TRAINING, from_plain(plain), strict=True)
             if state["_stream"]:
-                state["_stream"] = Stream.from_plain(state["_stream"])
+                state["_stream"] = self._stream_type.from_plain(state["_stream"])
         elif "_states" in state:
             # From before the state had a version.
             state = {n: value for n, value in state.items() if n not in TRAINING}

@@ -1,6 +1,6 @@
 """Robust linear classification by stochastic gradient descent."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,8 +13,10 @@ from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import CLASSIFICATION_LOSSES
 from medsgd._fit.tasks import Classification
 from medsgd._refinement import multinomial
+from medsgd._refinement.class_stream import ClassStream
 from medsgd._refinement.classification import lead_epochs, probabilities
 from medsgd._utils.compat import (
+    Interval,
     LinearClassifierMixin,
     StrOptions,
     _check_partial_fit_first_call,
@@ -142,8 +144,14 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         Whether `fit` goes on, after a short median stage, with one multinomial model
         (for two classes a logistic one) that gives back the accuracy and the calibrated
         probabilities that a median costs. Only for `loss='log_loss'` and a median;
-        other losses, `gradient_estimator='mean'` and :meth:`partial_fit` have no
-        refinement. See the notes.
+        other losses and `gradient_estimator='mean'` have no refinement.
+        :meth:`partial_fit` carries a refined estimate beside the median, see Notes.
+    half_life : float or None, default=None
+        Number of rows of a stream after which a row counts half in the refined estimate
+        of :meth:`partial_fit`; None counts all rows alike. A shorter half-life follows
+        drifting coefficients faster and is noisier: the estimate is as accurate as one
+        from 1.4 times so many rows. Rows of one call then count in their order. Only
+        used by :meth:`partial_fit` with `refine`, and not on Dask.
 
     Attributes
     ----------
@@ -242,7 +250,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         "n_jobs": [Integral, None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "refine": ["boolean"],
+        "half_life": [Interval(Real, 0, None, closed="right"), None],
     }
+    _stream_type = ClassStream
 
     def __setstate__(self, state):
         # As it was before there was a refinement.
@@ -280,6 +290,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         standardize: bool | Auto = "auto",
         leverage_weights: bool = True,
         refine: bool = True,
+        half_life: float | None = None,
     ) -> None:
         self.loss = loss
         self.gradient_estimator = gradient_estimator
@@ -310,6 +321,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         self.standardize = standardize
         self.leverage_weights = leverage_weights
         self.refine = refine
+        self.half_life = half_life
 
     def _check_targets(self, y, dtype, *, first):
         if first:
@@ -346,18 +358,25 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     def _partial_fit(self, X, y, sample_weight, first):
         super()._partial_fit(X, y, sample_weight, first)
         self._forget_refinement()
+        if self._stream is not None and self._stream.is_shown:
+            self._is_multinomial = True
         return self
 
     def _later_stages(self, training, data, problems, states):
         self._forget_refinement()
         self.stage_starts_ = np.empty(0, dtype=np.intp)
         if training.plan.refines:
-            n_lead, judged = multinomial.refine(training, data, problems)
+            n_lead, judged, stream = multinomial.refine(training, data, problems)
+            self._stream = stream
             if judged is not None:
                 self._is_multinomial = True
                 self.weights_, self.outliers_ = judged
                 self.stage_starts_ = np.array([n_lead], dtype=np.intp)
         return problems
+
+    def _finish(self, training, data, problems, states):
+        if not training.guarded:
+            self._follow(training.plan, data, states)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

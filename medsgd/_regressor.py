@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import RegressorMixin
 
-from medsgd._base import BaseMedianSGD, as_attributes
+from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import REGRESSION_LOSSES
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
@@ -248,17 +248,19 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     - `max_iter` may end the steps early. A
       :class:`~sklearn.exceptions.ConvergenceWarning` says so.
 
-    *Streams.* With `refine` and without an L1 penalty :meth:`partial_fit` carries two
-    estimates. The median's leads. The refined estimate begins with the exact refinement
-    of the first 2,000 rows, or 20 a parameter, which are kept until then; up to that
-    point `coef_`, `intercept_` and `scale_` are the median's. Each later row adds its
-    outer product and its target, weighted by the bisquare at the coefficients and the
-    scale of that time, to sums whose solution is the estimate [8]_. Its error is about
-    that of :meth:`fit` on all rows. The state has the square of the number of
-    parameters; with more than 500 of them, and on Dask, there is no refined estimate.
-    After :meth:`fit` the sums go on from the fit. If the median fits 500 rows or more
-    so much better that their residual scale is 1.2 times smaller, such as after a jump
-    of the coefficients, the refined estimate begins anew.
+    *Streams.* With `refine` :meth:`partial_fit` carries two estimates. The median's
+    leads. The refined estimate begins with the exact refinement of the first 500 rows,
+    or 5 a parameter, and again of four and of 16 times as many, or 20 a parameter,
+    which are kept until then; before the first ones `coef_`, `intercept_` and `scale_`
+    are the median's. Each later row adds its outer product and its target, weighted by
+    the curvature of the bisquare at the coefficients and the scale of that time, to
+    sums whose solution is the estimate [8]_. Its error is about that of :meth:`fit` on
+    all rows. The state has the square of the number of parameters. With more than 2,048
+    of them, or an L1 penalty, it has the diagonal of that square, and up to two million
+    values of first rows. After :meth:`fit` the sums, or with more than 500 parameters
+    their diagonal, go on from the fit. If the median fits 1,000 rows or more so much
+    better that their residual scale is 1.2 times smaller, such as after a jump of the
+    coefficients, the refined estimate begins anew. On Dask there is none.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
     where most of `y` is one value, the fit is the least-squares fit of these samples,
@@ -321,7 +323,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         "refine": ["boolean"],
         "half_life": [Interval(Real, 0, None, closed="right"), None],
     }
-    _follows_units = True
     _stage_names = ("median stage", FIRST_STAGE, LAST_STAGE)
 
     def __init__(
@@ -438,7 +439,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         if not training.guarded:
             self._s_fit = None
             self._check_divergence(training.plan, data.units)
-            self._follow(training.plan, data, states[0].solution())
+            self._follow(training.plan, data, states)
+            if self._stream is not None and self._stream.is_shown:
+                self.scale_ = self._stream.sums.residual_scale
             return
         prediction = data.units.predict(data.X, *self._states[0].solution())
         residual = residuals(data.y, prediction)
@@ -469,27 +472,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             "'invscaling'. If features have changed, leave standardize 'auto', so that "
             "their units follow, or begin anew."
         )
-
-    def _follow(self, plan, data, before):
-        """Bring the refined estimate of a stream up to date.
-
-        ``before``: the solution of the median before the call.
-        """
-        if not plan.refines:
-            self._stream = None
-            return
-        stream = self._stream or Stream()
-        after = self._states[0].solution()
-        self._stream = stream.followed(plan, data, before, after)
-        if self._stream.is_shown:
-            coef, intercept = self._reported()
-            self.coef_, self.intercept_ = coef[0], intercept
-            self.scale_ = self._stream.sums.residual_scale
-
-    def _reported(self):
-        if self._stream is None or not self._stream.is_shown:
-            return super()._reported()
-        return as_attributes([self._stream.sums.to_user()], self._states[0].dtype)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

@@ -419,3 +419,24 @@ def test_a_half_life_forgets_both_sides_of_the_equations():
     for rows in np.split(np.arange(6000), 12):
         est.partial_fit(X[rows], y[rows])
     assert_allclose(est.coef_, [1, -2, 3], atol=5 / np.sqrt(700))
+
+
+@pytest.mark.parametrize("size", [20, 250])
+def test_a_sudden_change_of_a_unit(size):
+    rng = np.random.default_rng(0)
+    X, coef = rng.normal(size=(9000, 5)), np.array([3.0, -2.0, 1.0, 0.0, 1.0])
+    y = X @ coef + rng.normal(size=9000)
+    X[6000:, 0] *= 1000
+    est = feed(Regressor(), X[:6000], y[:6000])
+    feed(est, X[6000:], y[6000:], size)
+    coef[0] /= 1000
+    gap = (X[6000:] @ (est.coef_ - coef)).std()
+    assert gap < 4 * np.sqrt(5 / 1000)
+
+
+def test_a_burst_of_wild_rows_does_not_spoil_the_units():
+    X, y, truth = draw("normal")
+    wild = feed(Regressor(), X[:5000], y[:5000])
+    wild.partial_fit(1e6 * X[:200], y[:200])
+    feed(wild, X[5000:], y[5000:])
+    assert_near(wild, Regressor().fit(X, y), N, errors=0.5)

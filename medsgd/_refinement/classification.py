@@ -94,6 +94,32 @@ def probabilities(scores):
     return softmax(scores, axis=1)
 
 
+def leverage(X, units, *, weighted=True):
+    """Return a weight of each row, from 1 to 0, that is smaller for rows far out.
+
+    Without ``weighted`` it is 1, but 0 for rows whose squared norm overflows.
+    """
+    with np.errstate(over="ignore"):
+        norm = _squared_norms(X, units)
+    limit = leverage_limit(X.shape[1])
+    result = limit / np.maximum(norm, limit) if weighted else np.ones(len(norm))
+    result[~np.isfinite(norm)] = 0.0
+    return result
+
+
+def _squared_norms(X, units):
+    if sparse.issparse(X):
+        scale = units.inverse_scale.astype(np.float64)
+        squares = X.data.astype(np.float64) ** 2
+        squares = sparse.csr_array((squares, X.indices, X.indptr), shape=X.shape)
+        return squares @ scale**2
+    norm = np.empty(len(X))
+    for rows in gen_batches(len(X), max(1, BLOCK // X.shape[1])):
+        Z = (X[rows] - units.center) * units.inverse_scale
+        norm[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
+    return norm
+
+
 class Rows:
     """Rows as the fit sees them, a block of them at a time.
 
@@ -119,16 +145,10 @@ class Rows:
         n, d = X.shape
         self._is_small = not sparse.issparse(X) and n * d <= KEPT
         self._standardised = None
-        with np.errstate(over="ignore"):
-            norm = self._squared_norms()
-        # A row this far out has no weight, and its logits may not be finite.
-        self._overflows = ~np.isfinite(norm)
+        self.leverage = leverage(X, units, weighted=leverage_weights)
+        # The logits of a row this far out may not be finite.
+        self._overflows = self.leverage == 0
         self._any_overflows = bool(self._overflows.any())
-        self.leverage = np.ones(n)
-        if leverage_weights:
-            limit = leverage_limit(d)
-            self.leverage = limit / np.maximum(norm, limit)
-        self.leverage[self._overflows] = 0.0
         self.weight = weight * self.leverage
         # Those that are not 0 throughout.
         if sparse.issparse(X):
@@ -169,18 +189,6 @@ class Rows:
     def rejected(self, losses):
         """Share of the rows with a weight that lose more than half of it."""
         return float(np.mean(losses[self.weight > 0] > 0.5 * (1 + GAMMA) / GAMMA))
-
-    def _squared_norms(self):
-        if sparse.issparse(self.X):
-            X, scale = self.X, self.units.inverse_scale.astype(np.float64)
-            squares = X.data.astype(np.float64) ** 2
-            squares = sparse.csr_array((squares, X.indices, X.indptr), shape=X.shape)
-            return squares @ scale**2
-        norm = np.empty(len(self.X))
-        for rows in gen_batches(len(self.X), max(1, BLOCK // self.X.shape[1])):
-            Z = (self.X[rows] - self.units.center) * self.units.inverse_scale
-            norm[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
-        return norm
 
     def _blocks(self, n_outputs):
         """Blocks of standardised rows; small data keep theirs."""
@@ -315,7 +323,7 @@ def fitted(
 
 @dataclass
 class Size:
-    """A size of the coefficients that held-out labels have chosen.
+    """A size of the coefficients that labels have chosen.
 
     Attributes
     ----------
@@ -323,13 +331,13 @@ class Size:
         Multiplies coefficients and intercepts.
     shift : ndarray of shape (n_outputs,)
         Is added to the intercepts after that.
-    loss : float
+    loss : float or None
         How implausible held-out labels are with it.
     """
 
     factor: float
     shift: np.ndarray
-    loss: float
+    loss: float | None = None
 
     def applied(self, model):
         intercept = self.factor * model.intercept + self.shift
@@ -387,7 +395,7 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
 
 
 def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
-    """The model with coefficients of the size that fits best, and intercepts to it.
+    """Return the size of the coefficients that fits best, and the intercepts to it.
 
     ``penalty``: that of the user alone; the prior has made the coefficients too small.
     """
@@ -415,12 +423,12 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
         tol=SIZE_PROGRESS,
         max_iter=100,
     )
-    size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
-    return replace(model, intercept=parameters[1:], coef=size * model.coef)
+    factor = float(np.exp(min(parameters[0], LARGEST_LOG_SIZE)))
+    return Size(factor, parameters[1:] - factor * model.intercept)
 
 
-def balanced(rows, model):
-    """The model with intercepts by which the plausible labels are as frequent as found.
+def balance(rows, model):
+    """Return the shift of intercepts that makes plausible labels as frequent as found.
 
     The divergence alone estimates the frequency of a rare class from few rows of small
     weight. Rows whose label is not plausible do not count, and the probabilities are
@@ -444,7 +452,7 @@ def balanced(rows, model):
     shift -= shift.mean()
     if len(model.intercept) == 1:
         shift = shift[1:] - shift[:1]
-    return replace(model, intercept=model.intercept + shift)
+    return shift
 
 
 def prior(rows, n_rows, precision, n_outputs):
@@ -522,6 +530,27 @@ def choose_precision(rows, start, weight, fit, size_of):
     return best
 
 
+@dataclass
+class Refined:
+    """The result of a second stage.
+
+    Attributes
+    ----------
+    model : Model
+    direction : Model
+        The model before its size was chosen.
+    size : Size
+        Of ``model`` by ``direction``.
+    prior : float
+        Factor of |W|^2 / 2 on top of the sum of the rows' losses.
+    """
+
+    model: Model
+    direction: Model
+    size: Size
+    prior: float
+
+
 def refine(
     rows: Rows,
     start: Model,
@@ -531,7 +560,7 @@ def refine(
     tol: float | None,
     max_iter: int,
     watch: Callable[..., bool] | None = None,
-) -> Model:
+) -> Refined:
     """Fit the multinomial model from where the medians have led.
 
     Parameters
@@ -550,7 +579,7 @@ def refine(
     """
     total = rows.weight.sum()
     if total == 0:
-        return start
+        return Refined(start, start, Size(1.0, np.zeros_like(start.intercept)), 0.0)
     weight = rows.weight / total
     start = centred(start)
     n_rows, n_outputs = np.count_nonzero(weight), len(start.intercept)
@@ -592,7 +621,7 @@ def refine(
         model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
         precision, model, size = choose_precision(rows, start, weight, fit, size_by)
-    model = fitted(
+    direction = fitted(
         rows,
         model,
         weight,
@@ -603,15 +632,14 @@ def refine(
         fit_intercept=fit_intercept,
         watch=watch,
     )
-    if size is not None:
-        model = size.applied(model)
-    else:
-        model = resized(
-            rows, model, weight, GAMMA, penalty, fit_intercept=fit_intercept
+    if size is None:
+        size = resized(
+            rows, direction, weight, GAMMA, penalty, fit_intercept=fit_intercept
         )
         if fit_intercept:
-            model = balanced(rows, model)
+            size.shift += balance(rows, size.applied(direction))
+    model = size.applied(direction)
     if watch is not None and not model.interrupted:
         losses = rows.losses(model)
         watch(model, inner(weight, losses), losses)
-    return model
+    return Refined(model, direction, size, prior(rows, 1, precision, n_outputs))

@@ -6,7 +6,8 @@ import numpy as np
 
 from medsgd._fit.stopping import StoppingRule, exact_share
 from medsgd._refinement import classification
-from medsgd._refinement.classification import Model, Rows, Shrinkage
+from medsgd._refinement.class_stream import ClassStream, shrinkage
+from medsgd._refinement.classification import Model, Rows
 
 # Iterations without progress of the held-out loss where "auto" leaves them to us.
 PATIENCE = 5
@@ -22,12 +23,14 @@ def refine(training, data, problems):
     judged : tuple of two ndarray of shape (n_samples,), or None
         The weight of each row in the model, and whether the model rejects the row. None
         where nothing is left of the epochs.
+    stream : ClassStream or None
+        What goes on from here.
     """
     plan = training.plan
     n_lead = max(len(problem.curve) for problem in problems)
     max_iter = plan.max_iter - training.n_epochs
     if training.interrupted or max_iter == 0:
-        return n_lead, None
+        return n_lead, None, None
     for problem in problems:
         for curve in (problem.curve, problem.clip_curve):
             curve += curve[-1:] * (n_lead - len(curve))
@@ -68,19 +71,20 @@ def refine(training, data, problems):
         return interrupted or (rule is not None and rule.stalled(objective))
 
     coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
-    alpha = 0.0 if plan.penalty is None else plan.alpha
-    model = classification.refine(
+    refined = classification.refine(
         rows,
         Model(np.array(intercept), np.array(coef, dtype=np.float64).T),
-        penalty=Shrinkage(alpha * (1 - plan.l1_ratio), alpha * plan.l1_ratio),
+        penalty=shrinkage(plan),
         fit_intercept=plan.fit_intercept,
         tol=plan.tol,
         max_iter=max_iter,
         watch=watch,
     )
+    model = refined.model
     _adopt(model, problems)
     training.converged = model.converged
-    return n_lead, rows.judge(model)
+    stream = ClassStream.after(plan, data, rows.weight, refined)
+    return n_lead, rows.judge(model), stream
 
 
 def _adopt(model, problems):

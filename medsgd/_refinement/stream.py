@@ -10,6 +10,7 @@ than the refined estimate, as after a jump, the refined estimate begins anew.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -118,6 +119,11 @@ class Sums:
     def fit_intercept(self):
         """Whether there is an intercept."""
         return int(len(self.b) > len(self.center))
+
+    @property
+    def n_solved(self):
+        """How many parameters each piece of the rows solves for."""
+        return len(self.b)
 
     @property
     def residual_scale(self):
@@ -387,6 +393,8 @@ class Kept:
 class Stream:
     """The refined estimate of a stream, and rows kept for it.
 
+    This one is a regressor's. Those of classifiers are a subclass.
+
     Attributes
     ----------
     sums : Sums or None
@@ -401,11 +409,25 @@ class Stream:
         Whether the estimate is what the estimator's attributes tell.
     """
 
-    sums: Sums | None = None
+    sums: Any = None
     first: Kept | None = Kept()
     n_begun: int = 0
     waiting: Kept = Kept()
     is_shown: bool = False
+
+    @staticmethod
+    def can_follow(plan):
+        """Whether streams with these parameters have a refined estimate."""
+        return plan.refines
+
+    @staticmethod
+    def _sums_of(plain):
+        """Return the sums that have these fields."""
+        return (Sums if plain["gram"].ndim == 2 else DiagonalSums)(**plain)
+
+    def solutions(self):
+        """Return coefficients and intercept of each problem in the user's units."""
+        return [self.sums.to_user()]
 
     def as_plain(self):
         """Return the stream as arrays and numbers."""
@@ -421,10 +443,8 @@ class Stream:
     def from_plain(cls, plain):
         """Return the stream that ``as_plain`` was of."""
         sums, first = plain["sums"], plain["first"]
-        if sums is not None:
-            sums = (Sums if sums["gram"].ndim == 2 else DiagonalSums)(**sums)
         return cls(
-            sums,
+            sums and cls._sums_of(sums),
             None if first is None else Kept.of(chunks(first)),
             plain["n_begun"],
             Kept.of(chunks(plain["waiting"])),
@@ -452,19 +472,19 @@ class Stream:
         ----------
         plan : Plan
         data : Data
-        before, after : tuple of ndarray, float
-            Coefficients and intercept of the median without these rows and with them,
-            in the units of the data.
+        before, after : list of (ndarray, float)
+            Coefficients and intercept of each problem's median without these rows and
+            with them, in the units of the data.
         """
         stream = self
         if stream.sums and stream.sums.fit_intercept != plan.fit_intercept:
-            stream = Stream()
+            stream = type(self)()
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
         if stream.sums is not None:
             least = np.clip(
                 WAITING_SHARE * stream.sums.total,
-                max(LEAST_PIECE, SOLVED_SHARE * len(stream.sums.b)),
+                max(LEAST_PIECE, SOLVED_SHARE * stream.sums.n_solved),
                 MOST_WAITING,
             )
             least = min(least, PIECE_SHARE * plan.half_life)
@@ -472,14 +492,14 @@ class Stream:
             if stream.waiting.n_rows or n_waiting < least:
                 waiting = stream.waiting.extended(data)
                 if n_waiting < least:
-                    return replace(stream, waiting=waiting)
+                    return replace(stream, waiting=waiting, is_shown=True)
                 data = waiting.together(data.units)
                 stream = replace(stream, waiting=Kept())
-        led = data.units.predict(data.X, *before)
+        led = self._led(data, before)
         rows, done = np.arange(len(led)), 0
         while done < len(rows):
             size, (few, few_led) = stream._size(plan, data), (data, led)
-            if len(rows) > size:
+            if done or len(rows) > size:
                 if done == 0 and plan.half_life == np.inf:
                     # The order within a call, as of sorted targets, decides nothing.
                     np.random.default_rng(0).shuffle(rows)
@@ -491,6 +511,10 @@ class Stream:
             if stream.first is not None:
                 stream = stream._collected(plan, few, after)
         return replace(stream, is_shown=stream.sums is not None)
+
+    def _led(self, data, median):
+        """Return what the median predicts for rows."""
+        return data.units.predict(data.X, *median[0])
 
     def _enough(self, plan, data):
         """At how many kept rows the sums begin, or begin again; 0 if no more."""
@@ -514,7 +538,7 @@ class Stream:
     def _collected(self, plan, data, median):
         """Return the stream with more first rows, begun if they are enough.
 
-        ``median``: its coefficients and intercept, in the units of the data.
+        ``median``: coefficients and intercept of each problem, in units of the data.
         """
         first = self.first.extended(data)
         n_parameters = data.X.shape[1] + plan.fit_intercept
@@ -525,7 +549,7 @@ class Stream:
             return replace(self, first=first)
         rows = first.together(data.units)
         stage = ExactStage(plan, rows, rows.weight)
-        starts = [data.units.to_user(*median)]
+        starts = [data.units.to_user(*median[0])]
         if self.sums is not None:
             starts.append(self.sums.to_user())
         if is_exact(plan, rows, first.n_rows):

@@ -1,0 +1,567 @@
+"""The refined estimate of a classifier's stream, in bounded memory.
+
+The second stage of a fit to the first rows begins it. Each later piece of the rows adds
+the curvature of its losses, as the model expects it, to a matrix M for each output. The
+coefficients of an output then move by -M^-1 times the gradient of the piece, of the
+gamma-divergence with leverage weights. That is a recursive M-estimator, as that of
+regressors (see ``stream``): its error is to first order that of a fit to all rows.
+
+With many features M is one diagonal, and a step along the gradient could be much too
+long for features that come together. So the coefficients W move to the minimiser of
+
+    sum_i h_i loss(W, row i) + 1 / 2 |W - W_before|^2_M.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from scipy.special import softmax
+
+from medsgd._core.multinomial import divergence
+from medsgd._refinement import classification
+from medsgd._refinement.classification import GAMMA, Model, Shrinkage, leverage
+from medsgd._refinement.quasi_newton import inner, minimise
+from medsgd._refinement.rows import DenseRows, SparseRows
+from medsgd._refinement.stream import LEAST_PIECE, Kept, Stream
+
+# Numbers up to which there is a matrix of curvatures for each output.
+MOST_NUMBERS = 2**19
+# Rows that begin the estimate, and that begin it again, since with more rows it is more
+# often right; unless these have more values.
+FIRST_ROWS, LAST_ROWS, MOST_KEPT = 1_000, 4_000, 2**22
+# Rows count as repeated if the first ones have come so many times.
+REPEATED = 1.1
+# Rows of a call are learned in pieces of at most so many, and of this part of the rows
+# before them.
+PIECE, PIECE_SHARE = 1_000, 0.125
+# Tolerance and iterations of the second stage of the first rows.
+TOL, MAX_ITER = 1e-3, 1_000
+# Iterations for a piece with a diagonal, and the decrease of a row's loss below which
+# one is the last.
+N_ITERATIONS, PROGRESS = 8, 1e-4
+# Half-life in rows of the counts of rows that only one of the estimates predicts.
+WINDOW = 500
+# The median leads where it alone is right so many standard errors more often, and so
+# many times.
+SURELY, CLEARLY = 4.0, 1.5
+# Rows of a class up to which none of them is implausible: before the first ones a
+# class has no probability anywhere.
+KNOWN, GAMMA_OF_NEW = 5.0, 0.01
+# Upper bound of the curvatures of the log loss, with which rows of such classes count.
+LARGEST_CURVATURE = 0.5
+# Relative difference of equal fingerprints, and share of equal rows among the first
+# ones from which on equal rows are no repetitions.
+SAME, EQUAL = 1e-10, 0.02
+# Rows that tell the curvature of a fit: so many, or so many a parameter.
+CURVATURE_ROWS, CURVATURE_PER_PARAMETER = 500, 4
+# Added to the curvature of an intercept, and to a matrix over its diagonal.
+LEAST_CURVATURE, RIDGE = 1e-3, 1e-8
+
+
+def curvature(logits):
+    """Return the expected curvature of each row's loss in each of the logits."""
+    n_outputs = logits.shape[1]
+    if n_outputs == 1:
+        logits = np.column_stack([np.zeros(len(logits)), logits])
+    a = 1 + GAMMA
+    p, q = softmax(logits, axis=1), softmax(a * logits, axis=1)
+    # The derivative of the expected gradient is minus the expected product of gradient
+    # and score, whatever the label.
+    size = a * p * q ** (GAMMA / a)
+    curvatures = size * (1 - p - q) + p * q * size.sum(axis=1, keepdims=True)
+    return curvatures[:, -n_outputs:]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassSums:
+    """Coefficients of a multinomial model, and the curvature of its rows so far.
+
+    Attributes
+    ----------
+    center, inverse_scale : ndarray of shape (n_features,)
+        Of the standardised rows.
+    weight_unit : float
+        The sample weight that counts as one row.
+    metric : ndarray of shape (n_outputs, n_parameters, n_parameters) or \
+            (n_parameters,)
+        Curvature of the sum of the losses in the coefficients of each output, or the
+        diagonal of its mean over the outputs.
+    prior : float
+        Curvature of the prior on each coefficient of a feature.
+    total : float
+        How many rows count.
+    b : ndarray of shape (n_parameters, n_outputs)
+    size, shift : float, ndarray of shape (n_outputs,)
+        Logarithm of a factor of the coefficients, for those under the prior are too
+        small, and what is then added to the intercepts, as the first rows have them.
+    n_first : float
+        How many of the rows that count are these first ones.
+    class_totals : ndarray of shape (n_classes,)
+        How many rows of each class there were.
+    fingerprints : ndarray of shape (n,)
+        Of some of the first rows, in their order of size; none if they tell nothing.
+    repeated : float
+        How many later rows had one of these fingerprints.
+    lost, won : float
+        Counts of recent rows that only the median, and only this model, predicts.
+    """
+
+    center: np.ndarray
+    inverse_scale: np.ndarray
+    weight_unit: float
+    metric: np.ndarray
+    prior: float
+    total: float
+    b: np.ndarray
+    size: float
+    shift: np.ndarray
+    n_first: float
+    class_totals: np.ndarray
+    fingerprints: np.ndarray
+    repeated: float = 0.0
+    lost: float = 0.0
+    won: float = 0.0
+
+    @property
+    def fit_intercept(self):
+        """Whether there is an intercept."""
+        return int(len(self.b) > len(self.center))
+
+    @property
+    def has_matrices(self):
+        """Whether the curvature of each output is a matrix."""
+        return self.metric.ndim > 1
+
+    @property
+    def n_solved(self):
+        """How many parameters each piece of the rows solves for."""
+        return len(self.b) if self.has_matrices else 0
+
+    def piece(self, half_life):
+        """How many rows make the next piece at most."""
+        size = PIECE_SHARE * min(self.total, half_life)
+        return int(np.clip(size, LEAST_PIECE, PIECE))
+
+    @property
+    def passes(self):
+        """About how often each row has come.
+
+        If each of the first rows has come again k times, so have the others.
+        """
+        return 1 + self.repeated / max(1, len(self.fingerprints))
+
+    @property
+    def is_led(self):
+        """Whether the median is clearly better."""
+        surely = SURELY * np.sqrt(self.lost + self.won)
+        return self.lost - self.won > surely and self.lost > CLEARLY * self.won
+
+    def rows(self, data):
+        """Return rows as the sums see them, and the parameters that they concern."""
+        X, columns, parameters = data.X, slice(None), slice(None)
+        weight = data.given_weight.astype(np.float64) / self.weight_unit
+        label, cls = np.asarray(data.y), DenseRows
+        if not self.has_matrices and sparse.issparse(X) and not self.center.any():
+            cls = SparseRows
+            X, columns = present_columns(X)
+            first = self.fit_intercept
+            parameters = np.append(np.arange(first), columns + first)
+        center, inverse_scale = self.center[columns], self.inverse_scale[columns]
+        rows = cls(X, label, weight, center, inverse_scale, self.fit_intercept)
+        return rows, parameters
+
+    def to_user(self):
+        """Return coefficients and intercepts in the units of the user, by output."""
+        # The first rows chose the size; the more others, the less a prior shrinks.
+        share = min(1.0, self.n_first / self.total * self.passes)
+        b = np.exp(self.size * share) * self.b
+        coef = b[self.fit_intercept :] * self.inverse_scale[:, np.newaxis]
+        intercept = -(self.center @ coef)
+        if self.fit_intercept:
+            intercept += b[0] + share * self.shift
+        return coef.T, intercept
+
+    def with_rows(self, rows, parameters, led, plan):
+        """Return the sums with more rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            Their weights are those in the loss.
+        parameters : slice or ndarray of int
+            The parameters that are not 0 in all rows.
+        led : ndarray of shape (n_rows,) of int
+            The classes that the median predicts.
+        plan : Plan
+        """
+        logits = rows.product(self.b[parameters])
+        sums = self._judged(rows, _predicted(logits), led)
+        memory, count = 0.5 ** (rows.total / plan.half_life), rows.total
+        is_new = (self.class_totals < KNOWN)[rows.y]
+        values = curvature(logits)
+        values[is_new] = LARGEST_CURVATURE
+        values *= rows.weight[:, np.newaxis]
+        l2 = shrinkage(plan).l2 * count
+        totals = np.bincount(rows.y, rows.weight, len(self.class_totals))
+        sums = replace(
+            sums,
+            metric=_with_curvature(memory * self.metric, rows, parameters, values, l2),
+            total=memory * self.total + count,
+            n_first=memory * self.n_first,
+            class_totals=self.class_totals + totals,
+            repeated=self.repeated + self._n_repeated(rows, parameters, plan),
+        )
+        # The prior is on each pass, for a pass has all of the rows.
+        l2 += (sums.passes - self.passes) * self.prior
+        gradient = l2 * self.b
+        gradient[: self.fit_intercept] = 0
+        if not self.has_matrices:
+            return sums._stepped(gradient)._moved(rows, parameters, is_new)
+        _losses(logits, rows, is_new)
+        return sums._stepped(gradient + rows.moments(logits))
+
+    def _judged(self, rows, predicted, led):
+        """Return the sums with the counts of rows that one estimate alone predicts."""
+        memory = 0.5 ** (rows.n_rows / WINDOW)
+        own, leading = predicted == rows.y, led == rows.y
+        # Of a long piece its last rows alone are recent.
+        recent = min(1.0, WINDOW / (np.log(2) * rows.n_rows))
+        lost = recent * np.count_nonzero((leading & ~own)[rows.weight > 0])
+        won = recent * np.count_nonzero((own & ~leading)[rows.weight > 0])
+        return replace(
+            self, lost=memory * self.lost + lost, won=memory * self.won + won
+        )
+
+    def _n_repeated(self, rows, parameters, plan):
+        """Count rows with one of the fingerprints; none where rows are forgotten."""
+        known = self.fingerprints
+        if len(known) == 0 or plan.half_life < np.inf:
+            return 0.0
+        features = np.arange(len(self.b))[parameters][self.fit_intercept :]
+        own = fingerprints(rows.X, features - self.fit_intercept)
+        # The order of a sum may depend on how many rows there are.
+        width = SAME * np.abs(own)
+        first, last = (np.searchsorted(known, own + sign * width) for sign in (-1, 1))
+        return float(np.count_nonzero(first < last))
+
+    def _regular(self):
+        """The curvature with that of the prior, and its diagonal."""
+        metric = self.metric.copy()
+        diagonal = _diagonal(metric)
+        diagonal[..., self.fit_intercept :] += self.prior * self.passes
+        diagonal[..., : self.fit_intercept] += LEAST_CURVATURE
+        return metric, diagonal
+
+    def _stepped(self, gradient):
+        """Return the sums after a Newton step."""
+        metric, diagonal = self._regular()
+        if not self.has_matrices:
+            return replace(self, b=self.b - gradient / diagonal[:, np.newaxis])
+        scale = 1 / np.sqrt(diagonal)
+        metric *= scale[:, np.newaxis]
+        metric *= scale[:, :, np.newaxis]
+        diagonal += RIDGE
+        step = np.linalg.solve(metric, (scale * gradient.T)[:, :, np.newaxis])
+        return replace(self, b=self.b - (scale * step[:, :, 0]).T)
+
+    def _moved(self, rows, parameters, is_new):
+        """Return the sums at the minimum of the rows' losses and of the distance."""
+        _, diagonal = self._regular()
+        root = 1 / np.sqrt(diagonal[parameters])[:, np.newaxis]
+        b = self.b.copy()
+        before, shape = rows.product(b[parameters]), (len(root), b.shape[1])
+
+        def objective(flat):
+            logits = before + rows.product(root * flat.reshape(shape))
+            losses = _losses(logits, rows, is_new)
+            value = inner(rows.weight, losses) + 0.5 * inner(flat, flat)
+            return value, (root * rows.moments(logits)).ravel() + flat
+
+        flat, _ = minimise(
+            objective,
+            np.zeros(np.prod(shape)),
+            tol=PROGRESS * rows.total,
+            max_iter=N_ITERATIONS,
+        )
+        b[parameters] += root * flat.reshape(shape)
+        return replace(self, b=b)
+
+
+def _losses(logits, rows, is_new):
+    """Losses of rows, some of classes that are new; ``logits`` become derivatives."""
+    new = np.flatnonzero(is_new)
+    few = logits[new]
+    losses = divergence(logits, rows.y, rows.weight, GAMMA)
+    if len(new):
+        losses[new] = divergence(few, rows.y[new], rows.weight[new], GAMMA_OF_NEW)
+        logits[new] = few
+    return losses
+
+
+def _with_curvature(metric, rows, parameters, values, l2):
+    """The metric with the curvature of rows, and with that of a penalty."""
+    if metric.ndim > 1:
+        for own, value in zip(metric, values.T, strict=True):
+            own += rows.gram(np.ascontiguousarray(value))
+    else:
+        metric[parameters] += rows.diagonal(values.mean(axis=1))
+    _diagonal(metric)[..., rows.fit_intercept :] += l2
+    return metric
+
+
+def fingerprints(X, features):
+    """Return a number of each row that hardly any other row has."""
+    # Without a pattern, and the same for the same feature.
+    direction = np.sin(1e4 * np.sqrt(2 + features))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.nan_to_num(X @ direction)
+
+
+def distinct_fingerprints(X):
+    """Return those of some rows in their order; none where rows often are equal."""
+    few = X[:: -(-X.shape[0] // FIRST_ROWS)]
+    found = np.sort(fingerprints(few, np.arange(X.shape[1])))
+    n_equal = np.count_nonzero(np.diff(found) <= SAME * np.abs(found[1:]))
+    return found if n_equal <= EQUAL * len(found) else found[:0]
+
+
+def present_columns(X):
+    """Return CSR rows with the columns that have entries, and which these are."""
+    columns, indices = np.unique(X.indices, return_inverse=True)
+    shape = X.shape[0], len(columns)
+    return sparse.csr_array((X.data, indices, X.indptr), shape=shape), columns
+
+
+def with_typical_scales(units, X):
+    """Return units in which features that sparse rows lack have the scale of others."""
+    counts = np.bincount(X.indices, minlength=X.shape[1])
+    if counts.all() or not counts.any():
+        return units
+    typical = np.median(units.inverse_scale[counts > 0])
+    return replace(
+        units, inverse_scale=np.where(counts > 0, units.inverse_scale, typical)
+    )
+
+
+def _diagonal(metric):
+    """A view of the diagonal."""
+    return np.einsum("kii->ki", metric) if metric.ndim > 1 else metric
+
+
+def _predicted(logits):
+    """The class of each row."""
+    if logits.shape[1] == 1:
+        return (logits[:, 0] > 0).astype(np.intp)
+    return logits.argmax(axis=1)
+
+
+def shrinkage(plan):
+    """Return the penalty of the user."""
+    alpha, ratio = plan.exact_alpha, plan.l1_ratio
+    return Shrinkage(alpha * (1 - ratio), alpha * ratio)
+
+
+def begun(plan, data, refined, weight_unit):
+    """Return the sums at the end of a second stage.
+
+    Parameters
+    ----------
+    plan : Plan
+    data : Data
+        With labels from 0 and with weights in the loss.
+    refined : classification.Refined
+    weight_unit : float
+        The sample weight that counts as one row.
+
+    Returns
+    -------
+    sums : ClassSums or None
+        None where no row has a weight.
+    """
+    n_rows, n_features = data.X.shape
+    weight = data.given_weight.astype(np.float64) / weight_unit
+    total = float(weight.sum())
+    if total == 0:
+        return None
+    b = refined.direction.coef.astype(np.float64)
+    if plan.fit_intercept:
+        b = np.vstack([refined.direction.intercept, b])
+    n_parameters, n_outputs = b.shape
+    shape: tuple = (n_outputs, n_parameters, n_parameters)
+    if np.prod(shape) > MOST_NUMBERS:
+        shape = (n_parameters,)
+    center, inverse_scale = np.zeros(n_features), np.ones(n_features)
+    if data.units.applied:
+        center = data.units.center.astype(np.float64)
+        inverse_scale = data.units.inverse_scale.astype(np.float64)
+    sums = ClassSums(
+        center=center,
+        inverse_scale=inverse_scale,
+        weight_unit=weight_unit,
+        metric=np.zeros(shape),
+        prior=refined.prior,
+        total=total,
+        b=b,
+        size=float(np.log(refined.size.factor)),
+        shift=refined.size.shift,
+        n_first=total,
+        class_totals=np.bincount(data.y, weight, len(plan.task.classes)),
+        fingerprints=distinct_fingerprints(data.X),
+    )
+    if sums.has_matrices:
+        most = max(CURVATURE_ROWS, CURVATURE_PER_PARAMETER * n_parameters)
+        data = data.of_rows(slice(None, None, -(-n_rows // most)))
+    rows, parameters = sums.rows(data)
+    values = curvature(rows.product(b[parameters])) * rows.weight[:, np.newaxis]
+    values *= total / (rows.total or 1.0)
+    l2 = shrinkage(plan).l2 * total
+    _with_curvature(sums.metric, rows, parameters, values, l2)
+    return sums
+
+
+def fitted(plan, data, starts):
+    """Return the sums that the second stage of rows begins.
+
+    Parameters
+    ----------
+    plan : Plan
+    data : Data
+        With labels from 0 and with weights in the units of the user.
+    starts : list of list of (ndarray, float)
+        Coefficients and intercept of each output in the units of the user. With
+        matrices of curvatures the model of 0 is another start.
+
+    Returns
+    -------
+    sums : ClassSums or None
+        The one of least loss; None where no row has a weight.
+    """
+    unit = float(data.given_weight.mean())
+    # More rows than have set the units of the median.
+    units = plan.feature_units(data.X, data.given_weight)
+    if sparse.issparse(data.X):
+        units = with_typical_scales(units, data.X)
+    X, own_units, columns = data.X, units, slice(None)
+    if sparse.issparse(X) and not units.center.any():
+        # The other features keep coefficients of 0.
+        X, columns = present_columns(X)
+        own_units = units.of(columns)
+    rows = classification.Rows(
+        X,
+        data.y,
+        data.given_weight / unit,
+        own_units,
+        leverage_weights=plan.leverage_weights,
+    )
+    models = []
+    for start in starts:
+        parts = [units.from_user(*each) for each in start]
+        coef = np.array([coef for coef, _ in parts], dtype=np.float64).T
+        models.append(Model(np.array([c for _, c in parts], dtype=np.float64), coef))
+    if coef.size * len(coef) <= MOST_NUMBERS:
+        models.append(Model(np.zeros(coef.shape[1]), np.zeros_like(coef)))
+    else:
+        # A start that others have led to takes much less time.
+        models = models[:1]
+    best, least = None, np.inf
+    for model in models:
+        refined = classification.refine(
+            rows,
+            replace(model, coef=model.coef[columns]),
+            penalty=shrinkage(plan),
+            fit_intercept=plan.fit_intercept,
+            tol=TOL,
+            max_iter=MAX_ITER,
+        )
+        loss = inner(rows.weight, rows.losses(refined.model))
+        if best is None or loss < least:
+            best, least = refined, loss
+    full = np.zeros_like(coef)
+    full[columns] = best.direction.coef
+    best = replace(best, direction=replace(best.direction, coef=full))
+    data = replace(data, given_weight=rows.weight * unit, units=units)
+    return begun(plan, data, best, unit)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStream(Stream):
+    """The refined estimate of a classifier's stream, and rows kept for it.
+
+    The targets of kept rows are labels from 0.
+    """
+
+    @staticmethod
+    def can_follow(plan):
+        """Whether streams with these parameters have a refined estimate."""
+        return plan.refines and shrinkage(plan).l1 == 0
+
+    @staticmethod
+    def _sums_of(plain):
+        return ClassSums(**plain)
+
+    def solutions(self):
+        """Return coefficients and intercept of each problem in the user's units."""
+        return list(zip(*self.sums.to_user(), strict=True))
+
+    @classmethod
+    def after(cls, plan, data, weight, refined):
+        """Return the stream that goes on from the second stage of a fit.
+
+        ``weight``: of the rows in the loss, in the units of ``data.weight``.
+        """
+        if not cls.can_follow(plan):
+            return None
+        unit = float(data.given_weight.max() / data.weight.max())
+        label = np.searchsorted(plan.task.classes, data.y)
+        data = replace(data, y=label, given_weight=weight * unit)
+        sums = begun(plan, data, refined, unit)
+        return cls(sums, None if sums else Kept())
+
+    def followed(self, plan, data, before, after):
+        """Return the stream after more rows; see ``Stream``."""
+        task = plan.task
+        label = np.searchsorted(task.classes, data.y)
+        weight = data.given_weight * task.factors(data.y)[label]
+        data = replace(data, y=label, given_weight=weight)
+        return super().followed(plan, data, before, after)
+
+    def _led(self, data, median):
+        scores = [data.units.predict(data.X, *each) for each in median]
+        return _predicted(np.column_stack(scores))
+
+    def _enough(self, plan, data):
+        return LAST_ROWS if self.n_begun else FIRST_ROWS
+
+    def _collected(self, plan, data, median):
+        first, enough = self.first.extended(data), self._enough(plan, data)
+        if self.sums is not None and self.sums.passes > REPEATED:
+            # Repetitions among the rows held out would choose too weak a prior.
+            return replace(self, first=None)
+        if first.n_rows < enough and first.n_values < MOST_KEPT:
+            return replace(self, first=first)
+        rows = first.together(data.units)
+        if np.all(rows.y == rows.y[0]):
+            # One class tells nothing. Half of its rows make room for others.
+            rows = rows.of_rows(slice(None, None, 2))
+            return replace(self, first=Kept().extended(rows))
+        starts = [[data.units.to_user(*each) for each in median]]
+        if self.sums is not None:
+            starts.insert(0, self.solutions())
+        sums = fitted(plan, rows, starts)
+        if sums is None:
+            return ClassStream()
+        is_last = enough == LAST_ROWS or first.n_values >= MOST_KEPT
+        if is_last or plan.half_life < np.inf:
+            first = None
+        return replace(self, sums=sums, first=first, n_begun=len(rows.y))
+
+    def _with_piece(self, plan, data, led):
+        weight = leverage(data.X, data.units, weighted=plan.leverage_weights)
+        data = replace(data, given_weight=data.given_weight * weight)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows, parameters = self.sums.rows(data)
+            if rows.total == 0:
+                return self
+            sums = self.sums.with_rows(rows, parameters, led, plan)
+        return ClassStream() if sums.is_led else replace(self, sums=sums)
