@@ -1,6 +1,7 @@
 """Standard errors, intervals and weights of rows: R's, copies, coverage, errors."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -655,3 +656,14 @@ def test_rounding_to_float32_is_no_other_solution():
         MedianSGDRegressor(random_state=0).fit(double, y), double, y
     )
     assert_allclose(table.std_error, other.std_error, rtol=0.05)
+
+
+def test_variances_that_underflow_are_no_division_by_zero():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y = 1e-309 * (X @ [1, 2] + rng.standard_normal(60))
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="inf standard errors"):
+            coefficient_table(est, X, y)

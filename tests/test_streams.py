@@ -13,6 +13,8 @@ from sklearn.base import clone
 from sklearn.preprocessing import SplineTransformer
 
 from medsgd import MedianSGDRegressor
+from medsgd._fit.data import Data
+from medsgd._refinement.regression import Penalty
 from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 N, D, CHUNK = 10_000, 8, 500
@@ -132,6 +134,43 @@ def test_an_infinite_half_life_forgets_nothing():
     X, y, _ = draw()
     endless = feed(Regressor(half_life=np.inf), X, y)
     assert_array_equal(solution(endless), solution(feed(Regressor(), X, y)))
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize("half_life", [1e-3, 1.0, 40])
+def test_a_half_life_of_few_rows(half_life, penalty):
+    X, y, truth = draw("normal", n=1500)
+    est = Regressor(half_life=half_life, penalty=penalty, alpha="auto")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        feed(feed(est, X[:1000], y[:1000]), X[1000:], y[1000:], 7)
+    # Of a dozen and a half rows or more.
+    assert error(est, truth) < 10 * error(Regressor().fit(X, y), truth) + 0.5
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_a_coefficient_stays_without_rows(penalty):
+    X, _, truth = draw("normal", n=1200)
+    X[::2, 0] = X[1000:, 0] = 0
+    y = X @ truth[:-1] + truth[-1] + 0.1 * np.random.default_rng(0).normal(size=1200)
+    est = feed(Regressor(penalty=penalty, alpha=1e-9), X[:1000], y[:1000])
+    sums, ones = est._stream.sums, np.ones(200)
+    rows = sums.rows(Data(X=X[1000:], y=y[1000:], weight=ones, given_weight=ones))
+    for _ in range(150):  # for 1,500 half-lives, whose decay no number holds
+        sums = sums.with_rows(rows, y[1000:], Penalty(np.ones(D)), rows.total / 10)
+    assert np.isfinite(sums.b).all()
+    # The rows move the other coefficients of a diagonal, and this one not.
+    assert_allclose(sums.to_user()[0][0], est.coef_[0], rtol=0.005)
+
+
+def test_a_weight_beyond_all_others():
+    X, y, _ = draw("normal", n=2000)
+    weight = np.ones(2000)
+    weight[1500] = 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = feed(Regressor(), X, y, weight=weight)
+    assert np.isfinite(solution(est)).all()
 
 
 @pytest.mark.parametrize("half_life", [0, -1.0, "long"])
@@ -435,7 +474,7 @@ def test_a_sudden_change_of_a_unit(size):
 
 
 def test_a_burst_of_wild_rows_does_not_spoil_the_units():
-    X, y, truth = draw("normal")
+    X, y, _ = draw("normal")
     wild = feed(Regressor(), X[:5000], y[:5000])
     wild.partial_fit(1e6 * X[:200], y[:200])
     feed(wild, X[5000:], y[5000:])

@@ -244,6 +244,7 @@ def penalty_of(plan, units, inverse_scale, y_scale):
     unit = inverse_scale
     if units.applied:
         unit = inverse_scale / units.inverse_scale
+    unit = np.minimum(unit, LARGEST)
     l2 = (1 - plan.l1_ratio) * plan.exact_alpha
     l1 = plan.l1_ratio * plan.exact_alpha / y_scale
     return Penalty(unit, min(l2, LARGEST), min(l1, LARGEST))

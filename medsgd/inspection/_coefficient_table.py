@@ -530,8 +530,10 @@ def _check_solution(reg, names, step, error):
     far = step > LARGEST_STEP * error
     if not far.any():
         return
-    worst = np.argmax(np.where(far, step / np.where(far, error, 1), 0))
-    n_errors = step[worst] / error[worst] if error[worst] > 0 else np.inf
+    n_errors = np.full(len(step), np.inf)
+    np.divide(step, error, out=n_errors, where=error > 0)
+    worst = np.argmax(np.where(far, n_errors, 0))
+    n_errors = n_errors[worst]
     moved = f"would move the coefficient of {names[worst]!r} by {n_errors:.2g}"
     if reg._plan().exact_alpha > 0:
         raise ValueError(

@@ -31,7 +31,7 @@ MOST_LEVERAGE = 0.25
 FAR_OUT = 0.1
 # Distance from least squares in standard errors: root mean square over parameters, and
 # of one coefficient.
-MOST_TYPICAL, MOST_ERRORS = 1.5, 4.0
+MOST_TYPICAL, MOST_ERRORS = 3.0, 5.0
 # Held-out loss over that of the logistic regression, and what chance may add.
 MOST_LOSS, MORE_LOSS = 1.2, 0.01
 
