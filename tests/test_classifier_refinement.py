@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import SplineTransformer, StandardScaler
 
 from medsgd import MedianSGDClassifier
 from medsgd._refinement.quasi_newton import minimise
@@ -437,3 +437,16 @@ def test_sparse_features_have_a_scale_beside_enormous_weights():
         clf = MedianSGDClassifier(random_state=0).fit(X, y, sample_weight=weight)
         clf.partial_fit(X, y, sample_weight=weight)
     assert np.isfinite(clf.coef_).all()
+
+
+@pytest.mark.parametrize("knots", ["uniform", "quantile"])
+@pytest.mark.parametrize("sparse_output", [False, True])
+def test_splines(knots, sparse_output):
+    X, label = load_breast_cancer(return_X_y=True)
+    splines = SplineTransformer(knots=knots, sparse_output=sparse_output)
+    X, X_test, label, test_label = train_test_split(X, label, random_state=0)
+    X, X_test = splines.fit_transform(X), splines.transform(X_test)
+    clf = MedianSGDClassifier(random_state=0).fit(X, label)
+    # Of a logistic regression .98 and .08.
+    assert clf.score(X_test, test_label) > 0.94
+    assert log_loss(test_label, clf.predict_proba(X_test)) < 0.6

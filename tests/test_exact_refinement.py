@@ -19,6 +19,8 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd._refinement.least_squares import Cholesky
+from medsgd._refinement.rows import DenseRows
 
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
 LAYOUTS = [np.asarray, sp.csr_array]
@@ -529,3 +531,17 @@ def test_values_that_rounding_has_left_of_zero(layout):
     gap = est.predict(layout(Z)) - LinearRegression().fit(Z, y).predict(Z)
     # 56 of the columns are independent.
     assert np.sqrt(gap @ gap / 56) < 0.6 * est.scale_
+
+
+def test_a_direction_that_rows_lack_but_for_rounding_takes_no_step():
+    # As of a sample of the rows, where others have the direction.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 3))
+    X[:, 2] = (X[:, 0] + 3 * X[:, 1]) / 7
+    pull, ones = rng.standard_normal(500), np.ones(500)
+    rows = DenseRows(X, pull, ones, np.zeros(3), np.ones(3), 0)
+    lacking = np.array([1 / 7, 3 / 7, -1])
+    vectors = np.column_stack([np.eye(3)[:, :2] / np.sqrt(500), lacking])
+    assert rows.gram(ones, vectors)[2, 2] > 0
+    step = Cholesky(np.zeros(3), vectors).least_squares(rows, ones, pull)
+    assert_allclose(step, [*np.linalg.lstsq(X[:, :2], pull)[0], 0], atol=1e-12)

@@ -5,13 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz.driver import run_case
+from fuzz import driver, right
 
 
 @pytest.mark.parametrize("block", range(10))
 def test_random_cases(block):
     for number in range(25 * block, 25 * (block + 1)):
-        run_case(number)
+        driver.run_case(number)
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_right_answers(block):
+    for number in range(25 * block, 25 * (block + 1)):
+        right.run_case(number)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")

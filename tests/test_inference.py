@@ -1,6 +1,7 @@
 """Standard errors, intervals and weights of rows: R's, copies, coverage, errors."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -635,3 +636,41 @@ def test_robust_r2_of_other_regressors():
         robust_r2(MedianSGDClassifier(), X, y > 0)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         robust_r2(linear, X, y[:-1])
+
+
+@pytest.mark.parametrize("covariance", ["robust", "homoscedastic"])
+def test_nearly_collinear_features_have_standard_errors(covariance):
+    rng = np.random.default_rng(0)
+    x, noise = rng.standard_normal((2, 1000))
+    X = np.column_stack([x, x + 1e-6 * rng.standard_normal(1000)])
+    y = x + noise
+    table = coefficient_table(
+        MedianSGDRegressor(random_state=0).fit(X, y), X, y, covariance=covariance
+    )
+    # By the difference of the columns, which least squares has no trouble with.
+    Z = np.column_stack([np.ones(1000), x, (X[:, 1] - x) * 1e6])
+    plain = np.sqrt(np.linalg.inv(Z.T @ Z).diagonal())
+    assert_allclose(table.std_error[2], 1e6 * plain[2], rtol=0.15)
+
+
+def test_rounding_to_float32_is_no_other_solution():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 2)).astype(np.float32)
+    y = 1e5 * (X @ [1, 2] + 3) + rng.standard_normal(3000)
+    double = X.astype(float)
+    table = coefficient_table(MedianSGDRegressor(random_state=0).fit(X, y), X, y)
+    other = coefficient_table(
+        MedianSGDRegressor(random_state=0).fit(double, y), double, y
+    )
+    assert_allclose(table.std_error, other.std_error, rtol=0.05)
+
+
+def test_variances_that_underflow_are_no_division_by_zero():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 2))
+    y = 1e-309 * (X @ [1, 2] + rng.standard_normal(60))
+    est = MedianSGDRegressor(random_state=0).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="inf standard errors"):
+            coefficient_table(est, X, y)

@@ -97,6 +97,20 @@ def test_mixed_columns_scale_with_the_rest_of_their_values(layout, share):
     assert_allclose(scale, [7 * factor, middle * factor], rtol=1e-12)
 
 
+@pytest.mark.parametrize("estimator_class", [MedianSGDRegressor, MedianSGDClassifier])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_values_of_many_orders_of_magnitude_are_no_outliers(layout, estimator_class):
+    # As of splines: more than a fifth of the values are far beyond the others.
+    size = 10.0 ** np.random.default_rng(0).uniform(-12, 0, (1001, 1))
+    X = np.where(np.arange(1001)[:, np.newaxis] % 2, size, 0)
+    _, scale = units_of(layout(X), estimator_class=estimator_class)
+    size = X[X > 0] / scale
+    reach = {MedianSGDRegressor: 100, MedianSGDClassifier: 2}[estimator_class]
+    # A feature that is often 0 has a smaller scale than its other values.
+    limit = 2 * reach * norm.ppf(0.9)
+    assert np.quantile(size, 0.8, method="inverted_cdf") <= limit
+
+
 def test_mixed_columns_are_centred_at_the_value_they_mix_with():
     X = np.full((101, 1), -4.0)
     X[:33, 0] = np.random.default_rng(0).normal(size=33)

@@ -10,8 +10,11 @@ import scipy.sparse as sp
 from numpy.linalg import norm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.preprocessing import SplineTransformer
 
 from medsgd import MedianSGDRegressor
+from medsgd._fit.data import Data
+from medsgd._refinement.regression import Penalty
 from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 N, D, CHUNK = 10_000, 8, 500
@@ -133,11 +136,58 @@ def test_an_infinite_half_life_forgets_nothing():
     assert_array_equal(solution(endless), solution(feed(Regressor(), X, y)))
 
 
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize("half_life", [1e-3, 1.0, 40])
+def test_a_half_life_of_few_rows(half_life, penalty):
+    X, y, truth = draw("normal", n=1500)
+    est = Regressor(half_life=half_life, penalty=penalty, alpha="auto")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        feed(feed(est, X[:1000], y[:1000]), X[1000:], y[1000:], 7)
+    # Of a dozen and a half rows or more.
+    assert error(est, truth) < 10 * error(Regressor().fit(X, y), truth) + 0.5
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_a_coefficient_stays_without_rows(penalty):
+    X, _, truth = draw("normal", n=1200)
+    X[::2, 0] = X[1000:, 0] = 0
+    y = X @ truth[:-1] + truth[-1] + 0.1 * np.random.default_rng(0).normal(size=1200)
+    est = feed(Regressor(penalty=penalty, alpha=1e-9), X[:1000], y[:1000])
+    sums, ones = est._stream.sums, np.ones(200)
+    rows = sums.rows(Data(X=X[1000:], y=y[1000:], weight=ones, given_weight=ones))
+    for _ in range(150):  # for 1,500 half-lives, whose decay no number holds
+        sums = sums.with_rows(rows, y[1000:], Penalty(np.ones(D)), rows.total / 10)
+    assert np.isfinite(sums.b).all()
+    # The rows move the other coefficients of a diagonal, and this one not.
+    assert_allclose(sums.to_user()[0][0], est.coef_[0], rtol=0.005)
+
+
+def test_a_weight_beyond_all_others():
+    X, y, _ = draw("normal", n=2000)
+    weight = np.ones(2000)
+    weight[1500] = 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = feed(Regressor(), X, y, weight=weight)
+    assert np.isfinite(solution(est)).all()
+
+
 @pytest.mark.parametrize("half_life", [0, -1.0, "long"])
 def test_half_lives_that_are_none(half_life):
     X, y, _ = draw(n=100)
     with pytest.raises(ValueError, match="half_life"):
         Regressor(half_life=half_life).partial_fit(X, y)
+
+
+def test_splines_do_not_make_a_stream_diverge():
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((3000, 3))
+    X = SplineTransformer(include_bias=False).fit_transform(x)
+    y = np.sin(x).sum(axis=1) + 0.1 * rng.standard_normal(3000)
+    est, fit = feed(Regressor(), X, y, 250), Regressor().fit(X, y)
+    gap = est.predict(X) - fit.predict(X)
+    assert np.sqrt(np.mean(gap**2)) <= 0.1 * fit.scale_
 
 
 @pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])

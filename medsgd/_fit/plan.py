@@ -212,6 +212,7 @@ class Plan:
             centered=self.fit_intercept,
             clip=self.task.scale_clip,
             rare_power=self.task.rare_power,
+            reach=self.task.scale_reach,
         )
 
     def first_eta(self, units):

@@ -35,7 +35,7 @@ class Task:
         Factors of "auto" for `tau` and `eta0`.
     leverage_power : float
         How fast the weight of a row falls beyond the leverage limit.
-    scale_clip, rare_power : float or None
+    scale_clip, rare_power, scale_reach : float or None
         How features are scaled; see ``feature_units``.
     """
 
@@ -48,6 +48,7 @@ class Task:
     leverage_power: float
     scale_clip: float | None = None
     rare_power: float | None = None
+    scale_reach: float | None = None
 
     @property
     def n_problems(self):
@@ -109,6 +110,8 @@ class Regression(Task):
     # Measured: the cube tolerates 10% more of bad leverage than the ratio itself, and
     # the refinement counts good leverage in full.
     leverage_power = 3.0
+    # Measured: bad leverage must stay far out, but streams of splines must not diverge.
+    scale_reach = 100.0
 
     @property
     def n_problems(self):
@@ -159,6 +162,8 @@ class Classification(Task):
     scale_clip = 5.0
     # Measured on texts: rare words at unit scale cost accuracy, at their own time.
     rare_power = 0.25
+    # Measured on splines, whose values are of many orders of magnitude.
+    scale_reach = 2.0
 
     classes: np.ndarray | None
     class_weight: Any

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
-from scipy.special import chdtri, ndtr
+from scipy.special import chdtri, ndtr, ndtri
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
@@ -42,6 +42,9 @@ LARGEST_TIE = 0.05
 # Values smaller than this, and than this part of the largest, are 0 but for rounding,
 # as those at the ends of splines.
 ROUNDED = 1e-30
+# A share of a feature's values up to this may be outliers; the quantile of the sizes of
+# standard normal values that as many exceed.
+OUTLYING, NORMAL_QUANTILE = 0.2, ndtri(0.9)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,15 @@ class FeatureUnits:
 
 
 def feature_units(
-    X, sample_weight, *, standardize, needed, centered, clip=None, rare_power=None
+    X,
+    sample_weight,
+    *,
+    standardize,
+    needed,
+    centered,
+    clip=None,
+    rare_power=None,
+    reach=None,
 ):
     """Units from at most ``N_ROWS`` rows with a weight.
 
@@ -118,7 +129,9 @@ def feature_units(
     standard deviations of values clipped at so many scales: less robust against shares
     of outliers above a fifth, but nearer to the spread of skewed features. With
     ``rare_power`` the scale of a sparse feature is that of its entries times this power
-    of their share.
+    of their share. With ``reach`` a scale is at least the 80% quantile of the sizes
+    over so many times that of a normal distribution: where more than a fifth of the
+    values are far out, they are the feature, as of splines.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -133,11 +146,11 @@ def feature_units(
             present = np.zeros(sample.shape[0])
             present[place] = weight
             for columns, block in column_blocks(sample, place):
-                scale[columns] = _sparse_scale(block, present, clip, rare_power)
+                scale[columns] = _sparse_scale(block, present, clip, rare_power, reach)
         else:
             for columns, block in column_blocks(X, rows):
                 center[columns], scale[columns] = _center_and_scale(
-                    block.astype(np.float64), weight, centered, clip
+                    block.astype(np.float64), weight, centered, clip, reach
                 )
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
@@ -268,7 +281,7 @@ def _standardised(X, center, inverse_scale):
         return (X - center) * inverse_scale
 
 
-def _center_and_scale(X, weight, centered, clip):
+def _center_and_scale(X, weight, centered, clip, reach=None):
     """Medians and normalised median absolute deviations of the columns.
 
     Where many values are the median itself, which would make the deviation small or 0,
@@ -280,6 +293,7 @@ def _center_and_scale(X, weight, centered, clip):
     deviation = np.abs(X - center)
     tied = weight @ (deviation == 0) / weight.sum()
     mixed, scale = tied > LARGEST_TIE, np.ones(X.shape[1])
+    factor = np.ones(X.shape[1])
     if not mixed.all():
         scale[~mixed] = weighted_median(deviation[:, ~mixed], weight) / NORMAL_MEDIAN
     if mixed.any():
@@ -287,7 +301,15 @@ def _center_and_scale(X, weight, centered, clip):
         column, row = np.nonzero(rest)
         columns, median, total = column_medians(column, rest[column, row], weight[row])
         columns = np.flatnonzero(mixed)[columns]
-        scale[columns] = _mixed_scale(median, total / weight.sum())
+        scale[columns] = median / NORMAL_MEDIAN
+        factor[columns] = _mixed_factor(total / weight.sum())
+    if reach is not None:
+        far = weight @ (deviation > reach * NORMAL_QUANTILE * scale)
+        is_wide = (far > 0) & (far > OUTLYING * (1 - tied) * weight.sum())
+        for j in np.flatnonzero(is_wide):
+            rest = deviation[:, j] > 0
+            scale[j] = _outer_scale(deviation[rest, j], weight[rest], reach)
+    scale *= factor
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
@@ -312,12 +334,18 @@ def _clipped_deviation(variance, clip):
     return np.sqrt(np.where(variance > 0, variance / normal, 1))
 
 
-def _mixed_scale(median, share):
-    """Scale of a feature by the median size of its non-zeros, and by their share."""
-    return np.sqrt(np.maximum(share, SMALLEST_SHARE)) * median / NORMAL_MEDIAN
+def _mixed_factor(share):
+    """Scale of a feature over that of its non-zeros, by their share."""
+    return np.sqrt(np.maximum(share, SMALLEST_SHARE))
 
 
-def _sparse_scale(X, weight, clip=None, rare_power=None):
+def _outer_scale(size, weight, reach):
+    """Scale of values so many of which are far out that these are no outliers."""
+    quantile = np.quantile(size, 1 - OUTLYING, weights=weight, method="inverted_cdf")
+    return quantile / (reach * NORMAL_QUANTILE)
+
+
+def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
     """sqrt(share of entries) times their normalised median size; 1 without entries.
 
     X is CSC. Entries of rows of weight 0 do not count.
@@ -334,8 +362,14 @@ def _sparse_scale(X, weight, clip=None, rare_power=None):
     size, column, entry_weight = size[present], column[present], entry_weight[present]
     if len(size):
         columns, median, total = column_medians(column, size, entry_weight)
+        scale[columns] = median / NORMAL_MEDIAN
+        if reach is not None:
+            beyond = size > reach * NORMAL_QUANTILE * scale[column]
+            far = np.bincount(column, entry_weight * beyond, minlength=len(scale))
+            for j in columns[far[columns] > OUTLYING * total]:
+                own = column == j
+                scale[j] = _outer_scale(size[own], entry_weight[own], reach)
         if rare_power is not None:
-            scale[columns] = median / NORMAL_MEDIAN
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[columns]
             # Added up column by column: rounding may make the other totals 0.
@@ -343,7 +377,7 @@ def _sparse_scale(X, weight, clip=None, rare_power=None):
             scale[columns] *= _clipped_deviation(variance / total, clip)
             scale[columns] *= (total / weight.sum()) ** rare_power
             return scale
-        scale[columns] = _mixed_scale(median, total / weight.sum())
+        scale[columns] *= _mixed_factor(total / weight.sum())
         if clip is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))

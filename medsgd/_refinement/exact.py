@@ -182,7 +182,7 @@ class ExactStage:
         spread = starting_scale(deviation[used], counts[used])
         self.y_scale = spread or abs(self.y_center) or 1.0
         target = standardised_targets(y, self.y_center, self.y_scale)
-        center, inverse_scale = _numerical_units(X, counts, units, fit_intercept)
+        center, inverse_scale = _numerical_units(plan, X, counts, units)
         kind = DenseRows if is_blockwise(X) else SparseRows
         first = int(fit_intercept)
         self.rows = kind(X, target, counts, center, inverse_scale, first)
@@ -264,6 +264,7 @@ def penalty_of(plan, units, inverse_scale, y_scale):
     unit = inverse_scale
     if units.applied:
         unit = inverse_scale / units.inverse_scale
+    unit = np.minimum(unit, LARGEST)
     l2 = (1 - plan.l1_ratio) * plan.exact_alpha
     l1 = plan.l1_ratio * plan.exact_alpha / y_scale
     return Penalty(unit, min(l2, LARGEST), min(l1, LARGEST))
@@ -281,11 +282,17 @@ def to_user(b, rows, y_center, y_scale):
     return coef, b[0] * y_scale + y_center - coef @ rows.center
 
 
-def _numerical_units(X, counts, units, fit_intercept):
+def _numerical_units(plan, X, counts, units):
     """Centre and inverse scale in which the least squares are solved."""
+    fit_intercept = plan.fit_intercept
     if not units.known:
         units = feature_units(
-            X, counts, standardize=True, needed=True, centered=fit_intercept
+            X,
+            counts,
+            standardize=True,
+            needed=True,
+            centered=fit_intercept,
+            reach=plan.task.scale_reach,
         )
     center = units.center.astype(np.float64)
     inverse_scale = units.inverse_scale.astype(np.float64)

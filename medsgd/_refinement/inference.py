@@ -27,6 +27,11 @@ from medsgd._refinement.least_squares import COLLINEAR
 # A parameter is not determined where it has a larger part than this in directions in
 # which the rows are 0.
 UNDETERMINED = 1e-6
+# Pivots below this share of the largest: the covariance is then computed in directions
+# that the rows make orthogonal, where their curvature is far from singular.
+NEARLY_COLLINEAR = 1e-8
+# Eigenvalues of a Gram matrix below this share of the largest are but rounding.
+ROUNDED = 1e-13
 # E[w(u)] / E[u psi(u)] for a standard normal u and the bisquare of the M step: with it
 # R^2 estimates what least squares estimates where the noise is normal.
 CONSISTENCY = 1.207617
@@ -147,10 +152,10 @@ class Inference:
         self.root = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         self.basis, self.null = None, np.empty((len(diagonal), 0))
         scaled = self._reduced(sums.gram)
-        self.inverse = _inverse(scaled)
+        self.inverse = _inverse(scaled, NEARLY_COLLINEAR)
         if self.inverse is None:
             size, vectors = np.linalg.eigh(scaled)
-            seen = size > COLLINEAR * size[-1]
+            seen = size > ROUNDED * size[-1]
             vectors *= self.root[:, np.newaxis]
             self.basis = vectors[:, seen] / np.sqrt(size[seen])
             self.null = vectors[:, ~seen]
@@ -221,13 +226,13 @@ class Inference:
         return self._expanded(covariance)
 
 
-def _inverse(matrix):
-    """The inverse of a matrix, or None if it is not positive definite.
+def _inverse(matrix, least=COLLINEAR):
+    """The inverse of a matrix, or None if it has no pivots larger than ``least``.
 
     Its diagonal is near 1.
     """
     factor, info = lapack.dpotrf(matrix, lower=True)
-    if info != 0 or not factor.diagonal().min() ** 2 > COLLINEAR:
+    if info != 0 or not factor.diagonal().min() ** 2 > least:
         return None
     inverse, _ = lapack.dpotri(factor, lower=True, overwrite_c=True)
     return np.tril(inverse) + np.tril(inverse, -1).T

@@ -147,8 +147,12 @@ class Cholesky:
             gram = rows.gram(values)
             gram.flat[:: len(gram) + 1] += penalty
             return solution(gram, gradient, convex)
-        gram = rows.gram(values, self.basis)
-        found = solution(gram, self.basis.T @ gradient, convex)
+        gram, gradient = rows.gram(values, self.basis), self.basis.T @ gradient
+        # The rows times the basis have a typical size: what is left of a direction that
+        # these rows lack is rounding.
+        lacking = gram.diagonal() <= COLLINEAR
+        gram[lacking] = gram[:, lacking] = gradient[lacking] = 0
+        found = solution(gram, gradient, convex)
         return None if found is None else self.basis @ found
 
     def least_squares(self, rows, values, pull):

@@ -63,6 +63,11 @@ JUMP = 1.2
 # A feature is new whose squares in the sums are fewer than so many, and than those of
 # the next rows, if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
+# A half-life has at least so many rows a parameter: else nothing determines some.
+LEAST_MEMORY = 2
+# Curvature of a parameter that sums with a half-life keep: of one whose rows are long
+# gone, the coefficient stays.
+LEAST_KEPT = 1e-100
 # A solution is Newton's where it moves fitted values by less, in scales.
 NEAR = 0.3
 
@@ -136,6 +141,7 @@ class Sums:
         with np.errstate(over="ignore"):
             y = np.clip((y - self.y_center) / self.y_scale, -LARGEST, LARGEST)
         counts = data.given_weight.astype(np.float64) / self.weight_unit
+        counts = np.minimum(counts, LARGEST)
         kind = DenseRows if is_blockwise(data.X) else SparseRows
         return kind(
             data.X, y, counts, self.center, self.inverse_scale, self.fit_intercept
@@ -182,10 +188,11 @@ class Sums:
     def _stepped(self, rows, curvature, pull, penalty, memory):
         """The sums with the curvature of rows and the pull on the coefficients."""
         l2 = penalty.quadratic(self.fit_intercept)
+        old_gram, old_moments = self._remembered(memory)
         for values in (curvature, np.maximum(curvature, 0)):
             gram = rows.gram(values)
-            moments = memory * self.moments + gram @ self.b + pull
-            gram += memory * self.gram
+            moments = old_moments + gram @ self.b + pull
+            gram += old_gram
             b = self._solution(gram, moments, l2, convex=values is not curvature)
             if b is None:
                 continue
@@ -193,6 +200,20 @@ class Sums:
             if step @ gram @ step <= NEAR**2 * self.total:
                 break
         return replace(self, gram=gram, moments=moments, b=b)
+
+    def _remembered(self, memory):
+        """The sums of the rows before, as a half-life has left them."""
+        gram, moments = memory * self.gram, memory * self.moments
+        diagonal = gram.diagonal() if gram.ndim == 2 else gram
+        gone = (np.abs(diagonal) < LEAST_KEPT) & (self.squares != 0)
+        if gone.any():
+            if gram.ndim == 2:
+                gram[gone] = gram[:, gone] = 0
+                gram[gone, gone] = LEAST_KEPT
+            else:
+                gram[gone] = LEAST_KEPT
+            moments[gone] = LEAST_KEPT * self.b[gone]
+        return gram, moments
 
     def begun_with(self, few, curvature, pull, penalty):
         """Return the sums with the curvature of rows where ``b`` is their solution.
@@ -279,7 +300,8 @@ class DiagonalSums(Sums):
         """The sums with the curvature of rows, after a step along their pull."""
         l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
         more = rows.diagonal(values)
-        gram = memory * self.gram + more
+        gram, moments = self._remembered(memory)
+        gram = gram + more
         metric = gram + self.total * l2
         metric[metric == 0] = np.inf  # of a feature that has always been 0
         # Beyond the least loss of these rows a step would be too long for all.
@@ -287,7 +309,7 @@ class DiagonalSums(Sums):
         along, bend = pull @ step, values @ np.square(rows.product(step))
         if bend > along:
             pull = pull * max(along / bend, 0)
-        moments = memory * self.moments + more * self.b + pull
+        moments = moments + more * self.b + pull
         bound = self.total * self._absolute(penalty)
         size = np.maximum(np.abs(moments) - bound, 0) / metric
         return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
@@ -481,6 +503,9 @@ class Stream:
             stream = type(self)()
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
+        n_parameters = data.X.shape[1] + plan.fit_intercept
+        least = LEAST_MEMORY * n_parameters
+        plan = replace(plan, half_life=max(plan.half_life, least))
         if stream.sums is not None:
             least = np.clip(
                 WAITING_SHARE * stream.sums.total,

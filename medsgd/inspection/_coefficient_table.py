@@ -364,15 +364,19 @@ def _covariance(reg, stage, inference, names, kind):
     is_determined = inference.is_determined(transform)
     plain = covariance = transform(transform(inference.homoscedastic()).T)
     plain_error = np.sqrt(plain.diagonal())
-    step = np.where(is_determined, np.abs(transform(inference.step())), 0)
-    _check_solution(reg, names, step, plain_error)
+    step = np.abs(transform(inference.step()))
+    # A pass takes back the rounding of coefficients to the dtype of the fit.
+    coef, intercept = _solution(reg)
+    known = np.append(intercept, coef) if stage.rows.fit_intercept else coef
+    step -= 2 * np.finfo(reg.coef_.dtype).eps * np.abs(known)
+    _check_solution(reg, names, np.where(is_determined, step, 0), plain_error)
     if kind == "robust":
         covariance = inference.robust()
         if covariance is None:
             raise ValueError(
                 "The M step has no unique minimum for these samples, so that there are "
                 "no robust standard errors. The samples may be too few: try "
-                "covariance='homoscedastic'."
+                "covariance='homoscedastic'." + _of_rounding(reg)
             )
         covariance = transform(transform(covariance).T)
     error = np.sqrt(np.maximum(covariance.diagonal(), 0))
@@ -501,6 +505,13 @@ def _check_fit(reg, n_samples):
     raise ValueError(f"This fit has no standard errors. {reason}.")
 
 
+def _of_rounding(reg):
+    """The end of a message about a fit that float32 may have rounded too much."""
+    if reg.coef_.dtype != np.float32:
+        return ""
+    return " Coefficients in float32 may be too inexact: fit X in float64."
+
+
 def _check_solution(reg, names, step, error):
     """Check that the coefficients solve the equations of the M step.
 
@@ -509,8 +520,10 @@ def _check_solution(reg, names, step, error):
     far = step > LARGEST_STEP * error
     if not far.any():
         return
-    worst = np.argmax(np.where(far, step / np.where(far, error, 1), 0))
-    n_errors = step[worst] / error[worst] if error[worst] > 0 else np.inf
+    n_errors = np.full(len(step), np.inf)
+    np.divide(step, error, out=n_errors, where=error > 0)
+    worst = np.argmax(np.where(far, n_errors, 0))
+    n_errors = n_errors[worst]
     moved = f"would move the coefficient of {names[worst]!r} by {n_errors:.2g}"
     if reg._plan().exact_alpha > 0:
         raise ValueError(
@@ -522,4 +535,5 @@ def _check_solution(reg, names, step, error):
     raise ValueError(
         f"A pass of the M step over these samples {moved} standard errors. X, y and "
         "sample_weight must be those given to fit, and fit must have converged."
+        + _of_rounding(reg)
     )

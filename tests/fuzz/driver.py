@@ -4,7 +4,7 @@ A case is made from its number alone: ``python tests/fuzz/driver.py --first 1234
 --cases 1`` repeats it. Either a call raises a documented exception and the estimator is
 as before, or it is fitted to finite numbers of the right shape and dtype. Predictions
 of dense and sparse rows agree, also after a pickle; a fit does not depend on the layout
-of its data; nobody's arrays change.
+of its data; a stream goes on from a pickle as without; nobody's arrays change.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from sklearn.exceptions import NotFittedError
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor, minimize_stochastic
 from medsgd.gradient_estimators import BY_NAME
+from medsgd.inspection import coefficient_table, robust_r2
 
 DOCUMENTED = (ValueError, TypeError, NotFittedError)
 # What NumPy and Cython say to arrays that no caller has made.
@@ -60,6 +61,9 @@ WRONG = {"tau": "none", "alpha": -1, "n_gradients": 0, "momentum": 1, "penalty":
 SPOILT = [1e300, -1e300, 1e-300, 5e-324, 1e38, np.nan, np.inf, -np.inf]
 CHANGES = ["set", "clone", "pickle", "deepcopy", "sparsify", "densify", "coef_"]
 QUERIES = ["predict", "decision_function", "predict_proba", "predict_log_proba"]
+# What may happen to a stream between two calls.
+EVENTS = ["units", "shift", "jump", "late", "wild", "set", "pickle", "deepcopy"]
+EVENTS += ["sparsify", "densify", "coef_", "fit", "layout", "targets"]
 CALLS = ["fit"] * 6 + ["partial_fit"] * 6 + QUERIES + ["score", *CHANGES]
 
 
@@ -74,8 +78,9 @@ def draw_parameters(rng, cls):
     losses = cls()._task().losses
     params |= {"random_state": int(rng.integers(10)), "loss": pick(rng, [*losses])}
     params.setdefault("max_iter", 5)
+    params["refine"] = pick(rng, [True, True, False])
     if cls is MedianSGDRegressor:
-        params["refine"] = pick(rng, [True, False])
+        params["half_life"] = pick(rng, [None, None, 1e-3, 1.0, 50, 1e4, np.inf])
         if rng.random() < 0.3:
             params["epsilon"] = "auto"
     else:
@@ -293,6 +298,11 @@ def coefficients(estimator):
     return np.atleast_2d(coef.toarray() if sp.issparse(coef) else coef)
 
 
+def check_message(failure):
+    """Of this package's, not of a library that it calls."""
+    assert not INTERNAL.search(str(failure)), failure
+
+
 def check_fitted(estimator, d):
     """Finite numbers of the right shape and dtype."""
     coef, dtype = coefficients(estimator), estimator._states[0].dtype
@@ -304,6 +314,38 @@ def check_fitted(estimator, d):
     # median of squared residuals may be infinite.
     if estimator.gradient_estimator != "mean":
         assert not np.isnan(estimator.loss_curve_).any()
+
+
+def check_refined(rng, estimator, X, y, sample_weight=None):
+    """Weights, the table and R^2 of a fit, or the reason why there is none."""
+    if hasattr(estimator, "weights_"):
+        assert len(estimator.weights_) == len(estimator.outliers_) == np.shape(X)[0]
+        assert ((estimator.weights_ >= 0) & (estimator.weights_ <= 1)).all()
+    if not isinstance(estimator, MedianSGDRegressor):
+        return
+    state = frozen(vars(estimator))
+    try:
+        table = coefficient_table(
+            estimator,
+            X,
+            y,
+            sample_weight=sample_weight,
+            covariance=pick(rng, ["robust", "homoscedastic"]),
+        )
+    except ValueError as error:
+        check_message(error)
+    else:
+        known = np.isfinite(table.std_error)
+        assert np.all(table.std_error[known] >= 0)
+        assert np.all(table.lower[known] <= table.upper[known])
+        assert np.all((table.p_value >= 0) & (table.p_value <= 1) | ~known)
+        assert 0 <= table.outlier_share <= 1
+        str(table)
+    try:
+        assert not robust_r2(estimator, X, y, sample_weight=sample_weight) > 1
+    except ValueError as error:
+        check_message(error)
+    assert frozen(vars(estimator)) == state, "changed by the table"
 
 
 def check_predictions(estimator, X):
@@ -357,7 +399,7 @@ def run_estimator(rng):
     """A sequence of calls of a regressor or classifier."""
     cls = pick(rng, [MedianSGDRegressor, MedianSGDClassifier])
     d = int(pick(rng, [1, 2, 5, 5, 5, 20, 200]))
-    sizes = [0, 1, 2, 3, 10, 30, 30, 100, 300]
+    sizes = [0, 1, 2, 3, 10, 30, 30, 100, 300, 700]
     if rng.random() < 0.005:
         d = int(pick(rng, [0, 3, 300, 2000]))
         sizes = [100_000 // (d + 10)]
@@ -395,7 +437,7 @@ def run_estimator(rng):
                 raise
             failure = error
         if failure is not None and call != "score":  # which is scikit-learn's
-            assert not INTERNAL.search(str(failure)), failure
+            check_message(failure)
         if failure is not None or call not in ("fit", "partial_fit"):
             assert frozen(vars(estimator)) == state, f"changed by {call}: {failure!r}"
         if failure is None and call in QUERIES:
@@ -408,8 +450,76 @@ def run_estimator(rng):
             fresh = call == "fit" and not estimator.warm_start
             if fresh and not isinstance(X, pd.DataFrame) and rng.random() < 0.2:
                 check_twin(estimator, X, y, **kwargs)
+            if call == "fit" and rng.random() < 0.3:
+                check_refined(rng, estimator, X, y, kwargs.get("sample_weight"))
         for value, frozen_before in zip((X, y, weight), before, strict=True):
             assert frozen(value) == frozen_before, "an argument has changed"
+
+
+def run_stream(rng):
+    """A refined stream whose rows, and whose estimator, change on their way."""
+    d = int(pick(rng, [1, 3, 3, 8, 8, 70]))
+    params = draw_parameters(rng, MedianSGDRegressor)
+    if rng.random() < 0.8:
+        params |= {"refine": True, "gradient_estimator": "spp-l2", "tau": "auto"}
+        params |= {"loss": "squared_error", "eta0": "auto", "early_stopping": False}
+    estimator = MedianSGDRegressor(**params)
+    truth, scale, center = rng.standard_normal(d), np.ones(d), np.zeros(d)
+    late, unit = rng.random(d) < pick(rng, [0, 0, 0.3]), 1.0
+    layout = pick(rng, [np.asarray, np.asarray, sp.csr_array])
+    for _ in range(rng.integers(3, 12)):
+        call = "partial_fit"
+        wild = 0.0
+        event = pick(rng, EVENTS) if rng.random() < 0.5 else None
+        if event == "units":
+            scale = scale * 10.0 ** rng.integers(-5, 6, d)
+        elif event == "shift":
+            center = center + scale * 10.0 ** rng.integers(-1, 4)
+        elif event == "jump":
+            truth = truth + rng.standard_normal(d)
+        elif event == "targets":
+            unit *= 10.0 ** rng.integers(-4, 5)
+        elif event == "late":
+            late = rng.random(d) < 0.1
+        elif event == "wild":
+            wild = pick(rng, [0.1, 0.4, 1.0])
+        elif event == "layout":
+            layout = pick(rng, [np.asarray, np.asfortranarray, sp.csr_array])
+        elif event == "fit":
+            call = event
+        elif event is not None:
+            estimator = changed(rng, estimator, event)
+        n = int(pick(rng, [1, 5, 40, 200, 600]))
+        z = rng.standard_normal((n, d))
+        z[:, late] = 0
+        X, y = z * scale + center, unit * (z @ truth + 0.1 * rng.standard_normal(n))
+        y[rng.random(n) < wild] = pick(rng, [1e3, -1e30, 0.0]) * unit
+        X, weight = layout(X), draw_weight(rng, n)
+        n_calls = 20 if n == 1 else 1
+        for _ in range(n_calls):
+            go_on(estimator, call, X, y, weight)
+        if hasattr(estimator, "coef_"):
+            rows = z[:4] * scale + center
+            check_predictions(estimator, rows.astype(estimator._states[0].dtype))
+
+
+def go_on(estimator, call, X, y, weight):
+    """A call of a stream, as it is and after a pickle."""
+    again, state = pickle.loads(pickle.dumps(estimator)), frozen(vars(estimator))
+    try:
+        getattr(estimator, call)(X, y, sample_weight=weight)
+        failure = None
+    except DOCUMENTED as error:
+        failure = error
+    if failure is not None:
+        check_message(failure)
+        assert frozen(vars(estimator)) == state, f"changed by {call}: {failure!r}"
+        return
+    check_fitted(estimator, X.shape[1])
+    getattr(again, call)(X, y, sample_weight=weight)
+    assert np.array_equal(coefficients(again), coefficients(estimator))
+    assert np.array_equal(again.intercept_, estimator.intercept_)
+    assert getattr(again, "scale_", None) == getattr(estimator, "scale_", None)
 
 
 def run_gradients(rng):
@@ -468,7 +578,7 @@ def run_case(number):
         # A prediction may be beyond the range of its dtype.
         too_large, where = "overflow encountered in add", r"medsgd\._(class|regress)"
         warnings.filterwarnings("ignore", too_large, module=where)
-        (run_gradients if rng.random() < 0.1 else run_estimator)(rng)
+        pick(rng, [run_gradients] + [run_stream] * 2 + [run_estimator] * 7)(rng)
 
 
 def run_cases(description, run_case):

@@ -1,0 +1,360 @@
+"""Draw clean problems of many designs at random, and compare fits with known answers.
+
+Like ``driver.py``, a case is made from its number alone. Of a regression without
+outliers the default fit is near weighted least squares, in standard errors, and so is a
+stream of its rows. The held-out loss of the default classifier is near that of a
+logistic regression. Designs are what users have: levels, rare and zero-inflated
+features, nearly collinear ones, scales of many orders, integers, duplicates, weights.
+"""
+
+import pickle
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
+
+from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd.inspection import coefficient_table
+
+# Rows for a parameter at least, and rows at least.
+ROWS_PER_PARAMETER, LEAST_ROWS = 12, 100
+# Rows that a feature is of at least, by the sums of its squares and of their squares:
+# fewer may be outliers.
+LEAST_PRESENT = 10
+# Leverage of a row in least squares at most: one that alone decides a coefficient may
+# be an outlier.
+MOST_LEVERAGE = 0.25
+# The same for classifiers, which weight rows by their leverage.
+FAR_OUT = 0.1
+# Distance from least squares in standard errors: root mean square over parameters, and
+# of one coefficient.
+MOST_TYPICAL, MOST_ERRORS = 3.0, 5.0
+# Held-out loss over that of the logistic regression, and what chance may add.
+MOST_LOSS, MORE_LOSS = 1.2, 0.01
+
+
+def pick(rng, values):
+    """One of some values."""
+    return values[rng.integers(len(values))]
+
+
+def normal(rng, n):
+    return rng.standard_normal((n, rng.integers(1, 6)))
+
+
+def correlated(rng, n):
+    d, correlation = rng.integers(2, 12), pick(rng, [0.5, 0.9, 0.99])
+    lags = np.abs(np.subtract.outer(np.arange(d), np.arange(d)))
+    return rng.standard_normal((n, d)) @ np.linalg.cholesky(correlation**lags).T
+
+
+def nearly_collinear(rng, n):
+    """Columns that differ by a part of their size."""
+    x = rng.standard_normal(n)
+    return np.c_[x, x + pick(rng, [1e-2, 1e-4, 1e-6]) * rng.standard_normal(n)]
+
+
+def collinear(rng, n):
+    X = rng.standard_normal((n, 3))
+    return np.c_[X, X @ [1.0, -1.0, 0.5]]
+
+
+def one_hot(rng, n):
+    """Levels, with or without one for reference."""
+    n_levels = int(rng.integers(2, 9))
+    level = rng.choice(n_levels, n, p=rng.dirichlet(np.full(n_levels, 0.7)))
+    few = np.bincount(level, minlength=n_levels) < LEAST_PRESENT
+    level[few[level]] = np.bincount(level).argmax()
+    return np.eye(n_levels)[level][:, rng.integers(2) :]
+
+
+def rare(rng, n):
+    """Flags in few of the rows."""
+    present = pick(rng, [0.01, 0.03, 0.1, 0.3])
+    return (rng.random((n, rng.integers(1, 3))) < present) * 1.0
+
+
+def zero_inflated(rng, n):
+    present = rng.random(n) < pick(rng, [0.05, 0.1, 0.4])
+    return np.where(present, rng.exponential(5, n), 0)[:, np.newaxis]
+
+
+def common(rng, n):
+    """A feature that has one value in most rows, but not 0."""
+    return np.where(rng.random(n) < 0.9, 7.0, rng.normal(7, 3, n))[:, np.newaxis]
+
+
+def integers(rng, n):
+    return rng.poisson(pick(rng, [0.5, 3, 100]), (n, 2)) * 1.0
+
+
+def binary(rng, n):
+    return (rng.random((n, rng.integers(1, 5))) < 0.5) * 1.0
+
+
+def heavy_tailed(rng, n):
+    return rng.standard_t(3, (n, 2))
+
+
+def skewed(rng, n):
+    return rng.lognormal(0, pick(rng, [0.5, 1.0]), (n, 2))
+
+
+def far_from_zero(rng, n):
+    return pick(rng, [1e2, 1e4, -1e5]) + rng.standard_normal((n, 2))
+
+
+def constant(rng, n):
+    return np.full((n, 1), pick(rng, [0.0, 1.0, 1e5]))
+
+
+def polynomial(rng, n):
+    x = rng.uniform(0, 3, (n, rng.integers(1, 3)))
+    return PolynomialFeatures(3, include_bias=False).fit_transform(x)
+
+
+def splines(rng, n):
+    x = rng.standard_normal((n, rng.integers(1, 4)))
+    return SplineTransformer(include_bias=bool(rng.integers(2))).fit_transform(x)
+
+
+def periodic(rng, n):
+    angle = 2 * np.pi * rng.integers(0, 24, n) / 24
+    return np.c_[np.sin(angle), np.cos(angle)]
+
+
+def many(rng, n):
+    """More features than blocks of Gram matrices are solved for directly."""
+    d = min(int(rng.integers(20, 120)), n // (2 * ROWS_PER_PARAMETER))
+    return rng.standard_normal((n, max(d, 1)))
+
+
+GROUPS = [
+    *[normal, correlated, nearly_collinear, collinear, one_hot, rare, zero_inflated],
+    *[common, integers, binary, heavy_tailed, skewed, far_from_zero, constant],
+    *[polynomial, splines, periodic, many],
+]
+
+
+def draw_features(rng, n):
+    """Groups of columns side by side, in scales of their own; as many as n allows."""
+    groups = [pick(rng, GROUPS)(rng, n) for _ in range(rng.integers(1, 4))]
+    X = np.hstack(groups)
+    squares = np.square(
+        (X - np.median(X, axis=0)) / np.abs(X).max(axis=0, initial=1e-9)
+    )
+    X = X[:, squares.sum(axis=0) ** 2 >= LEAST_PRESENT * (squares**2).sum(axis=0)]
+    X = X[:, : max(1, n // ROWS_PER_PARAMETER - 1)]
+    if X.shape[1] == 0:
+        X = rng.standard_normal((n, 1))
+    if rng.random() < 0.4:
+        X = X * 10.0 ** rng.integers(-6, 7, X.shape[1])
+    if rng.random() < 0.2:
+        X = X * 10.0 ** rng.integers(-6, 7)
+    return X
+
+
+def standardised(X, weight):
+    """Columns of mean 0 and variance 1, without those that do not vary."""
+    X = X.astype(np.float64)
+    center = np.average(X, axis=0, weights=weight)
+    Z = X - center
+    # Twice, for the digits of columns that are far from 0.
+    Z -= np.average(Z, axis=0, weights=weight)
+    size = np.sqrt(np.average(Z**2, axis=0, weights=weight))
+    varies = size > 1e-12 * np.abs(X).max(axis=0, initial=0)
+    return Z[:, varies] / size[varies], varies, size
+
+
+def draw_targets(rng, X):
+    """Linear in standardised features, with normal noise, in any unit."""
+    Z, _, _ = standardised(X, np.ones(len(X)))
+    effects = rng.standard_normal(Z.shape[1]) * pick(rng, [0.0, 0.1, 1.0, 10.0, 100.0])
+    if rng.random() < 0.3:
+        effects[rng.random(len(effects)) < 0.5] = 0
+    y = Z @ effects + rng.standard_normal(len(X))
+    if rng.random() < 0.2:
+        y = np.round(pick(rng, [2, 10]) * y)
+    return (y + pick(rng, [0.0, 0.0, 1.0, -1e3])) * 10.0 ** rng.integers(-6, 7)
+
+
+def draw_weight(rng, n):
+    kind = pick(rng, ["none", "none", "integers", "uniform", "unit"])
+    if kind == "none":
+        return None
+    if kind == "integers":
+        return rng.integers(0, 4, n).astype(float)
+    return rng.uniform(0.2, 3, n) * (
+        1 if kind == "uniform" else 10.0 ** rng.integers(-9, 9)
+    )
+
+
+def draw_layout(rng, X):
+    """The rows in a dtype and format; the numbers of the dtype in float64."""
+    dtype = pick(rng, [np.float64, np.float64, np.float32])
+    X = X.astype(dtype)
+    kinds = [np.asarray, np.asarray, np.asfortranarray, sp.csr_array]
+    return pick(rng, kinds)(X), X.astype(np.float64)
+
+
+class LeastSquares:
+    """Weighted least squares with an intercept, and distances from it.
+
+    Singular values below ``least`` times the largest are those of collinear features.
+    """
+
+    def __init__(self, X, y, weight, least):
+        Z, self.varies, self.size = standardised(X, weight)
+        root = np.sqrt(weight / weight.mean())
+        rows = np.c_[np.ones(len(y)), Z] * root[:, np.newaxis]
+        U, s, Vt = np.linalg.svd(rows, full_matrices=False)
+        self.rank = np.count_nonzero(s > least * s[0])
+        self.is_full = self.rank == len(s)
+        center = np.average(y, weights=weight)
+        target = root * (y - center)
+        fitted = U[:, : self.rank] @ (U[:, : self.rank].T @ target)
+        n = np.count_nonzero(weight)
+        self.noise = np.sqrt(np.square(target - fitted).sum() / (n - self.rank))
+        inverse = Vt[: self.rank] / s[: self.rank, np.newaxis]
+        self.coef = (inverse.T @ (U[:, : self.rank].T @ target))[1:]
+        self.errors = self.noise * np.sqrt(np.square(inverse).sum(axis=0))[1:]
+        self.fitted, self.root, self.center = fitted, root, center
+        self.leverage = np.square(U[:, : self.rank]).sum(axis=1).max()
+
+    def typical_distance(self, prediction):
+        """Root mean square over parameters, in standard errors."""
+        gap = self.root * (prediction - self.center) - self.fitted
+        return np.linalg.norm(gap) / np.sqrt(self.rank) / self.noise
+
+    def largest_distance(self, coef):
+        """That of coefficients in standard errors; 0 where features are collinear."""
+        if not self.is_full:
+            return 0.0
+        gap = coef[self.varies] * self.size[self.varies] - self.coef
+        return np.abs(gap / self.errors).max(initial=0)
+
+
+def draw_regression(rng, n):
+    """X in its layout, X in float64, y, and a weight or None."""
+    X = draw_features(rng, n)
+    X, rows = draw_layout(rng, X)
+    y, weight = draw_targets(rng, rows), draw_weight(rng, n)
+    if rng.random() < 0.15:
+        order = rng.integers(0, n, n)  # duplicated rows, as of a bootstrap
+        X, rows, y = X[order], rows[order], y[order]
+    if weight is not None:
+        # Noise of the variance that least squares expects; copies have noise of one.
+        if np.all(weight == np.floor(weight)):
+            order = np.flatnonzero(weight)
+        else:
+            order = np.arange(n)
+        X, rows, y, weight = X[order], rows[order], y[order], weight[order]
+    return X, rows, y, weight
+
+
+def check_near(estimator, rows, y, weight, factor, what):
+    """A fit is near least squares."""
+    weight = np.ones(len(y)) if weight is None else weight
+    single = estimator.coef_.dtype == np.float32
+    known = LeastSquares(rows, y, weight, 1e-3 if single else 1e-9)
+    if known.leverage > MOST_LEVERAGE:
+        return
+    coef = estimator.coef_.astype(np.float64)
+    prediction = rows @ coef + float(estimator.intercept_[0])
+    if single:
+        # Rounding of the coefficients shows where terms are large.
+        size = np.abs(rows) @ np.abs(coef) + np.abs(estimator.intercept_[0])
+        if 1e-6 * size.max() > 0.1 * known.noise:
+            return
+    typical = known.typical_distance(prediction)
+    assert typical <= factor * MOST_TYPICAL, (
+        f"{what}: {typical:.3g} standard errors, n={rows.shape}, rank={known.rank}"
+    )
+    if not single:
+        largest = known.largest_distance(coef)
+        assert largest <= factor * MOST_ERRORS, f"{what}: a coefficient {largest:.3g}"
+
+
+def run_regression(rng):
+    """A default fit, and a stream of the same rows."""
+    n = int(pick(rng, [LEAST_ROWS, 200, 400, 800, 2000]))
+    X, rows, y, weight = draw_regression(rng, n)
+    if len(y) < max(LEAST_ROWS, ROWS_PER_PARAMETER * (X.shape[1] + 1)):
+        return
+    est = MedianSGDRegressor(random_state=int(rng.integers(10)))
+    est.fit(X, y, sample_weight=weight)
+    check_near(est, rows, y, weight, 1.0, "fit")
+    if rng.random() < 0.2 and est.coef_.dtype == np.float64:
+        table = coefficient_table(est, X, y, sample_weight=weight)
+        assert np.all((table.lower <= table.coef) | np.isnan(table.lower))
+        assert table.r2 <= 1
+
+
+def run_stream(rng):
+    """A stream of clean rows."""
+    n = int(pick(rng, [1000, 2500]))
+    X, rows, y, weight = draw_regression(rng, n)
+    est = MedianSGDRegressor(random_state=int(rng.integers(10)))
+    first = 0
+    if rng.random() < 0.3:
+        first = len(y) // 2
+        given = None if weight is None else weight[:first]
+        est.fit(X[:first], y[:first], sample_weight=given)
+    size = int(pick(rng, [100, 250, 1000, len(y)]))
+    for start in range(first, len(y), size):
+        part = slice(start, start + size)
+        est.partial_fit(X[part], y[part], None if weight is None else weight[part])
+        if rng.random() < 0.2:
+            est = pickle.loads(pickle.dumps(est))
+    check_near(est, rows, y, weight, 2.0, "stream")
+
+
+def run_classification(rng):
+    """A default classifier's held-out loss, of labels of a multinomial model."""
+    n, n_classes = int(pick(rng, [300, 1000, 2000])), int(pick(rng, [2, 2, 3, 5]))
+    X = draw_features(rng, 2 * n)[:, :30]
+    X, rows = draw_layout(rng, X)
+    Z, _, _ = standardised(rows, np.ones(2 * n))
+    if Z.shape[1] == 0:
+        return
+    W = rng.standard_normal((Z.shape[1], n_classes)) * pick(rng, [0.0, 0.3, 1.0])
+    scores = Z @ (W / np.sqrt(Z.shape[1])) * 2 + rng.standard_normal(n_classes) * 0.5
+    gumbel = rng.gumbel(size=scores.shape)
+    label = (scores + gumbel).argmax(axis=1)
+    train, test = slice(0, n), slice(n, 2 * n)
+    if np.bincount(label[train], minlength=n_classes).min() < 30:
+        return
+    if LeastSquares(rows[train], label[train], np.ones(n), 1e-9).leverage > FAR_OUT:
+        return
+    # Sparse rows are not centred.
+    if sp.issparse(X) and np.any(np.abs(rows.mean(axis=0)) > 30 * rows.std(axis=0)):
+        return
+    clf = MedianSGDClassifier("log_loss", random_state=int(rng.integers(10)))
+    clf.fit(X[train], label[train])
+    scaler = StandardScaler().fit(Z[train])
+    known = LogisticRegression(max_iter=1000)
+    known.fit(scaler.transform(Z[train]), label[train])
+    proba = clf.predict_proba(X[test]), known.predict_proba(scaler.transform(Z[test]))
+    loss, best = (log_loss(label[test], p, labels=clf.classes_) for p in proba)
+    assert loss <= MOST_LOSS * best + MORE_LOSS, (
+        f"loss {loss:.3f}, of a logistic regression {best:.3f}, {rows.shape}"
+    )
+
+
+def run_case(number):
+    """Make a case from its number, run it and compare it."""
+    rng = np.random.default_rng([number, 26])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", category=RuntimeWarning, module="medsgd")
+        kinds = [run_regression] * 6 + [run_stream] * 2 + [run_classification]
+        pick(rng, kinds)(rng)
+
+
+if __name__ == "__main__":
+    from driver import run_cases
+
+    run_cases(__doc__, run_case)
