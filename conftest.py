@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 # Several processes of tests, each with as many threads of BLAS as there are processors,
 # take many times as long. Set before NumPy is loaded.
@@ -11,9 +12,12 @@ import pytest
 import sklearn
 from sklearn.utils.fixes import parse_version
 
+collect_ignore = []
 # Calibrates by temperature, which scikit-learn has from 1.8 on.
 if parse_version(sklearn.__version__) < parse_version("1.8"):
-    collect_ignore = ["doc/user_guide/calibration.rst"]
+    collect_ignore.append("doc/user_guide/calibration.rst")
+if find_spec("statsmodels") is None:
+    collect_ignore.append("doc/user_guide/coming_from_statsmodels.rst")
 
 os.environ["MPLBACKEND"] = "agg"
 

@@ -12,11 +12,12 @@ C_SOURCES = [f"{CORE}/vector.c"]
 C_FILES = C_SOURCES + glob(f"{CORE}/*.h")
 # Without contraction, which MSVC only does when asked to, results are the same on every
 # instruction set. Nobody reads errno or traps, which would cost branches; NaN and
-# infinity keep their meaning. MSVC has `restrict` from C11 on.
+# infinity keep their meaning. MSVC has `restrict` from C11 on. Debugging symbols, which
+# the interpreter's own flags ask for, would be most of a wheel.
 COMPILE_ARGS = (
     ["/O2", "/std:c11"]
     if os.name == "nt"
-    else ["-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
+    else ["-O3", "-g0", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 )
 # How else it is built for checks, which MEDSGD_BUILD chooses (see doc/developer.md).
 SANITIZE = [

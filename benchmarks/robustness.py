@@ -9,7 +9,6 @@ import sys
 import warnings
 from time import perf_counter
 
-import matplotlib.pyplot as plt
 import numpy as np
 import scipy.sparse as sp
 import statsmodels.api as sm
@@ -136,22 +135,6 @@ DESIGN_FITS = [
     "medsgd, refine=False",
     DEFAULT,
 ]
-DRAWN = [
-    "LinearRegression",
-    "HuberRegressor",
-    "QuantileRegressor (LAD)",
-    "RANSACRegressor",
-    "statsmodels RLM bisquare",
-    MM,
-    "medsgd, refine=False",
-    DEFAULT,
-]
-PANELS = {
-    "y10asym": "targets shifted by 100",
-    "y10": "targets with noise of scale 1000",
-    "ar-y35cluster": "targets at one value, correlated features",
-    "lev20in3": "leverage in 3 coordinates",
-}
 
 
 def attempt(fit, X, y, seed=0):
@@ -266,42 +249,6 @@ def large(args):
     print_table(f"Error and seconds, n={n}", rows, args.markdown)
 
 
-def figure(args):
-    """Draw the error against the share of outliers."""
-    names = [name for name in DRAWN if name in args.names]
-    n, seeds = min(args.n, 2000), range(args.seeds)
-    shares = np.linspace(0, 0.45, 4 if args.quick else 10)
-    fig, axes = plt.subplots(
-        1, 4, figsize=(13, 4.2), sharex=True, sharey=True, layout="constrained"
-    )
-    for ax, (kind, title) in zip(axes, PANELS.items(), strict=True):
-        for i, name in enumerate(names):
-            curve = [
-                np.median(measure(FITS[name], kind, seeds, n, share=share)[0])
-                for share in shares
-            ]
-            strong = name == DEFAULT
-            ax.semilogy(
-                shares,
-                curve,
-                label=name,
-                color="black" if strong else f"C{i}",
-                linewidth=3 if strong else 1.3,
-                linestyle="--" if name == MM else "-",
-                zorder=3 if name == MM else 2,
-            )
-        ax.set(title=title, xlabel="share of outliers")
-        ax.set_ylim(top=20)
-        ax.title.set_size("medium")
-        ax.grid(alpha=0.3)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("coefficient error")
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    fig.savefig(args.figure, dpi=150)
-    print(f"\nWrote {args.figure}")
-
-
 def held_out_error(fit, X, y, seeds):
     """Median absolute error of 5-fold cross-validated predictions."""
     residuals = []
@@ -352,7 +299,7 @@ def real(args):
     print_table(title, found_rows, args.markdown)
 
 
-SECTIONS = {f.__name__: f for f in (table, extended, designs, figure, large, real)}
+SECTIONS = {f.__name__: f for f in (table, extended, designs, large, real)}
 
 
 def arguments():
@@ -362,7 +309,6 @@ def arguments():
     )
     parser.add_argument("--quick", action="store_true", help="n=1000, 3 fits, 1 seed")
     parser.add_argument("--seeds", type=int, help="problems per number, by default 3")
-    parser.add_argument("--figure", default="robustness.png", metavar="PATH")
     parser.add_argument("--markdown", action="store_true", help="print markdown")
     args = parser.parse_args()
     if "all" in args.sections:

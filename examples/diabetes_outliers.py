@@ -25,6 +25,8 @@ SHIFT = 1000
 
 X, y = load_diabetes(return_X_y=True)
 
+# sphinx_gallery_thumbnail_path = '_static/fit-light.svg'
+
 # %%
 # Corruption
 # ----------

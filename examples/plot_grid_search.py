@@ -3,11 +3,11 @@
 Grid search
 ===========
 
-Most parameters of :class:`~medsgd.MedianSGDRegressor` need no tuning. Which ones are
-worth a grid, and how are models compared if the validation data have outliers too? The
-data are scikit-learn's diabetes data with all products of two features, 65 in all; in a
-fifth of the training targets the decimal point is lost. The test set is clean and only
-serves to see how well the choice was made.
+Most parameters of :class:`~medsgd.MedianSGDRegressor` need no tuning. This example
+shows which ones are worth a grid, and how to compare models if the validation data have
+outliers too. The data are scikit-learn's diabetes data with all products of two
+features, 65 in all; in a fifth of the training targets the decimal point is lost. The
+test set is clean. It shows how good the choice was.
 """
 
 import matplotlib.pyplot as plt
@@ -34,9 +34,9 @@ y_train = np.where(is_wrong, 10 * y_train, y_train)
 # Without refinement the few hundred rows need many epochs, hence a larger `max_iter`
 # than the default.
 #
-# Every fold has wrong targets to be predicted, which no good model predicts. The median
-# of the errors ignores them; the mean of the squared errors consists of them. The grid
-# is scored by both, and the median chooses.
+# Every fold has wrong targets, which no good model predicts. They have no influence on
+# the median of the errors, and dominate the mean of the squared errors. The grid is
+# scored by both, and the median chooses.
 
 pipeline = make_pipeline(
     PolynomialFeatures(degree=2, include_bias=False),
@@ -97,16 +97,17 @@ by_loss = {
 # %%
 # Results
 # -------
-# The two scorings disagree on `refine`. The median of the errors takes it, and the test
-# set agrees: without refinement the outliers, which all lie on one side, bias the fit.
-# The squared errors prefer the biased fit, as it lies nearer to the outliers, and would
-# choose the worse model. As to `alpha`, the median tells what is too much. Below that
-# the candidates differ by less than the folds do, so that the choice is left to chance.
+# The two scores disagree on ``refine``. The median of the errors prefers it, and the
+# test set agrees: without refinement the outliers, which all lie on one side, bias the
+# fit. The squared errors prefer the biased fit, because it is nearer to the outliers.
+# They would choose the worse model. The median error shows which ``alpha`` is too
+# large. Smaller ones differ by less than the folds do, so that chance decides between
+# them.
 #
 # With `refine`, all losses and both medians give the same fit, because the refinement
-# is exact. A grid over them compares equals. Without refinement the loss matters, and
-# the bisquare is the best one here. Fits with the mean are never refined, so that the
-# loss is their only protection.
+# is exact. A grid over them compares equal models. Without refinement the loss matters,
+# and the bisquare is the best one here. Fits with the mean are never refined, so that
+# the loss is their only protection.
 
 print(f"{'':36s}{'alpha':>10s}" + "".join(f"{alpha:10g}" for alpha in ALPHAS))
 for refine in (True, False):

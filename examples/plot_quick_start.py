@@ -51,8 +51,8 @@ print(f"outliers_: {n_found} of the {is_wrong.sum()} wrong rows, {n_false} other
 # %%
 # Predictions
 # -----------
-# The targets of the test set are right. Least squares, fitted to the same training
-# data, has learned the wrong ones as well.
+# The targets of the test set are right. Least squares was fitted to the same training
+# data, and the wrong targets have moved it.
 
 least_squares = LinearRegression().fit(X_train, y_train)
 errors = {}

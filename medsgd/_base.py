@@ -54,6 +54,9 @@ TRAINING = (
 # rows more than it has.
 WEIGHT_MEMORY = 1000
 
+# A stream whose predictions are so many times the targets has diverged.
+DIVERGED = 1e6
+
 
 class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     """Base class: a fit is data, a plan, stages of epochs, and attributes.
@@ -168,7 +171,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return data.X, data.y
 
     def _mean_weight(self, data):
-        """How many rows have a weight, and its mean."""
+        """Return the number of rows with a weight, and the mean weight."""
         weight = data.weight[data.rows]
         if len(weight) == 0:
             return 0, 1.0
@@ -456,6 +459,25 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             for name, value in self._coef_attributes(coef).items():
                 setattr(self, name, value)
             self.intercept_ = intercept
+
+    def _check_divergence(self, plan, units, target_size):
+        """Check that the steps of a stream have not made its coefficients diverge."""
+        # scikit-learn's estimator checks let plain SGD diverge.
+        if not plan.uses_median or target_size == 0:
+            return
+        largest = max(state.squared_norm for state in self._states)
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = np.sqrt(largest) * np.sqrt(units.squared_norm)
+        if not size > DIVERGED * target_size:
+            return
+        raise ValueError(
+            f"The stream diverges: predictions for typical rows are of the size "
+            f"{size:.3g}, {size / target_size:.0e} times that of the targets. "
+            f"The steps are too long. Lower eta0={plan.first_eta(units):.3g}, leave it "
+            "'auto', or choose a learning_rate whose steps shrink, such as "
+            "'invscaling'. If features have changed, leave standardize 'auto', so that "
+            "their units follow, or begin anew."
+        )
 
     def _set_fitted(self, plan, settings, n_iter, problems, *, t):
         """Set the fitted attributes; ``t`` is the clock at the start of the call."""

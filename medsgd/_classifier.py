@@ -64,7 +64,8 @@ def _has_probabilities(self):
     patience_default="5",
     patience_updates="20,000",
     scale_note=", the\n    latter corrected by the spread of values clipped at 5 of it",
-    units_note="They are then kept",
+    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature "
+    "that recent rows have left",
     leverage_formula="``min(1, chi2 / |z|^2)``",
     leverage_note="",
 )
@@ -215,9 +216,22 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     `max_iter` counts epochs of the median stage and iterations together.
 
     With ``refine=False`` probabilities are less calibrated: samples whose gradients are
-    clipped are those that would make probabilities less sure. After a refinement
-    :meth:`partial_fit` goes on from `coef_` with the medians, one versus the rest; its
-    probabilities are those of a classifier that is not refined.
+    clipped are those that would make probabilities less sure.
+
+    *Streams.* With `refine`, `loss='log_loss'` and without an L1 penalty
+    :meth:`partial_fit` carries two estimates. The median's leads. The refined estimate
+    begins with the refinement of the first 1,000 rows, which are kept until then, and
+    begins again at 4,000 rows; up to 1,000 rows `coef_`, `intercept_` and the
+    probabilities are the median's, one versus the rest. Each later piece of the rows
+    moves the coefficients of each class by a Newton step along the gradient of the
+    gamma-divergence, in the metric of all rows so far. Accuracy and log loss are about
+    those of :meth:`fit` on all rows. The state has the square of the number of
+    parameters of each class; if these are more than 2**19 numbers, it has a diagonal,
+    and steps are implicit. Rows that come again, such as in several passes over the
+    same data, are noticed by some of the first rows: the prior is then on each pass, so
+    that later passes do not memorise wrong labels. After :meth:`fit` the estimate goes
+    on from the fit. If the median alone predicts clearly more of the recent labels, as
+    after a jump of the coefficients, the refined estimate begins anew.
 
     References
     ----------
@@ -376,6 +390,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     def _finish(self, training, data, problems, states):
         if not training.guarded:
+            # Targets are -1 and 1. Those of a perceptron have no size.
+            target_size = float(training.plan.loss != "perceptron")
+            self._check_divergence(training.plan, data.units, target_size)
             self._follow(training.plan, data, states)
 
     @all_or_nothing

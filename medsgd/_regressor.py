@@ -1,5 +1,6 @@
 """Robust linear regression by stochastic gradient descent."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
 from typing import Self
@@ -10,6 +11,7 @@ from sklearn.base import RegressorMixin
 
 from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import REGRESSION_LOSSES
+from medsgd._fit.data import Data
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
 from medsgd._refinement import exact, stochastic
@@ -33,8 +35,6 @@ from medsgd._utils.typing import (
 )
 from medsgd.gradient_estimators import DESCRIPTIONS, GradientEstimatorName
 
-# A stream whose predictions are so many times the targets has diverged.
-DIVERGED = 1e6
 # Residuals beyond this many scales are outliers (Rousseeuw and Leroy 1987).
 OUTLIER = 2.5
 
@@ -439,7 +439,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         vars(self).pop("weights_", None)
         if not training.guarded:
             self._s_fit = None
-            self._check_divergence(training.plan, data.units)
+            target_size = self._states[0].target_size
+            self._check_divergence(training.plan, data.units, target_size)
             self._follow(training.plan, data, states)
             if self._stream is not None and self._stream.is_shown:
                 self.scale_ = self._stream.sums.residual_scale
@@ -455,24 +456,13 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         if training.plan.refines:
             self.weights_ = m_weights(residual, self.scale_, tolerance)
 
-    def _check_divergence(self, plan, units):
-        """Check that the steps of a stream have not made its coefficients diverge."""
-        state = self._states[0]
-        # scikit-learn's estimator checks let plain SGD diverge.
-        if not plan.uses_median or state.target_size == 0:
-            return
-        with np.errstate(over="ignore", invalid="ignore"):
-            size = np.sqrt(state.squared_norm) * np.sqrt(units.squared_norm)
-        if not size > DIVERGED * state.target_size:
-            return
-        raise ValueError(
-            f"The stream diverges: predictions for typical rows are of the size "
-            f"{size:.3g}, {size / state.target_size:.0e} times that of the targets. "
-            f"The steps are too long. Lower eta0={plan.first_eta(units):.3g}, leave it "
-            "'auto', or choose a learning_rate whose steps shrink, such as "
-            "'invscaling'. If features have changed, leave standardize 'auto', so that "
-            "their units follow, or begin anew."
-        )
+    @contextmanager
+    def _stage(self, X, y, sample_weight):
+        """The stage of the exact steps of given rows, and how many have a weight."""
+        X, y, weight = self._validate(X, y, sample_weight, reset=False)
+        y = self._check_targets(y, X.dtype, first=False)
+        data = Data(X=X, y=y, weight=weight, given_weight=weight, units=self._units)
+        yield exact.ExactStage(self._plan(), data, weight), np.count_nonzero(weight)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

@@ -150,8 +150,8 @@ def _result(X, y, return_truth, **truth):
 
 
 @validate_params(
-    {
-        **REGRESSION,
+    REGRESSION
+    | {
         "distribution": [StrOptions(set(DISTRIBUTIONS))],
         "tail_index": TAIL_INDEX,
         "feature_tail_index": TAIL_INDEX,
@@ -284,9 +284,9 @@ def make_heavy_tailed_regression(
 
 
 @validate_params(
-    {
-        **REGRESSION,
-        **CONTAMINATION,
+    REGRESSION
+    | CONTAMINATION
+    | {
         "outliers": [StrOptions({"shift", "wild", "cluster", "leverage"})],
         "n_leverage_features": [*POSITIVE, None],
     },
@@ -407,9 +407,9 @@ def make_contaminated_regression(
 
 
 @validate_params(
-    {
-        **COMMON,
-        **CONTAMINATION,
+    COMMON
+    | CONTAMINATION
+    | {
         "n_classes": [Interval(Integral, 2, None, closed="left")],
         "outliers": [StrOptions({"labels", "rows"})],
         "weights": ["array-like", None],

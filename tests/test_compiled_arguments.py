@@ -5,10 +5,10 @@ import pytest
 import scipy.sparse as sp
 from medsgd._core.settings import EstimatorSettings, Settings
 from medsgd._core.update import update
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from medsgd import MedianSGDClassifier
-from medsgd._core import dense, losses, medians, order
+from medsgd._core import dense, losses, medians, order, rows
 from medsgd._core import sparse as csr
 
 MODULES = [dense, csr]
@@ -199,3 +199,24 @@ def test_losses_and_medians():
             medians.column_medians(
                 np.zeros(2, dtype=int), np.ones(n_sizes), np.ones(n_weights)
             )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_standardise(dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(7, 3)).astype(dtype)
+    X[0, 0], X[1, 1], X[2, 2] = 1e30, -np.inf, np.nan
+    center, scale = rng.normal(size=3), rng.uniform(size=3)
+    out = np.empty((7, 5))
+    rows.standardise(X, center, scale, 1e3, out)
+    assert_array_equal(out[:, :2], 1)
+    assert_allclose(out[:, 2:], np.clip((X - center) * scale, -1e3, 1e3), rtol=1e-15)
+    rows.standardise(X[:0], center, scale, 1e3, out[:0])
+    for wrong in (
+        (X, center[:2], scale, 1e3, out),
+        (X, center, scale[:2], 1e3, out),
+        (X, center, scale, 1e3, out[:6]),
+        (X, center, scale, 1e3, np.empty((7, 2))),
+    ):
+        with pytest.raises(ValueError, match="does not fit"):
+            rows.standardise(*wrong)

@@ -45,7 +45,7 @@ def test_coefficient_intervals():
 
 
 def test_outliers_in_y():
-    results = run_example("plot_outliers_in_y.py")
+    results = run_example("outliers/plot_outliers_in_y.py")
     errors, shares = results["errors"], results["SHARES"]
     assert shares == (0, 0.1, 0.3, 0.4, 0.45)
     for kind in results["KINDS"]:
@@ -68,7 +68,7 @@ def test_outliers_in_y():
 
 
 def test_leverage_points():
-    results = run_example("plot_leverage_points.py")
+    results = run_example("outliers/plot_leverage_points.py")
     errors, good, slopes = (results[name] for name in ("errors", "good", "slopes"))
     assert results["SHARES"] == (0, 0.05, 0.2, 0.3, 0.4)
     slope = results["truth_of_picture"].coef[0]
@@ -91,7 +91,7 @@ def test_leverage_points():
 
 
 def test_heavy_tails():
-    results = run_example("plot_heavy_tails.py")
+    results = run_example("outliers/plot_heavy_tails.py")
     robust = ("HuberRegressor", "QuantileRegressor", "MedianSGDRegressor")
     assert results["TAIL_INDICES"] == (1, 1.5, 2, 4)
     heaviest, *_, at_2, lightest = results["errors"]["normal features"]
@@ -111,7 +111,7 @@ def test_heavy_tails():
 
 
 def test_label_noise():
-    results = run_example("plot_label_noise.py")
+    results = run_example("classification/plot_label_noise.py")
     scores, precision = results["scores"], results["precision"]
     assert results["SHARES"] == (0, 0.2, 0.4)
     labels, rows = (scores[kind] for kind in ("wrong labels", "wild rows"))
@@ -130,7 +130,7 @@ def test_label_noise():
 
 
 def test_imbalanced_classes():
-    results = run_example("plot_imbalanced_classes.py")
+    results = run_example("classification/plot_imbalanced_classes.py")
     scores = results["scores"]
 
     def score(contamination, class_weight, name, metric="balanced accuracy"):
@@ -160,7 +160,7 @@ def test_imbalanced_classes():
 
 
 def test_streaming():
-    results = run_example("plot_streaming.py")
+    results = run_example("large_data/plot_streaming.py")
     half = results["N_CHUNKS"] // 2
     errors = {name: np.mean(row[half:]) for name, row in results["errors"].items()}
     assert errors["SGDRegressor"] > 10 * errors["MedianSGDRegressor"]
@@ -205,7 +205,7 @@ def test_grid_search():
 
 
 def test_text_classification():
-    results = run_example("plot_text_classification.py")
+    results = run_example("classification/plot_text_classification.py")
     scores = results["scores"]
     assert results["X"].format == "csr"
 
@@ -224,7 +224,7 @@ def test_text_classification():
 
 
 def test_robust_regressors():
-    results = run_example("plot_robust_regressors.py")
+    results = run_example("outliers/plot_robust_regressors.py")
     errors, names = results["errors"], list(results["STYLES"])
 
     def of_kind(kind):
@@ -250,3 +250,34 @@ def test_robust_regressors():
     for kind in results["KINDS"]:
         row = of_kind(kind)
         assert row["TheilSenRegressor"] > min(row.values())
+
+
+def test_stock_beta():
+    results = run_example("outliers/plot_stock_beta.py")
+    betas, spreads, stocks = (results[name] for name in ("betas", "spreads", "STOCKS"))
+    ours, squares = "MedianSGDRegressor", "LinearRegression"
+    for stock in stocks:
+        assert 0.8 < spreads[stock, ours] / spreads[stock, squares] < 1
+        if stock != "AMZN":
+            change = betas[stock, ours] - betas[stock, squares]
+            assert abs(change) < 1.2 * spreads[stock, squares]
+    smaller = [s for s in stocks if spreads[s, "HuberRegressor"] < spreads[s, ours]]
+    assert len(smaller) == 4
+    assert abs(betas["AMZN", ours] - 1.4) < 0.1
+    assert abs(betas["AMZN", squares] - 1.7) < 0.1
+    # Between 4 and 10% of the months.
+    assert all(0.04 < results["unusual"][stock] / 390 < 0.1 for stock in stocks)
+
+
+def test_cell_nuclei():
+    results = run_example("outliers/plot_cell_nuclei.py")
+    errors = results["errors"]
+    ratio = errors["MedianSGDRegressor"] / errors["LinearRegression"]
+    assert abs(ratio[0] - 0.8) < 0.02
+    assert abs(ratio[1] - 7 / 8) < 0.02
+    assert ratio[2] > 1
+    in_scales = np.sort(results["in_scales"])
+    assert in_scales[-1] > 28
+    assert in_scales[-2] > 20
+    assert in_scales[-3] < 12
+    assert 0.25 < results["share_of_two"] < 0.35

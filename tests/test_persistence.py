@@ -24,6 +24,7 @@ from medsgd import MedianSGDRegressor
 from medsgd._fit import persistence
 from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits
+from medsgd._refinement.class_stream import ClassSums
 from medsgd._refinement.stream import Sums
 from medsgd.inspection import coefficient_table
 
@@ -84,14 +85,18 @@ def test_gradient_estimators_go_on_as_in_the_version_that_wrote(
     assert_allclose(actual, data[f"{name} estimate"], rtol=1e-8)
 
 
-@pytest.mark.parametrize("cls", [FeatureUnits, State, Sums])
+@pytest.mark.parametrize("cls", [FeatureUnits, State, Sums, ClassSums])
 def test_the_version_changes_with_the_fields(cls):
     """Else: raise VERSION, read the older ones as far as possible, write new files."""
-    plain = load(NEWEST, "regressor").__getstate__()["_training_state"]
+    plain, of_classes = (
+        load(NEWEST, name).__getstate__()["_training_state"]
+        for name in ("regressor", "classifier")
+    )
     stored = {
         FeatureUnits: plain["units"],
         State: plain["states"][0],
         Sums: plain["stream"]["sums"],
+        ClassSums: of_classes["stream"]["sums"],
     }[cls]
     assert stored.keys() == {field.name for field in fields(cls)}
 

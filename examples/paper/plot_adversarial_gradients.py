@@ -5,8 +5,8 @@ Adversarial gradients
 
 Of eleven workers that each send a gradient per iteration, some are adversaries. They
 see what the honest ones send, agree on an answer, and all send it. The honest gradients
-are those of a strongly convex function, with normal noise. How large a share of
-adversaries does each estimator withstand, and which attacks does it withstand?
+are those of a strongly convex function, with normal noise. The example shows which
+share of adversaries each estimator tolerates, and which attacks.
 """
 
 import matplotlib.pyplot as plt
@@ -105,17 +105,17 @@ for (attack_name, name), row in errors.items():
 # -------
 # The start has the distance 3.2 to the solution.
 #
-# A single large adversary carries the mean away. To a median size means little: one of
-# eleven makes no difference, two a small one, and five leave the error bounded. But
-# bounded is not small: with five the medians end farther from the solution than they
-# began. Six are the majority, and decide.
+# A single large adversary moves the mean far away. Size has little influence on a
+# median: one of eleven makes no difference, two make a small one, and with five the
+# error is bounded. A bounded error need not be small: with five adversaries the medians
+# end farther from the solution than they began. Six are the majority, and decide.
 #
 # The other attacks are made for medians, or need no size. While honest gradients
 # outweigh them, sign flips do little to the mean, and the small vectors of the inner
-# product attack do nothing to it. Both harm the medians, sign flips as much as large
-# ones do, for it is the direction that counts. And from gradients that could be honest
-# no estimator is safe. A little more in each component moves all of them, by more with
-# every adversary, and with five the mean is moved least.
+# product attack do nothing to it. Both harm the medians. Sign flips harm them as much
+# as large gradients do, because only the direction counts. No estimator is safe from
+# gradients that could be honest. A little more in each component moves all of them, by
+# more with every adversary, and with five the mean is moved least.
 
 shares = np.array(N_ADVERSARIES) / N_WORKERS
 fig, axes = plt.subplots(

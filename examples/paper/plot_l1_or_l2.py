@@ -184,9 +184,9 @@ plt.show()
 # %%
 # Where heavy tails are a matter of single components, the l1 norm wins, and by more the
 # more components there are: one wild component makes the whole gradient long, and the
-# l2 norm then gives the others little say. At tail index 1 and 50 components the error
-# of SPP with the l2 norm is 5 times that with the l1 norm, at 100 components 7 times.
-# From a tail index of 2 on the difference is small.
+# l2 norm then gives the others little influence. At tail index 1 and 50 components the
+# error of SPP with the l2 norm is 5 times that with the l1 norm, at 100 components 7
+# times. From a tail index of 2 on the difference is small.
 #
 # The advantage is one of the axes, not of the tails. After a rotation the l1 norm is as
 # bad as the l2 norm, for which nothing has changed. In spherical noise no component is

@@ -1,4 +1,4 @@
-"""What loops without bounds checks rely on: arrays that fit each other, known rows."""
+"""Checks that loops without bounds checks rely on."""
 
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uint8_t

@@ -1,4 +1,4 @@
-"""What stays the same through a fit, in the form that compiled code reads."""
+"""Settings of a fit, in the form that compiled code reads."""
 
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ GRADIENT_ESTIMATORS = {
 
 
 cdef class EstimatorSettings:
-    """What a gradient estimator knows: its parameters, and these.
+    """Settings of a gradient estimator: its parameters, and these.
 
     Parameters
     ----------

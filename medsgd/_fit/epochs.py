@@ -29,7 +29,7 @@ DIVERGED = 1e4
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a problem has come, and what ends it.
+    """Progress of a problem, and the rule that ends it.
 
     Attributes
     ----------
@@ -384,8 +384,8 @@ class Training:
         """Make problems and run them; what has a size of n_samples is let go.
 
         Several problems run one after the other, or as many at a time as there are
-        jobs, so that the memory for them does not grow with their number. Where
-        somebody watches the epochs they run side by side.
+        jobs, so that the memory for them does not grow with their number. With
+        callbacks or ``verbose``, problems advance in lockstep.
         """
         makers = [partial(self._made, make) for make in makers]
         if len(makers) == 1 or self.callbacks or self.plan.verbose:

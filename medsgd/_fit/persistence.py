@@ -1,4 +1,4 @@
-"""What pickles of fitted estimators hold besides parameters and public attributes.
+"""Content of pickles of fitted estimators besides parameters and public attributes.
 
 The state of training is pickled as arrays and numbers: such a file does not name
 private classes, and predicts also where the state is of a version that is not read.
@@ -14,7 +14,8 @@ from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits, RecentRows
 from medsgd._utils.guards import checked
 
-# Raised whenever the fields of State, FeatureUnits or Sums, or their meaning, change.
+# Raised whenever the fields of State, FeatureUnits, Sums or ClassSums change, or their
+# meaning does.
 VERSION = 2
 OLDEST = 1
 
@@ -58,7 +59,7 @@ def is_readable(plain):
 
 
 def why_not_readable(plain):
-    """What to tell who wants to go on from a state that is not readable."""
+    """Return the message for a state from which partial_fit cannot go on."""
     writer = f"medsgd {plain['medsgd']}" if "medsgd" in plain else "an early medsgd"
     return (
         f"partial_fit cannot go on: the state of this estimator was saved by {writer} "

@@ -23,8 +23,8 @@ SGD_N_ITER_NO_CHANGE = 5
 # twenty it is next to nothing. Measured: fewer leave correlated features half fitted.
 UPDATES_NO_CHANGE = 20_000
 LONGEST_PATIENCE = 200
-# Steps on the bisquare may take a row far out this much too far: heavy-tailed features
-# keep most of their say, and no row can throw the fit away.
+# Steps on the bisquare may overshoot an outlying row's residual by at most this factor:
+# heavy-tailed features keep most of their influence, and no row can spoil the fit.
 OVERSHOOT = 6.0
 
 
@@ -139,7 +139,7 @@ class Plan:
 
     @property
     def n_strata(self):
-        """How many locations a problem tracks."""
+        """Return the number of locations that a problem tracks."""
         # Without clipping and memory nothing is tracked that could forget a class.
         tracks = self.is_proximal and not self.follows_each
         return 2 if self.task.is_classification and tracks else 1

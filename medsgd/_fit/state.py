@@ -1,4 +1,4 @@
-"""What a pass over the data changes: plain arrays and numbers."""
+"""The state that a pass over the data changes: plain arrays and numbers."""
 
 import copy
 import math
@@ -127,7 +127,7 @@ class State:
         elif self.sums is not None:
             state.sums = _added(self.sums, self.sum_scale, self.coef, dtype)
         else:
-            # Iterations that nobody averaged count as having been where we are.
+            # Earlier iterations count as if spent at the current coefficients.
             state.n_averaged = max(0.0, self.t - settings.average)
             state.sums = _added(0.0, state.n_averaged, self.coef, dtype)
             state.average_intercept = self.intercept if state.n_averaged > 0 else 0.0

@@ -7,7 +7,7 @@ from medsgd._fit.scales import median
 
 
 def exact_share(dtype):
-    """What an exact fit leaves of a loss, by the rounding of data and coefficients."""
+    """Return the share of a loss that rounding leaves after an exact fit."""
     return max(float(np.finfo(np.float64).eps), (32 * float(np.finfo(dtype).eps)) ** 2)
 
 

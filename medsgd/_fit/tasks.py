@@ -52,11 +52,11 @@ class Task:
 
     @property
     def n_problems(self):
-        """How many regressions or binary classifications a fit is."""
+        """Return the number of regressions or binary classifications of a fit."""
         raise NotImplementedError
 
     def first_intercepts(self, plan, data, coef):
-        """Where the intercepts of a new fit start, given its coefficients or None."""
+        """Return the first intercepts of a new fit, given its coefficients or None."""
         return np.zeros(self.n_problems)
 
     def makers(self, plan, data, states, settings):

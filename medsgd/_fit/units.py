@@ -16,8 +16,8 @@ from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 N_ROWS = 10_000
 # So many rows of a stream set the units; fewer say too little of a spread.
 ENOUGH_ROWS = 30
-# A feature that is present less often than this is taken to be so often: a column with
-# one entry must not be blown up without bound.
+# Lower bound on a sparse feature's share of non-zeros: without it the unit of a column
+# with one entry would be too small without bound.
 SMALLEST_SHARE = 0.1
 # Rows of a stream that are looked at for whether the units still fit; of wide rows
 # fewer, up to so many values.

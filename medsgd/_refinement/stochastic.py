@@ -2,8 +2,8 @@
 
 The steps take the place of those of an MM-estimator (V. Yohai, "High Breakdown-Point
 and High Efficiency Robust Estimates for Regression", Annals of Statistics 1987) where
-rows are too few for exact steps, and on Dask. The median stage takes the place of the
-initial estimate.
+rows are too few for exact steps, and in stochastic rounds on Dask. The median stage
+takes the place of the initial estimate.
 """
 
 from dataclasses import dataclass, replace
@@ -153,7 +153,7 @@ def _run_step(step, training, data, problem, max_epochs):
 
 
 def rule_of_fit(y, weight, dtype):
-    """What a stopping rule needs to know of the targets, to tell an exact fit."""
+    """Return the parameters by which a stopping rule recognises an exact fit."""
     exact = exact_share(dtype)
     spread = starting_scale(residuals(y, weighted_median(y, weight)), weight)
     floor = exact * spread * spread  # infinite where ** would raise

@@ -95,7 +95,7 @@ def canonical_rows(X):
         return aligned(X)
     if not all(part.flags.aligned for part in (X.data, X.indices, X.indptr)):
         X = X.copy()
-    # Of the same arrays, for X would remember the answer after a change to them.
+    # SciPy caches this flag, and the arrays may change later: ask a fresh wrapper.
     same = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
     if not same.has_canonical_format:
         # Medians need each coordinate of a row once.

@@ -448,7 +448,7 @@ def _checked_scale(scale):
 
 
 def _n_drawn(subsample, n_samples):
-    """How many of the samples to draw."""
+    """Return the number of samples to draw."""
     if subsample is None:
         return n_samples
     if isinstance(subsample, Integral):
@@ -466,5 +466,5 @@ def _n_drawn(subsample, n_samples):
 
 
 def _without_colors(kwargs):
-    """What outliers take from the keywords of all points."""
+    """Return the keywords of all points that outliers share."""
     return {name: value for name, value in kwargs.items() if "color" not in name}

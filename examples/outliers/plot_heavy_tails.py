@@ -4,9 +4,8 @@ Heavy tails
 ===========
 
 Heavy-tailed noise is no contamination: every row is drawn from the same distribution,
-and the largest errors are just very large. The smaller the tail index, the heavier the
-tail; at 2 and below the noise has no variance, at 1 and below no mean. How good is each
-fit for which tails?
+and the largest errors are very large. A smaller tail index means a heavier tail. At 2
+and below the noise has no variance, and at 1 and below it has no mean.
 """
 
 import matplotlib.pyplot as plt
@@ -73,16 +72,16 @@ errors = {
 # %%
 # Results
 # -------
-# With normal features least squares has no use for noise without variance. The other
-# three are about equally good there. As the noise comes nearer to normal, least squares
+# With normal features least squares fails on noise without variance. The other three
+# are about equally good there. As the noise becomes nearly normal, least squares
 # catches up, and the median regression of
 # :class:`~sklearn.linear_model.QuantileRegressor` falls behind.
 #
-# With heavy-tailed features, rows far out tell much about the coefficients, the more
-# the heavier the tails. All three robust models use that, and their errors at a tail
-# index of 1 are within a quarter of each other. :class:`~medsgd.MedianSGDRegressor`
-# loses little by also tolerating bad leverage points, which the other two do not; see
-# the example on leverage points. From 2 on all four are about equal.
+# With heavy-tailed features, rows far out carry much information about the
+# coefficients. All three robust models use that, and their errors at a tail index of 1
+# are within a quarter of each other. :class:`~medsgd.MedianSGDRegressor` loses little
+# by also tolerating bad leverage points, which the other two do not; see the example on
+# leverage points. From 2 on all four are about equal.
 
 for kind, rows in errors.items():
     print(f"{kind:26s}" + "".join(f"{index:9g}" for index in TAIL_INDICES))

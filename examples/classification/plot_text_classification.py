@@ -4,9 +4,9 @@ Text classification
 ===================
 
 Words are counted, each document becomes a sparse row, and a linear classifier learns
-its topic. In collections of text some labels are wrong, and some documents are no
-texts but one word, repeated hundreds of times. The corpus is generated here, so that
-the right topics are known.
+its topic. In collections of text some labels are wrong, and some documents are one
+word, repeated hundreds of times. The corpus is generated here, so that the right topics
+are known.
 """
 
 import matplotlib.pyplot as plt
@@ -69,9 +69,9 @@ print(corpus(1, seed=0)[0][0])
 # Classifiers
 # -----------
 # The vectorizers give CSR rows, which all three take as they are. TF-IDF divides each
-# row by its length, so that no document can be larger than others; counts are as large
-# as the documents are long. The models built on SGD take each topic against the rest;
-# so does logistic regression here.
+# row by its length, so that no document can be larger than others. Counts grow with the
+# length of a document. The models built on SGD take each topic against the rest; so
+# does logistic regression here.
 
 VECTORIZERS = {"counts": CountVectorizer(), "TF-IDF": TfidfVectorizer()}
 MODELS = {
@@ -107,13 +107,13 @@ print(f"{type(X).__name__}, shape {X.shape}, {X.nnz / X.shape[0]:.1f} entries a 
 # %%
 # Results
 # -------
-# The harm that spam does is in its size. On counts a tenth of spam costs
+# Spam does harm by its size. On counts a tenth of spam costs
 # :class:`~sklearn.linear_model.SGDClassifier` two fifths of its accuracy and
 # :class:`~sklearn.linear_model.LogisticRegression` a quarter, but
-# :class:`~medsgd.MedianSGDClassifier` next to nothing. TF-IDF takes the size away, and
-# with it the median gains little over logistic regression. So if rows can be
-# normalised, normalise them; the median is for features whose size means something, or
-# that are out of one's hands.
+# :class:`~medsgd.MedianSGDClassifier` next to nothing. TF-IDF removes the size, and the
+# median then gains little over logistic regression. If rows can be normalised,
+# normalise them. The median is for features whose size has a meaning, or that cannot be
+# changed.
 #
 # With wrong labels the median loses least, on counts and on TF-IDF.
 

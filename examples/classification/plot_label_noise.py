@@ -3,9 +3,10 @@
 Wrong labels
 ============
 
-Scikit-learn's digits, of which a share of the training rows is spoilt: first by wrong
-labels alone, then by wild rows, whose pixels are in a wrong unit as well. How much does
-each classifier lose on a clean test set, and can wrong labels be found?
+A share of the training rows of scikit-learn's digits is corrupted: first by wrong
+labels alone, then by wild rows, whose pixels are in a wrong unit as well. The example
+measures what each classifier loses on a clean test set, and whether wrong labels can be
+found.
 """
 
 import matplotlib.pyplot as plt
@@ -53,8 +54,9 @@ def spoilt(share, kind):
 # %%
 # Accuracy, and finding wrong labels
 # ----------------------------------
-# A label is suspect if the fitted model gives it a low probability. Of the rows with
-# the lowest ones, as many as there are wrong labels, what share is wrong?
+# A label is suspect if the fitted model gives it a low probability. The precision is
+# the share of wrong labels among the most suspect rows, of which as many are taken as
+# there are wrong labels.
 
 scores = {kind: {name: [] for name in MODELS} for kind in KINDS}
 precision = {name: [] for name in MODELS}
@@ -76,12 +78,12 @@ for kind in KINDS:
 # Wrong labels alone harm :class:`~sklearn.linear_model.SGDClassifier` most, and
 # :class:`~sklearn.linear_model.LogisticRegression` less: its penalty is stronger, and
 # pixels lie between 0 and 1, so that no row has much influence. A fifth of wild rows
-# leaves little of both. :class:`~medsgd.MedianSGDClassifier` is ahead on clean data as
-# well, as it refines one multinomial model, where the other two fit each digit against
-# the rest.
+# makes both nearly useless. :class:`~medsgd.MedianSGDClassifier` is ahead on clean data
+# as well, because it refines one multinomial model, and the other two fit each digit
+# against the rest.
 #
-# More than nine in ten of the suspects have wrong labels indeed, by logistic regression
-# as well.
+# More than nine in ten of the suspects have wrong labels. Logistic regression finds as
+# many.
 
 print(f"{'test accuracy with a share of':40s}" + "".join(f"{s:8.0%}" for s in SHARES))
 for kind in KINDS:

@@ -3,7 +3,7 @@
 Comparison with scikit-learn's robust models
 ============================================
 
-Scikit-learn has four robust linear regressions, each made for another kind of trouble.
+Scikit-learn has four robust linear regressions, each for another kind of contamination.
 One feature makes it possible to look at their lines, beside those of least squares and
 of :class:`~medsgd.MedianSGDRegressor`, on four kinds of contamination.
 """
@@ -124,9 +124,9 @@ for kind, draw in KINDS.items():
 # -------
 # Each of the four has its domain. The Huber and quantile regressions are made for noise
 # in the targets, and are efficient there: without contamination and on Cauchy noise the
-# quantile regression is the best. Outliers on one side carry Huber's regression away
-# and move the quantile regression in part, and both follow bad leverage as least
-# squares does. Theil-Sen tolerates a part of everything and is nowhere best. RANSAC
+# quantile regression is the best. Outliers on one side move Huber's regression far away
+# and the quantile regression a part of that way. Both follow bad leverage as least
+# squares does. Theil-Sen tolerates some of each kind and is never the best. RANSAC
 # tolerates all of it, and is by far the best on two lines, where rows of the other line
 # lie near the first line as well. RANSAC fits few rows, so that its error is two to
 # three times that of the others where there are no outliers.

@@ -3,7 +3,7 @@
 Outliers in the targets
 =======================
 
-How a fit withstands wrong targets depends on how many they are and on what they have in
+How well a fit tolerates wrong targets depends on their share and on what they have in
 common. Here a share of the targets is replaced in three ways, from none to nearly half,
 and the error of the coefficients is measured.
 """
@@ -72,10 +72,10 @@ for kind in KINDS:
 # %%
 # Results
 # -------
-# The errors are ``|w - w*| / |w*|``. Least squares is lost with the first outliers.
+# The errors are ``|w - w*| / |w*|``. Least squares fails with the first outliers.
 # Huber's loss bounds the influence of a sample: 30% of outliers at most double its
-# error, but with 40% on one side it is lost too. The median stage tolerates 40% and is
-# lost at 45%. The refinement finds the majority even then, because it compares several
+# error, but with 40% on one side it fails too. The median stage tolerates 40% and fails
+# at 45%. The refinement finds the majority even then, because it compares several
 # starting points by the scale of their residuals. At 45% its error is 1.5 times that on
 # clean data, and twice for wild targets. On clean data it is about that of least
 # squares.

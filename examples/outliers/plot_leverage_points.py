@@ -113,7 +113,7 @@ plt.show()
 # Good leverage
 # -------------
 # With ``outlier_size=0`` the far rows lie on the model. A method that takes them for
-# bad leverage points loses what they tell.
+# bad leverage points loses their information.
 
 X, y, truth = make_contaminated_regression(
     1000,
@@ -129,7 +129,7 @@ good = {name: error_of(model, X, y, truth.coef) for name, (model, _) in MODELS.i
 # %%
 # Results
 # -------
-# Five percent of bad leverage points carry Huber's fit as far away as least squares.
+# Five percent of bad leverage points move Huber's fit as far away as least squares.
 # RANSAC, which looks for a few rows on which many others agree, finds the right line in
 # the picture, but with ten features it fails from 20% on, and even on clean data its
 # error is three times that of least squares. The default

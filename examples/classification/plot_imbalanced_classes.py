@@ -49,7 +49,7 @@ def data(**contamination):
 # Models
 # ------
 # Each without class weights and with ``class_weight="balanced"``, which gives both
-# classes the same say.
+# classes the same influence.
 
 
 def models(class_weight):
@@ -88,8 +88,8 @@ for contamination, settings in CONTAMINATIONS.items():
 # logistic regression on clean data, and their recall is lower. With class weights
 # recall is about the same, and precision is a little lower.
 #
-# Wild rows leave nothing of the models that step along the mean, and part of them with
-# class weights. They change little for the medians.
+# Wild rows make the models that step along the mean useless, and with class weights
+# they still harm them. They change little for the medians.
 #
 # If 5% of the labels are wrong, about half of the rows labelled as minority are of the
 # majority. Without class weights the medians reject them and find most of the minority.

@@ -1,0 +1,396 @@
+"""Streams of the classifier: what partial_fit makes of rows that come in pieces."""
+
+import pickle
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+
+from medsgd import MedianSGDClassifier
+
+N, D, CHUNK = 10_000, 8, 500
+Classifier = partial(MedianSGDClassifier, random_state=0)
+
+
+def draw(n=N, n_classes=2, noise=0.1, seed=0):
+    """Rows of a multinomial model, with random labels among them; coefficients."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, D)) @ (np.eye(D) + 0.2 * rng.normal(size=(D, D)))
+    W = 0.7 * rng.normal(size=(D, n_classes))
+    logits = X @ W + np.linspace(0, 1, n_classes)
+    y = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    wrong = rng.random(n) < noise
+    y[wrong] = rng.integers(0, n_classes, wrong.sum())
+    return X, y, W
+
+
+def feed(est, X, y, size=CHUNK, weight=None, classes=None):
+    classes = np.unique(y) if classes is None else classes
+    for first in range(0, len(y), size):
+        chunk = slice(first, first + size)
+        given = None if weight is None else weight[chunk]
+        est.partial_fit(X[chunk], y[chunk], classes=classes, sample_weight=given)
+    return est
+
+
+def assert_near(est, other, X, limit=0.02):
+    """Probabilities differ by less than the limit, on average."""
+    assert np.abs(est.predict_proba(X) - other.predict_proba(X)).mean() < limit
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("noise", [0, 0.2])
+def test_a_stream_is_as_good_as_a_fit(n_classes, noise):
+    X, y, _ = draw(n_classes=n_classes, noise=noise)
+    test, labels, W = draw(20_000, n_classes, 0)
+    logits = test @ W + np.linspace(0, 1, n_classes)
+    best = log_loss(labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
+    stream, fit = feed(Classifier(), X, y), Classifier().fit(X, y)
+    own, theirs = (
+        log_loss(labels, m.predict_proba(test)) - best for m in (stream, fit)
+    )
+    assert own <= 1.15 * theirs + 2e-4
+    assert stream.score(test, labels) >= fit.score(test, labels) - 0.003
+
+
+@pytest.mark.parametrize("size", [7, 100, 3000, N])
+def test_the_size_of_the_chunks_decides_little(size):
+    X, y, _ = draw()
+    assert_near(feed(Classifier(), X, y, size), feed(Classifier(), X, y), X, 0.005)
+
+
+def test_single_rows():
+    X, y, _ = draw(n=4400)
+    one = feed(feed(Classifier(), X[:4000], y[:4000]), X[4000:], y[4000:], 1)
+    assert_near(one, Classifier().fit(X, y), X, 0.01)
+
+
+def test_before_the_first_rows_are_enough_the_median_tells():
+    X, y, _ = draw(n=900)
+    stream, median = (feed(Classifier(refine=r), X, y, 300) for r in (True, False))
+    assert_array_equal(stream.coef_, median.coef_)
+    assert_array_equal(stream.predict_proba(X), median.predict_proba(X))
+
+
+def test_probabilities_are_those_of_the_multinomial_model():
+    X, y, _ = draw(n=2000, n_classes=3)
+    est = feed(Classifier(), X, y)
+    logits = X @ est.coef_.T + est.intercept_
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert_allclose(est.predict_proba(X), expected)
+    assert_allclose(est.predict_log_proba(X), np.log(expected))
+
+
+@pytest.mark.parametrize("size", [20, 250])
+def test_chunks_of_one_class(size):
+    X, y, _ = draw()
+    blocks = np.arange(N).reshape(-1, 1000)
+    order = np.concatenate([rows[np.argsort(y[rows])] for rows in blocks])
+    est = feed(Classifier(), X[order], y[order], size)
+    assert_near(est, Classifier().fit(X, y), X)
+
+
+def test_first_chunks_of_one_class():
+    X, y, _ = draw()
+    first = np.flatnonzero(y == 0)[:3000]
+    rest = np.setdiff1d(np.arange(N), first)
+    est = feed(Classifier(), X[first], y[first], classes=[0, 1])
+    assert np.isfinite(est.coef_).all()
+    feed(est, X[rest], y[rest])
+    assert est.score(X[rest], y[rest]) > Classifier().fit(X, y).score(X, y) - 0.03
+
+
+def test_a_call_sorted_by_its_labels():
+    X, y, _ = draw(n_classes=3)
+    order = np.argsort(y)
+    est = Classifier().partial_fit(X[order], y[order], classes=[0, 1, 2])
+    assert_near(est, Classifier().fit(X, y), X)
+
+
+def test_a_stream_sorted_by_its_labels_recovers():
+    X, y, _ = draw()
+    order = np.argsort(y)
+    est = feed(feed(Classifier(), X[order], y[order]), X, y)
+    assert est.score(X, y) > Classifier().fit(X, y).score(X, y) - 0.01
+
+
+def test_a_class_that_comes_late():
+    X, y, _ = draw(n_classes=4)
+    order = np.concatenate([np.flatnonzero(y[:3000] != 3), np.arange(3000, N)])
+    est = feed(Classifier(), X[order], y[order], classes=range(4))
+    assert_near(est, Classifier().fit(X, y), X, 0.05)
+    share = est.predict_proba(X)[:, 3].mean()
+    assert_allclose(share, np.mean(y == 3), atol=0.06)
+
+
+@pytest.mark.parametrize("kind", ["wild rows", "swapped labels"])
+def test_first_rows_that_are_outliers(kind):
+    X, y, _ = draw()
+    clean = Classifier().fit(X[CHUNK:], y[CHUNK:])
+    if kind == "wild rows":
+        X[:CHUNK] = 100 * np.random.default_rng(1).normal(size=(CHUNK, D))
+        y[:CHUNK] = 0
+    else:
+        y[:CHUNK] = 1 - y[:CHUNK]
+    est = feed(Classifier(), X, y)
+    assert_near(est, clean, X[CHUNK:], 0.03)
+
+
+def test_after_a_jump_a_stream_is_as_one_that_begins_there():
+    X, y, _ = draw()
+    est = feed(Classifier(), np.vstack([X, X]), np.concatenate([y, 1 - y]))
+    assert_near(est, feed(Classifier(), X, 1 - y), X, 0.02)
+
+
+def test_a_half_life_follows_a_drift():
+    X, _, W = draw(n=2 * N, noise=0)
+    rng = np.random.default_rng(0)
+    W = W[:, 1] - W[:, 0]
+    logits = X @ W + np.linspace(-1, 1, 2 * N) * X[:, 0]
+    y = (rng.random(2 * N) < 1 / (1 + np.exp(-logits))).astype(int)
+    following, remembering = (
+        feed(Classifier(half_life=half_life), X, y) for half_life in (1500, None)
+    )
+    W[0] += 1
+    error = [np.linalg.norm(m.coef_[0] - W) for m in (following, remembering)]
+    assert error[0] < 0.7 * error[1]
+
+
+def test_an_infinite_half_life_forgets_nothing():
+    X, y, _ = draw()
+    endless = feed(Classifier(half_life=np.inf), X, y)
+    assert_array_equal(endless.coef_, feed(Classifier(), X, y).coef_)
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+def test_a_feature_that_appears_late(as_rows):
+    X, _, W = draw(n=2 * N, noise=0)
+    X[:1500, -1] = 0
+    X[:, -1] *= 50
+    w = np.append((W[:, 1] - W[:, 0])[:-1], 0.02)
+    rng = np.random.default_rng(0)
+    y = (rng.random(2 * N) < 1 / (1 + np.exp(-X @ w))).astype(int)
+    est = feed(Classifier(), as_rows(X), y)
+    assert_allclose(est.coef_[0], w, rtol=0.1, atol=0.1)
+    assert_allclose(est.coef_[0, -1], 0.02, rtol=0.15)
+
+
+def test_the_median_follows_a_feature_that_appears_late():
+    X, y, _ = draw(n=2 * N)
+    X[:, -1] *= 50
+    late = X.copy()
+    late[:CHUNK, -1] = 0
+    est = feed(Classifier(refine=False), late, y)
+    assert est.score(X, y) > feed(Classifier(refine=False), X, y).score(X, y) - 0.01
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_fit_goes_on(n_classes):
+    X, y, _ = draw(n_classes=n_classes)
+    est = Classifier().fit(X[: N // 2], y[: N // 2])
+    feed(est, X[N // 2 :], y[N // 2 :])
+    assert_near(est, Classifier().fit(X, y), X, 0.005)
+    assert not hasattr(est, "weights_")
+
+
+def test_a_fit_goes_on_with_one_row():
+    X, y, _ = draw()
+    est = Classifier().fit(X, y)
+    before = est.predict_proba(X)
+    assert_allclose(est.partial_fit(X[:1], y[:1]).predict_proba(X), before, atol=1e-6)
+
+
+def test_rows_of_weight_0_do_not_count():
+    X, y, _ = draw(n=4000)
+    weight = np.ones(8000)
+    weight[1::2] = 0
+    twice, labels = np.repeat(X, 2, axis=0), np.repeat(y, 2)
+    twice[1::2], labels[1::2] = 1e6, 0
+    est = feed(Classifier(), twice, labels, 1000, weight)
+    assert_allclose(est.coef_, feed(Classifier(), X, y).coef_, rtol=1e-9)
+
+
+def test_the_unit_of_weights_does_not_matter():
+    X, y, _ = draw(n=5000)
+    weight = np.random.default_rng(0).uniform(0.5, 1, len(y))
+    one, other = (
+        feed(Classifier(), X, y, weight=w).coef_ for w in (weight, 2.0**-20 * weight)
+    )
+    assert_allclose(one, other, rtol=1e-9)
+
+
+def test_class_weights_are_weights_of_rows():
+    X, y, _ = draw()
+    weighted = feed(Classifier(class_weight={0: 1, 1: 3}), X, y)
+    given = feed(Classifier(), X, y, weight=np.where(y == 1, 3.0, 1.0))
+    assert_near(weighted, given, X, 0.01)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"fit_intercept": False}, {"standardize": False}, {"alpha": 0.1}],
+    ids=str,
+)
+def test_parameters_that_a_fit_has(params):
+    X, y, _ = draw()
+    est = feed(Classifier(**params), X, y)
+    assert_near(est, Classifier(**params).fit(X, y), X, 0.01)
+
+
+def test_float32():
+    X, y, _ = draw()
+    est = feed(Classifier(), X.astype(np.float32), y)
+    assert est.coef_.dtype == est.intercept_.dtype == np.float32
+    assert_near(est, feed(Classifier(), X, y), X, 0.005)
+
+
+def test_labels_of_any_kind():
+    X, y, _ = draw(n=3000, n_classes=3)
+    names = np.array(["b", "c", "d"])
+    est = feed(Classifier(), X, names[y])
+    assert_array_equal(est.coef_, feed(Classifier(), X, y).coef_)
+    assert_array_equal(est.predict(X), names[feed(Classifier(), X, y).predict(X)])
+
+
+def test_features_far_from_zero():
+    X, y, _ = draw()
+    assert_allclose(
+        feed(Classifier(), X + 1e4, y).coef_, feed(Classifier(), X, y).coef_, rtol=1e-4
+    )
+
+
+def test_passes_over_few_rows_do_not_memorise_wrong_labels():
+    X, y = load_digits(return_X_y=True)
+    A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)
+    rng = np.random.default_rng(0)
+    a = np.where(rng.random(len(a)) < 0.2, rng.integers(0, 10, len(a)), a)
+    est = Classifier()
+    for _ in range(10):
+        order = rng.permutation(len(a))
+        feed(est, A[order], a[order], 135)
+    assert est.score(B, b) >= Classifier().fit(A, a).score(B, b) - 0.01
+
+
+def hashed_texts(n=2500, seed=0):
+    """Sentences of common words and of words of three topics."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    common, own = rng.zipf(1.3, (n, 30)) % 5000, rng.integers(0, 1000, (n, 4))
+    words = np.hstack([common, 10_000 * (1 + y[:, np.newaxis]) + own])
+    texts = [" ".join(f"w{word}" for word in row) for row in words]
+    return HashingVectorizer(n_features=2**16).transform(texts), y
+
+
+@pytest.mark.parametrize("size", [50, 500])
+def test_hashed_texts(size):
+    X, y = hashed_texts()
+    A, B, a, b = train_test_split(X, y, random_state=0)
+    theirs = feed(SGDClassifier(loss="log_loss", random_state=0), A, a, size)
+    assert feed(Classifier(), A, a, size).score(B, b) >= theirs.score(B, b)
+
+
+def test_wide_rows():
+    rng = np.random.default_rng(0)
+    d = 2000
+    X = sp.random_array((8000, d), density=0.01, rng=rng, format="csr")
+    w = 6 * rng.normal(size=d)
+    y = (rng.random(8000) < 1 / (1 + np.exp(-(X @ w)))).astype(int)
+    A, B, a, b = X[:6000], X[6000:], y[:6000], y[6000:]
+    stream, fit = feed(Classifier(), A, a), Classifier().fit(A, a)
+    own, theirs = (log_loss(b, m.predict_proba(B)) for m in (stream, fit))
+    assert own < 1.2 * theirs
+    dense = feed(Classifier(), A.toarray()[:3000], a[:3000])
+    assert_near(dense, feed(Classifier(), A[:3000], a[:3000]), B, 0.1)
+
+
+@pytest.mark.parametrize(
+    "params", [{"penalty": "l1"}, {"refine": False}, {"loss": "hinge"}], ids=str
+)
+def test_streams_of_the_median_alone(params):
+    X, y, _ = draw(n=3000)
+    est, other = (
+        feed(Classifier(**each), X, y) for each in (params, {**params, "refine": False})
+    )
+    assert_array_equal(est.coef_, other.coef_)
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("n_before", [700, 3250, 4600])
+def test_a_pickle_goes_on(n_before, as_rows):
+    X, y, _ = draw(n=6000)
+    X = as_rows(X)
+    est = feed(Classifier(), X[:n_before], y[:n_before], 130)
+    copy = pickle.loads(pickle.dumps(est))
+    for one in (est, copy):
+        feed(one, X[n_before:], y[n_before:], 130)
+    assert_array_equal(copy.coef_, est.coef_)
+    assert_array_equal(copy.predict_proba(X[:9]), est.predict_proba(X[:9]))
+
+
+def test_the_state_does_not_grow():
+    X, y, _ = draw()
+    est = Classifier()
+    sizes = [
+        len(pickle.dumps(feed(est, X[rows], y[rows])))
+        for rows in (slice(0, 5000), slice(5000, N))
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], abs=100)
+
+
+def test_a_clone_has_seen_nothing():
+    X, y, _ = draw(n=3000)
+    est = feed(Classifier(half_life=500.0), X, y)
+    fresh = clone(est)
+    assert fresh.half_life == 500
+    assert_array_equal(feed(fresh, X, y).coef_, est.coef_)
+
+
+def test_a_call_that_fails_changes_nothing():
+    X, y, _ = draw(n=3000)
+    est = feed(Classifier(), X, y)
+    before = pickle.dumps(est)
+    with pytest.raises(ValueError, match="NaN"):
+        est.partial_fit(np.full_like(X, np.nan), y)
+    assert pickle.dumps(est) == before
+
+
+def test_coefficients_set_by_hand_begin_anew():
+    X, y, _ = draw()
+    fit, est = Classifier().fit(X, y), feed(Classifier(), X, 1 - y)
+    est.coef_, est.intercept_ = fit.coef_, fit.intercept_
+    est.partial_fit(X[:CHUNK], y[:CHUNK])
+    assert est.score(X, y) > 0.6
+    assert_near(feed(est, X[CHUNK:], y[CHUNK:]), fit, X)
+
+
+def test_refine_can_be_turned_off_and_on():
+    X, y, _ = draw()
+    est = feed(Classifier(), X, y)
+    refined = est.predict_proba(X)
+    feed(est.set_params(refine=False), X, y)
+    assert np.abs(est.predict_proba(X) - refined).mean() > 0.005
+    feed(est.set_params(refine=True), X, y)
+    assert np.abs(est.predict_proba(X) - refined).mean() < 0.005
+
+
+@pytest.mark.parametrize("refine", [True, False])
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_a_stream_that_diverges_says_so(loss, refine):
+    X, y, _ = draw(n=1500)
+    params = {"learning_rate": "constant", "eta0": 1e7, "loss": loss, "refine": refine}
+    with pytest.raises(ValueError, match=r"stream diverges: .* Lower eta0=1e\+07, "):
+        feed(Classifier(**params), X, y)
+
+
+def test_a_perceptron_has_no_size_to_diverge_from():
+    X, y, _ = draw(n=1500)
+    est = Classifier("perceptron", learning_rate="constant", eta0=1e9)
+    assert np.isfinite(feed(est, X, y).coef_).all()
