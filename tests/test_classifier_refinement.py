@@ -450,3 +450,16 @@ def test_splines(knots, sparse_output):
     # Of a logistic regression .98 and .08.
     assert clf.score(X_test, test_label) > 0.94
     assert log_loss(test_label, clf.predict_proba(X_test)) < 0.6
+
+
+@pytest.mark.parametrize("shares", [(0.34, 0.32, 0.34), (0.39, 0.57, 0.04)])
+def test_no_label_of_a_level_is_ruled_out_that_it_has(shares):
+    # The medians lead to where a level has the most frequent of its labels alone.
+    rng = np.random.default_rng(0)
+    X = (rng.random((1000, 1)) < 0.8) * 1.0
+    first = rng.choice(3, 1000, p=shares)
+    label = np.where(X[:, 0] == 1, rng.choice(3, 1000, p=[0.6, 0.15, 0.25]), first)
+    known = log_loss(label, LogisticRegression().fit(X, label).predict_proba(X))
+    for seed in range(10):
+        clf = MedianSGDClassifier(random_state=seed).fit(X, label)
+        assert log_loss(label, clf.predict_proba(X)) < 1.05 * known

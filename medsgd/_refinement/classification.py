@@ -76,6 +76,9 @@ LEAD_UPDATES = 1000
 IMPLAUSIBLE = 0.05
 # Leverage weight below which a row is an outlier whatever its label.
 FAR_OUT = 0.1
+# A model by which more than a part of the labels are less probable than this may be
+# at a local minimum.
+UNLIKELY, MOST_UNLIKELY = 0.02, 0.03
 # Rounds that bring the intercepts to the frequencies of the classes.
 N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
@@ -640,6 +643,32 @@ def choose_precision(rows, start, weight, fit, size_of):
     return best
 
 
+def is_too_sure(rows, model):
+    """Whether a model rules out more labels than it may."""
+    own = rows.probabilities(model)[np.arange(len(rows.label)), rows.label]
+    return rows.weight @ (own < UNLIKELY) > MOST_UNLIKELY * rows.weight.sum()
+
+
+def without_features(rows, model, weight, fit_intercept):
+    """Return the model of the frequencies of the classes."""
+    n_outputs = len(model.intercept)
+    intercept = np.zeros(n_outputs)
+    if fit_intercept:
+        share = np.bincount(rows.label, weight, max(2, n_outputs))
+        logit = np.log(np.maximum(share, 1e-300))
+        intercept = logit[1:] - logit[:1] if n_outputs == 1 else logit - logit.mean()
+    return Model(intercept, np.zeros_like(model.coef))
+
+
+def objective_of(rows, weight, penalty, model):
+    """Return the divergence of a model plus a penalty."""
+    coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
+    value = inner(weight, rows.losses(model))
+    return (
+        value + 0.5 * penalty.l2 * inner(coef, coef) + penalty.l1 * np.abs(coef).sum()
+    )
+
+
 @dataclass
 class Refined:
     """The result of a second stage.
@@ -732,6 +761,12 @@ def refine(
         model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
         precision, model, size = choose_precision(few, start, weight, fit, size_by)
+    if is_too_sure(few, model):
+        # The medians may have led to where all labels of a kind of rows are the same.
+        starts = [model, without_features(few, model, weight, fit_intercept)]
+        fits = [fit(begin, weight, GAMMA, precision) for begin in starts]
+        value_of = partial(objective_of, few, weight, with_prior(few, precision))
+        model = min(fits, key=value_of)
     if few is not rows:
         memory = []
         model = fit(model, weight, GAMMA, precision, memory=memory)
