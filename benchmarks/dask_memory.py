@@ -2,7 +2,7 @@
 
 Rows are made where they are needed, and what does not fit the workers' memory is
 spilled to their disks. Run as
-``python benchmarks/dask_memory.py [megabytes per worker] [rounds] [features]``.
+``python benchmarks/dask_memory.py [megabytes per worker] [features]``.
 """
 
 import resource
@@ -27,7 +27,7 @@ def make_block(index, n_rows, n_features):
     return data
 
 
-def main(megabytes=400, rounds=6, n_features=20):
+def main(megabytes=400, n_features=20):
     memory = megabytes * 2**20
     # A few of them at a time are a small part of a worker's memory.
     n_rows = memory // 50 // (8 * n_features)
@@ -48,17 +48,15 @@ def main(megabytes=400, rounds=6, n_features=20):
         Client(cluster),
     ):
         start = time.perf_counter()
-        reg = DaskMedianSGDRegressor(
-            random_state=0, max_rounds=rounds, tol=None, verbose=1
-        )
+        reg = DaskMedianSGDRegressor(random_state=0, verbose=1)
         reg.fit(data[:, :-1], data[:, -1])
         seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     error = np.linalg.norm(reg.coef_ - 1) / np.sqrt(n_features)
     print(
         f"{n_blocks} partitions of {n_rows:,} rows, {3 * N_WORKERS * megabytes:,} MiB "
-        f"for {N_WORKERS} x {megabytes} MiB: {reg.n_iter_} rounds in {seconds:.0f} s, "
-        f"relative error {error:.1e}, coordinator's peak {peak:.0f} MiB"
+        f"for {N_WORKERS} x {megabytes} MiB: {reg.n_rounds_} rounds in {seconds:.0f} "
+        f"s, relative error {error:.1e}, coordinator's peak {peak:.0f} MiB"
     )
 
 

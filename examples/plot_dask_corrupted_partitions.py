@@ -61,9 +61,10 @@ X, y = data[:, :-1], data[:, -1]
 # %%
 # Error after each round
 # ----------------------
-# A callback sees what the estimator would be if the fit ended now. Half of the rounds
-# are those of the refinement, which the mean has to do without: its loss rejects rows,
-# and so would hide what becomes of the mean.
+# A callback sees what the estimator would be if the fit ended now. Without refinement,
+# rounds are stochastic: each partition makes passes over its rows, and the aggregator
+# makes one update of what these change. With refinement, a sample of the rows comes to
+# the coordinator, and then partitions only add up what exact steps ask.
 
 
 class Errors:
@@ -87,12 +88,12 @@ class Errors:
 
 
 AGGREGATORS = ["mean", "coord-median", "geometric-median", "spp-l1", "spp-l2"]
+FITS = {name: {"aggregator": name, "refine": False} for name in AGGREGATORS}
+FITS["refined"] = {}
 curves, left_out = {}, {}
-for name in AGGREGATORS:
+for name, params in FITS.items():
     errors = Errors()
-    reg = DaskMedianSGDRegressor(
-        aggregator=name, refine=name != "mean", max_rounds=24, tol=None, random_state=0
-    )
+    reg = DaskMedianSGDRegressor(max_rounds=24, tol=None, random_state=0, **params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they name the corrupt partitions
         reg.set_callbacks(errors).fit(X, y)
@@ -100,18 +101,23 @@ for name in AGGREGATORS:
 
 # %%
 # The medians settle near the truth within few rounds, at a distance that the corrupt
-# partitions cause; then the refinement leaves these out and comes nearer. The mean goes
-# where they drag it.
+# partitions and the noise of single partitions cause. The mean goes where they drag it.
+# The refinement leaves the corrupt partitions out, and ends where one machine would end
+# with the rows of the others.
 
 COLORS = dict(
-    zip(AGGREGATORS, ["black", "#56B4E9", "#009E73", "#0072B2", "#D55E00"], strict=True)
+    zip(
+        FITS,
+        ["black", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"],
+        strict=True,
+    )
 )
 fig, ax = plt.subplots(layout="constrained")
 for name, curve in curves.items():
     ax.semilogy(range(1, len(curve) + 1), curve, color=COLORS[name], label=name)
     print(f"{name:17s} error {curve[-1]:.4f}, left out: {left_out[name].tolist()}")
 ax.set(xlabel="round", ylabel="distance from the true coefficients")
-ax.legend(title="aggregator")
+ax.legend(title="aggregator, or refined")
 plt.show()
 
 # %%

@@ -1,5 +1,6 @@
 """Robust linear regression by stochastic gradient descent."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
 from typing import Self
@@ -10,6 +11,7 @@ from sklearn.base import RegressorMixin
 
 from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import REGRESSION_LOSSES
+from medsgd._fit.data import Data
 from medsgd._fit.scales import residual_scale, residuals
 from medsgd._fit.tasks import Regression, as_targets
 from medsgd._refinement import exact, stochastic
@@ -452,6 +454,14 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         self.outliers_ = np.abs(residual) > max(OUTLIER * self.scale_, tolerance)
         if training.plan.refines:
             self.weights_ = m_weights(residual, self.scale_, tolerance)
+
+    @contextmanager
+    def _stage(self, X, y, sample_weight):
+        """The stage of the exact steps of given rows, and how many have a weight."""
+        X, y, weight = self._validate(X, y, sample_weight, reset=False)
+        y = self._check_targets(y, X.dtype, first=False)
+        data = Data(X=X, y=y, weight=weight, given_weight=weight, units=self._units)
+        yield exact.ExactStage(self._plan(), data, weight), np.count_nonzero(weight)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)

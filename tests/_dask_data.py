@@ -47,3 +47,11 @@ def error(est, truth):
 def least_squares_error(X, y, truth):
     A = np.column_stack([X, np.ones(len(y))])
     return np.linalg.norm(np.linalg.lstsq(A, y, rcond=None)[0] - truth)
+
+
+def standard_errors(X, y, est, other):
+    """Root mean square standard errors of least squares between two fits."""
+    A = np.column_stack([X, np.ones(len(y))])
+    gap = A @ np.append(est.coef_ - other.coef_, est.intercept_ - other.intercept_)
+    residual = y - A @ np.linalg.lstsq(A, y, rcond=None)[0]
+    return np.sqrt(np.mean(gap**2) * len(y) / A.shape[1]) / residual.std()

@@ -462,23 +462,30 @@ def test_streams_have_no_answer():
     for reg in (fit(X, y), MedianSGDRegressor(random_state=0)):
         reg.partial_fit(X, y)
         assert not hasattr(reg, "weights_")
-        with pytest.raises(ValueError, match="Streams and fits on Dask"):
+        with pytest.raises(ValueError, match="Streams, and stochastic rounds"):
             coefficient_table(reg, X, y)
         reg.fit(X, y)
         assert_same_table(coefficient_table(reg, X, y), coefficient_table(reg, X, y))
 
 
-def test_fits_on_dask_have_no_answer():
+def test_fits_on_dask_take_partitions():
     da = pytest.importorskip("dask.array")
     from medsgd.dask import DaskMedianSGDRegressor
 
     X, y = problem()
-    reg = DaskMedianSGDRegressor(random_state=0, max_rounds=2, tol=None)
-    reg.fit(da.from_array(X, chunks=(100, -1)), da.from_array(y, chunks=100))
-    with pytest.raises(ValueError, match="DaskMedianSGDRegressor has no standard"):
+    data = da.from_array(X, chunks=(100, -1)), da.from_array(y, chunks=100)
+    reg = DaskMedianSGDRegressor(random_state=0).fit(*data)
+    expected = coefficient_table(fit(X, y), X, y)
+    for table in (
+        coefficient_table(reg, *data),
+        coefficient_table(reg.to_local(), X, y),
+    ):
+        assert_allclose(table.covariance, expected.covariance, rtol=1e-6)
+    with pytest.raises(TypeError, match="X must be a dask array"):
         coefficient_table(reg, X, y)
-    with pytest.raises(ValueError, match="Streams and fits on Dask"):
-        coefficient_table(reg.to_local(), X, y)
+    reg.set_params(refine=False).fit(*data)
+    with pytest.raises(ValueError, match="Fit with refine=True"):
+        coefficient_table(reg, *data)
 
 
 def test_estimators_without_a_table():

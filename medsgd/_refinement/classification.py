@@ -22,6 +22,7 @@ are too unsure, so that part is estimated along with the size.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -63,6 +64,8 @@ HELD_OUT_DEVIATION = 0.15
 # of odd labels may be a property of the data, which new rows share.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LARGEST_LOG_SIZE = 5.0
+# Rows that lose more have lost more than half of their weight.
+HALF_LOST = 0.5 * (1 + GAMMA) / GAMMA
 # Coefficients count as at most so large in the penalty of a size.
 LARGEST = 1e50
 SIZE_PROGRESS = 1e-5
@@ -120,6 +123,74 @@ def _squared_norms(X, units):
     return norm
 
 
+@dataclass(frozen=True, eq=False)
+class Divergence:
+    """The divergence of rows from a model.
+
+    Attributes
+    ----------
+    value : float
+        Weighted sum of the losses.
+    intercept, coef : ndarray
+        Its derivatives, in the shape of those of the model.
+    losses : ndarray of shape (n_rows,) or None
+        None where the rows are not at hand.
+    rejected : float or None
+        Share of the rows with a weight that lose more than half of it; None where
+        ``losses`` tell.
+    """
+
+    value: float
+    intercept: np.ndarray
+    coef: np.ndarray
+    losses: np.ndarray | None
+    rejected: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Along:
+    """Rows with their scores, for models that differ in size and intercepts."""
+
+    rows: Any
+    scores: np.ndarray
+    weight: np.ndarray
+
+    def divergence(self, size, intercept, gamma):
+        """Return the sum of losses, and its derivatives in log(size) and intercepts."""
+        along = size * self.scores
+        slope = along + intercept
+        losses = divergence(slope, self.rows.label, self.weight, gamma)
+        return (
+            inner(self.weight, losses),
+            inner(slope.ravel(), along.ravel()),
+            np.einsum("ij->j", slope),
+        )
+
+
+class Balance:
+    """How frequent plausible labels are, and how frequent a model expects them to be.
+
+    Rows whose label is not plausible do not count, and the probabilities are those
+    given that the label is plausible.
+
+    Attributes
+    ----------
+    found : ndarray of shape (n_classes,)
+        Weight of the rows of each class.
+    """
+
+    def __init__(self, rows, model):
+        proba, label = rows.probabilities(model), rows.label
+        plausible = rows.plausible(proba)
+        self.weight = rows.weight * plausible[np.arange(len(label)), label]
+        self.proba = proba * plausible
+        self.found = np.bincount(label, self.weight, proba.shape[1])
+
+    def expected(self, factor):
+        """Return the same by probabilities times these factors."""
+        return factor * ((self.weight / (self.proba @ factor)) @ self.proba)
+
+
 class Rows:
     """Rows as the fit sees them, a block of them at a time.
 
@@ -138,7 +209,11 @@ class Rows:
     ----------
     leverage : ndarray of shape (n_rows,)
         The leverage weight of each row, from 0 to 1.
+    class_weight : ndarray of shape (n_classes,) or None
+        Total weight of each class, where these rows are a part of others.
     """
+
+    class_weight = None
 
     def __init__(self, X, label, weight, units, *, leverage_weights):
         self.X, self.label, self.units = X, label, units
@@ -155,6 +230,37 @@ class Rows:
             self.n_features = np.count_nonzero(np.bincount(X.indices, minlength=d))
         else:
             self.n_features = np.count_nonzero(X.any(axis=0))
+
+    @property
+    def at_hand(self):
+        """Those of the rows that may be looked at."""
+        return self
+
+    @property
+    def n_used(self):
+        """Number of rows with a weight."""
+        return np.count_nonzero(self.weight)
+
+    def normed_weight(self):
+        """Return weights that add up to 1."""
+        return self.weight / (self.weight.sum() or 1.0)
+
+    def divergence(self, model, weight, gamma):
+        """Return the ``Divergence`` of rows of these weights from a model."""
+        slope = self.scores(model.coef)
+        slope += model.intercept
+        losses = divergence(slope, self.label, weight, gamma)
+        return Divergence(
+            inner(weight, losses), np.einsum("ij->j", slope), self.sums(slope), losses
+        )
+
+    def along(self, model, weight):
+        """Return what tells the divergence from models of other sizes."""
+        return Along(self, self.scores(model.coef), weight)
+
+    def balance(self, model):
+        """Return the ``Balance`` of a model."""
+        return Balance(self, model)
 
     def losses(self, model):
         logits = self.scores(model.coef)
@@ -174,7 +280,9 @@ class Rows:
         small probabilities: p_k / share_k is the likelihood of the features in class
         k, up to a factor.
         """
-        share = np.bincount(self.label, self.weight, proba.shape[1])
+        share = self.class_weight
+        if share is None:
+            share = np.bincount(self.label, self.weight, proba.shape[1])
         total = share.sum() or 1.0  # without a weight, no label is implausible
         likelihood = proba / np.maximum(share / total, 1e-300)
         return likelihood >= IMPLAUSIBLE * likelihood.max(axis=1, keepdims=True)
@@ -186,9 +294,9 @@ class Rows:
         implausible = ~self.plausible(proba)[rows, self.label]
         return weights, implausible | (self.leverage < FAR_OUT)
 
-    def rejected(self, losses):
+    def rejected(self, told):
         """Share of the rows with a weight that lose more than half of it."""
-        return float(np.mean(losses[self.weight > 0] > 0.5 * (1 + GAMMA) / GAMMA))
+        return float(np.mean(told.losses[self.weight > 0] > HALF_LOST))
 
     def _blocks(self, n_outputs):
         """Blocks of standardised rows; small data keep theirs."""
@@ -272,37 +380,45 @@ class Model:
 
 
 def fitted(
-    rows, start, weight, gamma, penalty, *, fit_intercept, tol, max_iter, watch=None
+    rows,
+    start,
+    weight,
+    gamma,
+    penalty,
+    *,
+    fit_intercept,
+    tol,
+    max_iter,
+    watch=None,
+    memory=None,
 ):
     """The model that minimises the divergence plus a penalty, from another model.
 
-    ``weight``: of the rows, adding up to 1; ``watch(model, objective, losses)`` is
-    called after each iteration and ends the minimisation by returning True.
+    ``weight``: of the rows, adding up to 1; ``watch(model, objective, told)``, told a
+    ``Divergence``, is called after each iteration and ends the minimisation by
+    returning True; ``memory``: see ``minimise``.
     """
     n_outputs = len(start.intercept)
-    losses = None
+    told = None
 
     def model_of(flat):
         return Model(flat[:n_outputs], flat[n_outputs:].reshape(-1, n_outputs))
 
     def objective(flat):
-        nonlocal losses
-        model = model_of(flat)
-        slope = rows.scores(model.coef)
-        slope += model.intercept
-        losses = divergence(slope, rows.label, weight, gamma)
+        nonlocal told
+        told = rows.divergence(model_of(flat), weight, gamma)
         gradient = np.empty_like(flat)
-        gradient[:n_outputs] = np.einsum("ij->j", slope) * fit_intercept
-        gradient[n_outputs:] = rows.sums(slope).ravel()
+        gradient[:n_outputs] = told.intercept * fit_intercept
+        gradient[n_outputs:] = told.coef.ravel()
         coef = flat[n_outputs:]
         gradient[n_outputs:] += penalty.l2 * coef
-        return inner(weight, losses) + 0.5 * penalty.l2 * inner(coef, coef), gradient
+        return told.value + 0.5 * penalty.l2 * inner(coef, coef), gradient
 
     interrupted = False
 
     def after_iteration(flat, value):
         nonlocal interrupted
-        interrupted = watch(model_of(flat), value, losses)
+        interrupted = watch(model_of(flat), value, told)
         return interrupted
 
     flat = np.concatenate([start.intercept, start.coef.ravel()]).astype(np.float64)
@@ -316,6 +432,7 @@ def fitted(
             tol=tol,
             max_iter=max_iter,
             watch=None if watch is None else after_iteration,
+            memory=memory,
         )
     model = model_of(flat)
     return replace(model, converged=converged, interrupted=interrupted)
@@ -399,22 +516,20 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
 
     ``penalty``: that of the user alone; the prior has made the coefficients too small.
     """
-    n_rows = max(1, np.count_nonzero(weight))
-    scores = rows.scores(model.coef)
+    n_rows = max(1, rows.n_used)
+    along = rows.along(model, weight)
     coef = model.coef.ravel()
     l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()
 
     def objective(parameters):
         deviation = parameters[0] / SIZE_DEVIATION
         size = np.exp(min(parameters[0], LARGEST_LOG_SIZE))
-        along = size * scores
-        slope = along + parameters[1:]
-        losses = divergence(slope, rows.label, weight, gamma)
-        value = inner(weight, losses) + size * (0.5 * size * l2 + l1)
+        value, slope, intercept = along.divergence(size, parameters[1:], gamma)
+        value += size * (0.5 * size * l2 + l1)
         gradient = np.empty_like(parameters)
-        gradient[0] = inner(slope.ravel(), along.ravel()) + size * (size * l2 + l1)
+        gradient[0] = slope + size * (size * l2 + l1)
         gradient[0] += deviation / SIZE_DEVIATION / n_rows
-        gradient[1:] = np.einsum("ij->j", slope) * fit_intercept
+        gradient[1:] = intercept * fit_intercept
         return value + deviation**2 / (2 * n_rows), gradient
 
     parameters, _ = minimise(
@@ -431,18 +546,13 @@ def balance(rows, model):
     """Return the shift of intercepts that makes plausible labels as frequent as found.
 
     The divergence alone estimates the frequency of a rare class from few rows of small
-    weight. Rows whose label is not plausible do not count, and the probabilities are
-    those given that the label is plausible.
+    weight.
     """
-    proba = rows.probabilities(model)
-    plausible, label = rows.plausible(proba), rows.label
-    weight = rows.weight * plausible[np.arange(len(label)), label]
-    proba *= plausible
-    found = np.bincount(label, weight, proba.shape[1])
-    shift = np.zeros(proba.shape[1])
+    labels = rows.balance(model)
+    found = labels.found
+    shift = np.zeros(len(found))
     for _ in range(N_BALANCING):
-        factor = np.exp(shift)
-        expected = factor * ((weight / (proba @ factor)) @ proba)
+        expected = labels.expected(np.exp(shift))
         useful = (found > 0) & (expected > 0)
         step = np.log(found, where=useful, out=np.zeros_like(found))
         step -= np.log(expected, where=useful, out=np.zeros_like(found))
@@ -566,6 +676,7 @@ def refine(
     Parameters
     ----------
     rows : Rows
+        Where they are not at hand, they are asked for sums.
     start : Model
     penalty : Shrinkage
         That of the user, which comes on top of the prior.
@@ -577,29 +688,29 @@ def refine(
     watch : callable or None
         See ``fitted``; for the iterations over all rows.
     """
-    total = rows.weight.sum()
-    if total == 0:
+    few = rows.at_hand
+    if not few.weight.any():
         return Refined(start, start, Size(1.0, np.zeros_like(start.intercept)), 0.0)
-    weight = rows.weight / total
+    weight = few.normed_weight()
     start = centred(start)
-    n_rows, n_outputs = np.count_nonzero(weight), len(start.intercept)
     tolerance = tol or 0.0
+    memory: list | None = None
 
-    def with_prior(precision):
-        return Shrinkage(
-            penalty.l2 + prior(rows, n_rows, precision, n_outputs), penalty.l1
-        )
+    def with_prior(rows, precision):
+        l2 = prior(few, rows.n_used, precision, len(start.intercept))
+        return Shrinkage(penalty.l2 + l2, penalty.l1)
 
-    def fit(model, weight, gamma, precision):
+    def fit(model, weight, gamma, precision, **control):
         return fitted(
-            rows,
+            few,
             model,
             weight,
             gamma,
-            with_prior(precision),
+            with_prior(few, precision),
             tol=tolerance * PROGRESS_BEFORE,
             max_iter=max_iter,
             fit_intercept=fit_intercept,
+            **control,
         )
 
     def size_by(scores, held_out, model):
@@ -607,8 +718,8 @@ def refine(
         coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
         return size_of(
             scores,
-            rows.label[held_out],
-            np.where(rows.leverage < FAR_OUT, 0.0, weight)[held_out],
+            few.label[held_out],
+            np.where(few.leverage < FAR_OUT, 0.0, weight)[held_out],
             Shrinkage(
                 penalty.l2 * inner(coef, coef), penalty.l1 * float(np.abs(coef).sum())
             ),
@@ -616,21 +727,26 @@ def refine(
         )
 
     size = None
-    if n_rows > MANY_ROWS * rows.n_features:
+    if rows.n_used > MANY_ROWS * few.n_features:
         precision = WEAK_PRECISIONS[0]
         model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
-        precision, model, size = choose_precision(rows, start, weight, fit, size_by)
+        precision, model, size = choose_precision(few, start, weight, fit, size_by)
+    if few is not rows:
+        memory = []
+        model = fit(model, weight, GAMMA, precision, memory=memory)
+    weight = rows.normed_weight()
     direction = fitted(
         rows,
         model,
         weight,
         GAMMA,
-        with_prior(precision),
+        with_prior(rows, precision),
         tol=tolerance * PROGRESS,
         max_iter=max_iter - 1,
         fit_intercept=fit_intercept,
         watch=watch,
+        memory=memory,
     )
     if size is None:
         size = resized(
@@ -640,6 +756,7 @@ def refine(
             size.shift += balance(rows, size.applied(direction))
     model = size.applied(direction)
     if watch is not None and not model.interrupted:
-        losses = rows.losses(model)
-        watch(model, inner(weight, losses), losses)
-    return Refined(model, direction, size, prior(rows, 1, precision, n_outputs))
+        told = rows.divergence(model, weight, GAMMA)
+        watch(model, told.value, told)
+    n_outputs = len(start.intercept)
+    return Refined(model, direction, size, prior(few, 1, precision, n_outputs))

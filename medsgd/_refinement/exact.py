@@ -7,6 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from medsgd._fit.scales import residuals, starting_scale, weighted_median
 from medsgd._fit.units import N_ROWS, feature_units
 from medsgd._refinement.candidates import MOST_OUTER
+from medsgd._refinement.inference import TableSums
 from medsgd._refinement.regression import (
     FIRST_STAGE,
     LAST_STAGE,
@@ -102,9 +103,14 @@ def refine(training, data, problem, start, weight):
     progress : Pass or None
         The last one; None if ``max_iter`` has left none.
     """
-    plan, stage = training.plan, ExactStage(training.plan, data, weight)
+    return run(training, ExactStage(training.plan, data, weight), problem, start)
+
+
+def run(training, stage, problem, start):
+    """As ``refine``, with the rows of a stage."""
+    plan = training.plan
     refinement = stage.refinement(
-        data.units.to_user(*solution)
+        stage.units.to_user(*solution)
         for solution in (problem.state.solution(), start.solution())
     )
     passes, name, progress = refinement.passes(), None, None
@@ -114,9 +120,12 @@ def refine(training, data, problem, start, weight):
             break
         with training.epoch([problem]):
             progress = next(passes)
-            if progress.stage != name:
-                name = progress.stage
+            if progress.stage != name and name == LAST_STAGE:
+                # Some of the rows have been left out, and the S step runs again.
+                problem.stage_starts.pop()
+            elif progress.stage != name:
                 problem.stage_starts.append(len(problem.curve))
+            name = progress.stage
             stage.take(problem, progress)
             if plan.verbose:
                 training.report_pass(problem, progress)
@@ -172,8 +181,7 @@ class ExactStage:
         deviation = residuals(y, self.y_center)
         spread = starting_scale(deviation[used], counts[used])
         self.y_scale = spread or abs(self.y_center) or 1.0
-        with np.errstate(over="ignore"):
-            target = np.clip(deviation / self.y_scale, -LARGEST, LARGEST)
+        target = standardised_targets(y, self.y_center, self.y_scale)
         center, inverse_scale = _numerical_units(X, counts, units, fit_intercept)
         kind = DenseRows if is_blockwise(X) else SparseRows
         first = int(fit_intercept)
@@ -224,6 +232,10 @@ class ExactStage:
         coef, intercept = self.to_user(b)
         return coef, float(intercept), scale * self.y_scale
 
+    def table_sums(self, m_fit, s_fit, limit):
+        """As ``TableSums.of``, of the rows."""
+        return TableSums.of(self.rows, m_fit, s_fit, limit)
+
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""
         coef, intercept = self.units.from_user(*self.to_user(progress.b))
@@ -237,6 +249,14 @@ class ExactStage:
         problem.objective = progress.objective * unit
         problem.curve.append(problem.objective)
         problem.clip_curve.append(progress.rejected)
+
+
+def standardised_targets(y, center, scale):
+    """Return targets in units of their spread."""
+    with np.errstate(over="ignore"):
+        return np.clip(
+            residuals(y.astype(np.float64), center) / scale, -LARGEST, LARGEST
+        )
 
 
 def penalty_of(plan, units, inverse_scale, y_scale):

@@ -255,7 +255,71 @@ def r_squared(y, residual, scale, count, *, centered):
     if not used.any():
         return np.nan
     y, residual, kept = y[used], residual[used], kept[used]
-    center = np.average(y, weights=kept) if centered else 0.0
-    around, left = kept @ np.square(y - center), kept @ np.square(residual)
+    # So that sums of squares keep their digits.
+    y = y - np.average(y, weights=kept) if centered else y
+    return _r_squared(_squares(y, residual, kept), centered=centered)
+
+
+def _squares(y, residual, kept):
+    """Weighted sums that R^2 follows from: of 1, y, its square and the residual's."""
+    return np.array(
+        [kept.sum(), kept @ y, kept @ np.square(y), kept @ np.square(residual)]
+    )
+
+
+def _r_squared(squares, *, centered):
+    count, first, around, left = squares
+    if count == 0:
+        return np.nan
+    around -= first**2 / count if centered else 0.0
     total = around + (CONSISTENCY - 1) * left
     return float((around - left) / total) if total > 0 else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class TableSums:
+    """Sums over rows that a table of coefficients follows from.
+
+    Attributes
+    ----------
+    sums : Sums
+    outlying : float
+        Weight of the rows whose residuals are beyond a limit.
+    squares : ndarray of shape (4,)
+        What R^2 follows from.
+    """
+
+    sums: Sums
+    outlying: float
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, rows, m_fit, s_fit, limit):
+        """Return the sums over some rows.
+
+        ``limit``: of outliers, in scales; for the others see ``Sums.of``.
+        """
+        scale, residual = m_fit[1], rows.residuals(m_fit[0])
+        kept = rows.weight * m_weights(residual, scale, 0.0)
+        used = kept > 0
+        return cls(
+            Sums.of(rows, m_fit, s_fit),
+            float(rows.weight @ (np.abs(residual) > limit * scale)),
+            _squares(rows.y[used], residual[used], kept[used]),
+        )
+
+    def __add__(self, other):
+        return TableSums(
+            self.sums + other.sums,
+            self.outlying + other.outlying,
+            self.squares + other.squares,
+        )
+
+    def is_possible(self, weight, job):
+        """Whether they are sums of rows: numbers."""
+        values = [v for v in vars(self.sums).values() if v is not None]
+        return all(np.isfinite(v).all() for v in (*values, self.outlying, self.squares))
+
+    def r_squared(self, *, centered):
+        """Return R^2 of the rows."""
+        return _r_squared(self.squares, centered=centered)

@@ -98,7 +98,7 @@ class Basis:
         """
         if self.null.size == 0:
             return
-        size, directions = np.linalg.eigh(rows.gram(rows.weight, self.null))
+        size, directions = np.linalg.eigh(rows.plain_gram(self.null))
         seen = size > COLLINEAR * rows.total
         found = self.null @ (directions[:, seen] / np.sqrt(share * size[seen]))
         self.vectors = np.hstack([self.vectors, found])
@@ -318,6 +318,8 @@ class CoordinateDescent:
     unit : ndarray of shape (n_features,)
         The penalty is of the coefficients times these.
     """
+
+    basis = None
 
     def __init__(self, l2, l1, unit):
         self.l2, self.l1, self.unit = l2, l1, unit

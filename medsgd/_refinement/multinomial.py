@@ -27,13 +27,9 @@ def refine(training, data, problems):
         What goes on from here.
     """
     plan = training.plan
-    n_lead = max(len(problem.curve) for problem in problems)
-    max_iter = plan.max_iter - training.n_epochs
-    if training.interrupted or max_iter == 0:
+    n_lead = level(problems)
+    if training.interrupted or plan.max_iter == training.n_epochs:
         return n_lead, None, None
-    for problem in problems:
-        for curve in (problem.curve, problem.clip_curve):
-            curve += curve[-1:] * (n_lead - len(curve))
     label = np.searchsorted(plan.task.classes, data.y)
     weight = data.weight * plan.task.factors(data.y)[label]
     rows = Rows(
@@ -53,23 +49,46 @@ def refine(training, data, problems):
             exact=exact_share(data.X.dtype),
         )
 
-    def watch(model, objective, losses):
+    def watch(model, objective, told):
         if rule is not None:
             held_out = data.held_out
-            objective = np.average(losses[held_out], weights=weight[held_out])
-        if training.callbacks or plan.verbose:
-            _adopt(model, problems)
-        rejected = rows.rejected(losses)
-        for problem in problems:
-            problem.curve.append(float(objective))
-            problem.clip_curve.append(rejected)
-            problem.n_iterations += 1
-            problem.objective = objective
-            if plan.verbose:
-                problem.losses[:] = losses
-        interrupted = training.note_iteration(problems)
+            objective = np.average(told.losses[held_out], weights=weight[held_out])
+        if plan.verbose:
+            for problem in problems:
+                problem.losses[:] = told.losses
+        interrupted = note(training, problems, rows, model, objective, told)
         return interrupted or (rule is not None and rule.stalled(objective))
 
+    refined = minimise(training, problems, rows, watch)
+    stream = ClassStream.after(plan, data, rows.weight, refined)
+    return n_lead, rows.judge(refined.model), stream
+
+
+def level(problems):
+    """Make curves of different lengths equally long, and return the length."""
+    n_lead = max(len(problem.curve) for problem in problems)
+    for problem in problems:
+        for curve in (problem.curve, problem.clip_curve):
+            curve += curve[-1:] * (n_lead - len(curve))
+    return n_lead
+
+
+def note(training, problems, rows, model, objective, told):
+    """Note an iteration, and return whether a callback has asked to stop."""
+    if training.callbacks or training.plan.verbose:
+        _adopt(model, problems)
+    rejected = rows.rejected(told)
+    for problem in problems:
+        problem.curve.append(float(objective))
+        problem.clip_curve.append(rejected)
+        problem.n_iterations += 1
+        problem.objective = objective
+    return training.note_iteration(problems)
+
+
+def minimise(training, problems, rows, watch):
+    """Bring problems to the multinomial model of rows, and return it, ``Refined``."""
+    plan = training.plan
     coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
     refined = classification.refine(
         rows,
@@ -77,14 +96,13 @@ def refine(training, data, problems):
         penalty=shrinkage(plan),
         fit_intercept=plan.fit_intercept,
         tol=plan.tol,
-        max_iter=max_iter,
+        max_iter=plan.max_iter - training.n_epochs,
         watch=watch,
     )
     model = refined.model
     _adopt(model, problems)
     training.converged = model.converged
-    stream = ClassStream.after(plan, data, rows.weight, refined)
-    return n_lead, rows.judge(model), stream
+    return refined
 
 
 def _adopt(model, problems):

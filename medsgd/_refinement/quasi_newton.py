@@ -21,7 +21,7 @@ def inner(a, b):
     return float(a.dot(b) if len(a) <= ONE_THREAD else np.einsum("i,i->", a, b))
 
 
-def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
+def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None, memory=None):
     """Minimise ``value(x) + sum(l1 * abs(x))``.
 
     Parameters
@@ -37,6 +37,9 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
     watch : callable or None
         Called with x and the penalised value after each iteration, after the last call
         of ``function`` at that x; returns whether to stop.
+    memory : list or None
+        What is known of the curvature from another minimisation of nearly the same
+        function; at the end, what this one knows.
 
     Returns
     -------
@@ -48,7 +51,7 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
     x = start
     value, gradient = function(x)
     value += inner(l1, np.abs(x)) if penalised else 0.0
-    steps: list = []
+    steps: list = list(memory or [])
     n_small = 0
     for _ in range(max_iter):
         slope = _steepest(x, gradient, l1) if penalised else gradient
@@ -76,6 +79,8 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None):
         curvature = inner(step, change)
         if curvature > 1e-10 * inner(change, change):
             steps = [*steps[1 - MEMORY :], (step, change, 1 / curvature)]
+            if memory is not None:
+                memory[:] = steps
         decrease = value - new_value
         x, value, gradient = new, new_value, new_gradient
         if watch is not None and watch(x, value):

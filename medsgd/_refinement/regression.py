@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import lapack
 
-import medsgd._core.bisquare as bisquare
 from medsgd._fit.scales import NORMAL_MEDIAN, shrinkage_factor, weighted_median
 from medsgd._fit.units import leverage_limit
 from medsgd._refinement import candidates as candidate
@@ -37,7 +36,7 @@ from medsgd._refinement.least_squares import (
     QuasiNewton,
     RowDescent,
 )
-from medsgd._refinement.rows import DenseRows, drawn, ranks
+from medsgd._refinement.rows import DenseRows, RowsLeftOut, drawn, ranks
 
 FIRST_STAGE, LAST_STAGE = "S step", "M step"
 # Rows that the S step sees, and rows that candidates are made of: the larger of a
@@ -77,6 +76,9 @@ N_QUARTERED = 20
 TOLERANCE = 3e-6
 # The same for Newton's steps of an S step, whose scale is accurate to the square.
 S_TOLERANCE = 3e-4
+# The same where each step is a round of asking others for sums: what a step of Newton
+# leaves is far less than the bound on it.
+FEW_ROUNDS_TOLERANCE = 1e-4
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
 # Relative difference of scales that descents to a loose tolerance leave.
@@ -179,10 +181,10 @@ class SObjective(Objective):
     stage, constant, n_doubled = FIRST_STAGE, S_CONSTANT, N_DOUBLED
     tolerance = S_TOLERANCE
 
-    def evaluate(self, residual, b, scale):
+    def evaluate(self, place, scale):
         """Return the objective and the scale, from a first guess of it."""
-        scale = m_scale(residual, self.rows.weight, self.target, scale, self.floor)
-        return scale * scale / 2 + self._penalty(b), scale
+        scale = place.m_scale(self.target, scale, self.floor)
+        return scale * scale / 2 + self._penalty(place.b), scale
 
     def statistic(self, value, scale):
         """Return what the curve shows."""
@@ -200,11 +202,11 @@ class MObjective(Objective):
     stage, constant, n_doubled = LAST_STAGE, M_CONSTANT, 0
     tolerance = TOLERANCE
 
-    def evaluate(self, residual, b, scale):
+    def evaluate(self, place, scale):
         """Return the objective and the scale."""
         threshold = self.constant * scale
-        loss = bisquare.loss(residual, self.rows.weight, threshold) / self.rows.total
-        return threshold * threshold / 6 * loss + self._penalty(b), scale
+        loss = place.loss(threshold) / self.rows.total
+        return threshold * threshold / 6 * loss + self._penalty(place.b), scale
 
     def statistic(self, value, scale):
         """Return what the curve shows."""
@@ -232,67 +234,80 @@ def descend(objective, solver, b, scale, *, tolerance=None):
     Yields
     ------
     progress : Pass
-    residual : ndarray of shape (n_rows,)
+    place : Place
     """
     rows, constant = objective.rows, objective.constant
     # A standard error of fitted values, in scales.
     error = np.sqrt(rows.n_parameters / rows.total)
-    residual = rows.residuals(b)
-    value, scale = objective.evaluate(residual, b, scale)
+    here = rows.at(b, solver.basis)
+    value, scale = objective.evaluate(here, scale)
     newton, n_passes, size = True, 0, TINY
     solver.begin()
     while True:
-        kept, curvature, pull, squares, rejected = bisquare.pull(
-            residual, rows.weight, constant * scale
-        )
-        penalised = objective.share(squares, scale)
-        step = None
+        asked = here.pull(constant * scale)
+        kept, b = asked.kept, here.b
+        step, share = None, objective.share(asked.squares, scale)
         if newton:
-            step = solver.step(rows, curvature, pull, b, share=penalised, convex=False)
+            step = solver.step(
+                rows, asked.curvature, asked.pull, b, share=share, convex=False
+            )
         newton = step is not None
         if not newton:
-            step = solver.step(rows, kept, pull, b, share=penalised, convex=True)
-        change = rows.product(step)
-        new = objective.evaluate(residual - change, b + step, scale)
+            step = solver.step(rows, kept, asked.pull, b, share=share, convex=True)
+        way, length = here.along(step), 1.0
+        # Rejected rows may be far out: rounding there is no step.
+        change = np.sqrt(way.square(kept) / rows.total)
+        there, new = way.at(length), (value, scale)
+        # What other steps leave is more than the last one.
+        limit = error * (objective.tolerance if newton else TOLERANCE)
+        limit = tolerance or limit
+        is_asked = newton and not rows.is_at_hand
+        if is_asked:
+            limit = error * FEW_ROUNDS_TOLERANCE
+        # Rows elsewhere are not asked whether a last step of Newton was right.
+        if not (is_asked and _left(change / scale, size) <= limit):
+            new = objective.evaluate(there, scale)
         if newton and not new[0] <= value * (1 + 1e-12):
             newton = False
             continue
         if not new[0] <= value * (1 + 1e-12):
             for _ in range(N_QUARTERED):
-                step, change = step / 4, change / 4
-                new = objective.evaluate(residual - change, b + step, scale)
+                length /= 4
+                there = way.at(length)
+                new = objective.evaluate(there, scale)
                 if new[0] <= value * (1 + 1e-12):
                     break
         for _ in range(0 if newton else objective.n_doubled):
-            farther = objective.evaluate(residual - 2 * change, b + 2 * step, new[1])
-            if not farther[0] < new[0]:
+            farther = way.at(2 * length)
+            other = objective.evaluate(farther, new[1])
+            if not other[0] < new[0]:
                 break
-            step, change, new = 2 * step, 2 * change, farther
-        b, residual, (value, scale) = b + step, residual - change, new
+            length, there, new = 2 * length, farther, other
+        here, (value, scale) = there, new
         n_passes += 1
-        # Rejected rows may be far out: rounding there is no step.
-        before, size = size, np.sqrt(kept @ np.square(change) / rows.total) / scale
-        # Steps of Newton shrink ever faster: the next one is less than this.
-        rest = size * min(size, before) / before if newton else size
-        # What other steps leave is more than the last one.
-        limit = error * (objective.tolerance if newton else TOLERANCE)
+        before, size = size, length * change / scale
+        converged = bool((_left(size, before) if newton else size) <= limit)
         newton = size < NEAR
-        converged = bool(rest <= (tolerance or limit))
         is_last = converged or n_passes == MOST_PASSES
         yield (
             Pass(
                 objective.stage,
-                b,
+                here.b,
                 scale,
                 objective.statistic(value, scale),
-                rejected / rows.total,
+                asked.rejected / rows.total,
                 is_last,
                 converged,
             ),
-            residual,
+            here,
         )
         if is_last:
             return
+
+
+def _left(size, before):
+    """Return more than what a step of Newton leaves, which shrink ever faster."""
+    return size * min(size, before) / before
 
 
 def last(passes):
@@ -307,7 +322,8 @@ class Refinement:
     Parameters
     ----------
     rows : Rows
-        All rows. Their weights add up to how many rows count.
+        All rows. Their weights add up to how many rows count. Where they are not at
+        hand, the M step asks them for sums.
     penalty : Penalty
     starts : list of ndarray of shape (n_parameters,)
         The solution of the median stage, and any other candidates.
@@ -335,9 +351,20 @@ class Refinement:
 
     def passes(self):
         """Run the steps, and yield each ``Pass`` of the S and the M step."""
-        few = sample(self.rows, max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER)))
-        if few.n_rows >= np.count_nonzero(self.rows.weight):
-            self.rows = few  # without the rows of weight 0
+        rows = self.rows
+        while True:
+            try:
+                yield from self._passes(rows)
+            except RowsLeftOut:
+                # The rows left out have been part of the S step.
+                continue
+            return
+
+    def _passes(self, rows):
+        size = max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER))
+        few = sample(rows, size) if rows.is_at_hand else rows.sample
+        # Without the rows of weight 0, where few are all.
+        self.rows = few if rows.are_all(few) else rows
         self.few = few
         n_rows = max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
         self.small = sample(few, n_rows, ranked=True)
@@ -357,23 +384,24 @@ class Refinement:
         ):
             yield progress
         b, scale = progress.b, progress.scale
+        rows.review(few, b, scale)
         if scale <= EXACT * self.floor:
             yield self._exact_fit(b)
             return
         start = b
         if few is not self.rows:
             objective = self._objective(MObjective, few)
-            progress, residual = last(descend(objective, self.penalised, b, scale))
+            progress, place = last(descend(objective, self.penalised, b, scale))
             start = progress.b
-            if isinstance(self.penalised, QuasiNewton):
-                kept, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
-                self.penalised.adapt(few, kept, few.total)
-            residual, target = self.rows.residuals(b), self.target(self.rows)
-            scale = m_scale(residual, self.rows.weight, target, scale, self.floor)
+            if isinstance(self.last_solver, QuasiNewton):
+                kept = place.pull(M_CONSTANT * scale).kept
+                self.last_solver.adapt(few, kept, few.total)
+            target = self.target(self.rows)
+            scale = self.rows.at(b).m_scale(target, scale, self.floor)
         self.s_fit = b, scale
         scale *= self._few_rows_factor()
         objective = self._objective(MObjective, self.rows)
-        for progress, _ in descend(objective, self.penalised, start, scale):
+        for progress, _ in descend(objective, self.last_solver, start, scale):
             if progress.is_last and progress.rejected > BREAKDOWN:
                 # The loss is bounded, and a penalty has outweighed it.
                 progress = replace(progress, b=start, converged=True)
@@ -424,6 +452,10 @@ class Refinement:
         if penalty.l1 > 0:
             kind = GramDescent if full and self.is_dense else RowDescent
             self.penalised = kind(penalty.l2, penalty.l1, penalty.unit)
+        self.last_solver = self.penalised
+        if isinstance(self.penalised, QuasiNewton) and not self.rows.is_at_hand:
+            # To ask for sums takes longer than to add up a Gram matrix.
+            self.last_solver = Cholesky(l2, self.penalised.basis)
         self.fits = candidate.Fits(
             rows,
             None if direct else self.solver.precondition,
@@ -549,33 +581,31 @@ class Refinement:
         )
         settled, rare = [], (rows.present_share < 0.5).any()
         for b, scale in fits:
-            best, residual = last(
+            best, place = last(
                 descend(objective, self.solver, b, scale, tolerance=LOOSE)
             )
             for _ in range(MOST_RECOVERIES if rare else 0):
-                kept, *_ = bisquare.pull(residual, rows.weight, S_CONSTANT * best.scale)
-                b = candidate.recovered(rows, residual, kept, best.b)
+                kept = place.pull(S_CONSTANT * best.scale).kept
+                b = candidate.recovered(rows, place.residual, kept, best.b)
                 if b is None:
                     break
-                other, others = last(
+                other, there = last(
                     descend(objective, self.solver, b, best.scale, tolerance=LOOSE)
                 )
                 if other.scale > (1 + ROUNDED) * best.scale:
                     break
-                best, residual = other, others
-            settled.append((best.b, best.scale, residual))
+                best, place = other, there
+            settled.append((best.b, best.scale, place.residual))
         return settled
 
     def _exact_fit(self, b):
         """The least-squares fit of the rows that the others are outliers of."""
         self.is_exact = True
-        rows, residual = self.rows, self.rows.residuals(b)
+        rows = self.rows
         for _ in range(2):
-            is_fitted = np.abs(residual) <= self.tolerance
-            kept = rows.weight * is_fitted
-            b = b + self.solver.least_squares(rows, kept, kept * residual)
-            residual = rows.residuals(b)
-        rejected = float(rows.weight @ (np.abs(residual) > self.tolerance)) / rows.total
+            asked = rows.at(b, self.solver.basis).pull_of_fitted(self.tolerance)
+            b = b + self.solver.least_squares(rows, asked.kept, asked.pull)
+        rejected = rows.at(b).pull_of_fitted(self.tolerance).rejected / rows.total
         return Pass(LAST_STAGE, self._shortest(b), 0.0, 0.0, rejected, True, True)
 
 
@@ -622,14 +652,36 @@ def _add_rare_rows(rows, few, weight, factor):
         np.flatnonzero(few.present_share * few.total < N_PRESENT)
     ):
         present = present[rows.weight[present] > 0]
-        present = present[np.argsort(rows.y[present], kind="stable")]
-        drawn = weight[present] > 0
-        left = present[~drawn]
-        n_more = min(N_PRESENT - np.count_nonzero(drawn), len(left))
-        if n_more <= 0:
-            continue
-        more = left[np.linspace(0, len(left) - 1, n_more).astype(np.intp)]
-        own = np.append(present[drawn], more)
-        weight[own] = factor * rows.weight[present].sum() / len(own)
-        is_changed = True
+        total = factor * rows.weight[present].sum()
+        is_changed |= _share(rows.y, present, weight, total)
     return is_changed
+
+
+def share_rare_weight(rows, columns, totals):
+    """Give rows in which rare features are present these total weights together.
+
+    Rows of weight 0 are further ones, and get a weight where they are needed.
+    """
+    for present, total in zip(rows.present(columns), totals, strict=True):
+        _share(rows.y, present, rows.weight, total)
+
+
+def _share(y, present, weight, total):
+    """Let a rare feature's rows share a weight, and return whether there are more."""
+    drawn = weight[present] > 0
+    n_more = N_PRESENT - np.count_nonzero(drawn)
+    more = of_all_sizes(y, present[~drawn], n_more)
+    if len(more) == 0:
+        return False
+    own = np.append(present[drawn], more)
+    weight[own] = total / len(own)
+    return True
+
+
+def of_all_sizes(y, rows, n):
+    """Return at most n of the rows, from all parts of their sorted targets."""
+    n = min(n, len(rows))
+    if n <= 0:
+        return rows[:0]
+    rows = rows[np.argsort(y[rows], kind="stable")]
+    return rows[np.linspace(0, len(rows) - 1, n).astype(np.intp)]

@@ -8,6 +8,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import gen_batches
 
+import medsgd._core.bisquare as bisquare
+from medsgd._refinement.bisquare import m_scale
+
 # Elements of a block: a few blocks stay in a processor's cache.
 BLOCK = 2**15
 # A block has at least so many rows: fewer cost less to multiply than to add up.
@@ -38,10 +41,103 @@ def drawn(weight, size, order):
 
     They are of all parts of the rows in the given order.
     """
+    total = np.sum(weight[order], dtype=np.float64)
+    return counted(weight, draws(size, total), order)
+
+
+def draws(size, total):
+    """Return sorted draws of rows, by the weight of all rows before the one drawn."""
+    return (np.arange(size) + np.random.default_rng(0).random(size)) / size * total
+
+
+def counted(weight, draws, order):
+    """Return how often each row is drawn."""
     below = np.cumsum(weight[order], dtype=np.float64)
-    draws = (np.arange(size) + np.random.default_rng(0).random(size)) / size * below[-1]
     place = np.minimum(np.searchsorted(below, draws, side="right"), len(order) - 1)
     return np.bincount(order[place], minlength=len(weight)).astype(np.float64)
+
+
+class RowsLeftOut(Exception):
+    """Some of the rows are no longer part of the rows that gave sums before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """What a step asks of the rows at a place.
+
+    Attributes
+    ----------
+    kept, curvature, pull
+        Weights of the rows times those of a loss, times its curvature, and times its
+        derivative: what ``gram`` and ``moments`` of the rows take.
+    squares, rejected : float
+        Sum of ``pull`` times the residuals; weight of the rows without a weight in the
+        loss.
+    """
+
+    kept: Any
+    curvature: Any
+    pull: Any
+    squares: float
+    rejected: float
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Rows at coefficients, with their residuals."""
+
+    rows: Any
+    b: np.ndarray
+    residual: np.ndarray
+
+    def along(self, step):
+        """Return the way from here along a step."""
+        return Way(self, step, self.rows.product(step))
+
+    def loss(self, threshold):
+        """Return the sum of the bisquare of the residuals."""
+        return bisquare.loss(self.residual, self.rows.weight, threshold)
+
+    def m_scale(self, target, start, floor):
+        """Return the M-scale of the residuals."""
+        return m_scale(self.residual, self.rows.weight, target, start, floor)
+
+    def pull(self, threshold):
+        """Return what a step on the bisquare asks."""
+        return Pull(*bisquare.pull(self.residual, self.rows.weight, threshold))
+
+    def pull_of_fitted(self, tolerance):
+        """Return what least squares of the rows with smaller residuals ask."""
+        weight, residual = self.rows.weight, self.residual
+        is_fitted = np.abs(residual) <= tolerance
+        kept = weight * is_fitted
+        residual = np.where(is_fitted, residual, 0)
+        pull = kept * residual
+        return Pull(
+            kept, kept, pull, float(pull @ residual), float(weight @ ~is_fitted)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """Where a step may lead: ``change`` is how it changes fitted values."""
+
+    start: Place
+    step: np.ndarray
+    change: np.ndarray
+
+    def at(self, length):
+        """Return the place after so many times the step."""
+        start = self.start
+        return Place(
+            start.rows,
+            start.b + length * self.step,
+            start.residual - length * self.change,
+        )
+
+    def square(self, kept):
+        """Return the weighted sum of squares of the changes of fitted values."""
+        return kept @ np.square(self.change)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +165,31 @@ class Rows:
     inverse_scale: np.ndarray
     fit_intercept: int
 
+    # Rows elsewhere only give sums.
+    is_at_hand = True
+
     @property
     def n_rows(self):
         return len(self.y)
+
+    @property
+    def n_used(self):
+        """Number of rows with a weight."""
+        return np.count_nonzero(self.weight)
+
+    def are_all(self, few):
+        """Whether a few of the rows are all that have a weight."""
+        return few.n_rows >= self.n_used
+
+    def at(self, b, basis=None):
+        """Return the place of coefficients.
+
+        ``basis``: that of the Gram matrices which a step from there asks for.
+        """
+        return Place(self, b, self.residuals(b))
+
+    def review(self, few, b, scale):
+        """Raise ``RowsLeftOut`` where a fit of a few shows that some are wrong."""
 
     @property
     def n_parameters(self):
@@ -188,6 +306,10 @@ class Rows:
                 weighted = Z * values[rows, np.newaxis]
                 total += weighted.T @ (weighted if is_convex else Z)
         return totals
+
+    def plain_gram(self, basis):
+        """Return ``gram`` of the weights."""
+        return self.gram(self.weight, basis)
 
     def triangle(self, values):
         """Return the Cholesky factor of ``gram``, transposed, up to signs of its rows.

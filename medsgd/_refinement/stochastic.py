@@ -2,8 +2,8 @@
 
 The steps take the place of those of an MM-estimator (V. Yohai, "High Breakdown-Point
 and High Efficiency Robust Estimates for Regression", Annals of Statistics 1987) where
-rows are too few for exact steps, and on Dask. The median stage takes the place of the
-initial estimate.
+rows are too few for exact steps, and in stochastic rounds on Dask. The median stage
+takes the place of the initial estimate.
 """
 
 from dataclasses import dataclass, replace

@@ -1,9 +1,10 @@
 """The estimators on Dask: robust fits of partitions, some of which may be wrong.
 
-Data stay where they are. In each round every partition makes `local_epochs` passes over
-its rows, from where all of them together have come, and only what that changes is
-collected: by the gradient estimators that on one machine take medians of samples'
-gradients.
+Data stay where they are, but for a sample of some 10,000 rows. The second stage of a
+fit asks the partitions for sums, as it asks blocks of rows on one machine. Stochastic
+rounds, such as those of ``partial_fit``, let every partition make passes over its rows
+and collect what these change, by the gradient estimators that on one machine take
+medians of samples' gradients.
 
 Needs the extra ``dask``: ``pip install medsgd[dask]``.
 """

@@ -15,11 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from medsgd._base import BaseMedianSGD
+from medsgd._fit.epochs import Training
 from medsgd._fit.plan import UPDATES_NO_CHANGE
 from medsgd._fit.scales import residuals, starting_scale
 from medsgd._fit.stopping import exact_share
 from medsgd._fit.tasks import MAX_INT
-from medsgd._fit.units import N_ROWS
+from medsgd._fit.units import N_ROWS, stacked
+from medsgd._refinement.exact import run
 from medsgd._refinement.stochastic import small_sample_factor
 from medsgd._utils.compat import (
     HasMethods,
@@ -41,7 +43,8 @@ from medsgd.dask._collections import (
     score,
     with_names_of,
 )
-from medsgd.dask._partitions import summarise
+from medsgd.dask._exact import PartitionedStage, is_exact_on_dask
+from medsgd.dask._partitions import draw, draws_of, summarise
 from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
 from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
@@ -66,17 +69,17 @@ ANNOTATIONS = {
 _DOCS = {
     "parameters": f"""
 aggregator : {options(BY_NAME)}, default='geometric-median'
-    How the partitions' updates become one: by which of
+    'mean' trusts the partitions. All others leave out partitions whose sums contradict
+    rows of theirs{{dependence_note}}. In stochastic rounds, see Notes, the aggregator
+    makes one update of those of the partitions, by one of
     :mod:`medsgd.gradient_estimators`, each update with the weight of its rows. All but
-    'mean' withstand partitions that are wrong{{refine_note}}. Where partitions differ,
-    as those of sorted data, all but 'mean' outvote what is rare among them: shuffle
-    first, or use 'mean' with small steps.
+    'mean' then withstand partitions that are wrong, and outvote what is rare among
+    partitions that differ{{refine_note}}.
 local_epochs : 'auto' or int, default='auto'
-    Passes of a partition over its rows in a round. 'auto' is as many as a partition of
-    median size needs to visit 2,500 rows. More cost no traffic; fewer keep partitions
-    that differ from drifting to optima of their own.
+    Passes of a partition over its rows in a stochastic round. 'auto' is as many as a
+    partition of median size needs to visit 2,500 rows.
 max_rounds : int, default=200
-    The maximum number of rounds.
+    The maximum number of stochastic rounds, or of passes.
 client : distributed.Client or None, default=None
     Where to run. None takes the client in use, or Dask's local scheduler. It is
     neither cloned nor pickled.
@@ -85,24 +88,39 @@ persist : bool, default=True
     if that is short) for the length of the fit. False loads them anew in each round,
     for data larger than memory without a cluster.""",
     "one_partition": """
-Statistics and step sizes are those of one partition's passes: patience and `t_` count
-its updates. `max_rounds` takes the place of `max_iter`, which like `n_jobs` only
-concerns :meth:`to_local`; `verbose` reports each round. `early_stopping` holds out a
-part of each partition; one that is too small to be split trains on all of its rows.
+*Stochastic rounds* are those of :meth:`partial_fit`, and of :meth:`fit` with
+``refine=False``, with `early_stopping`{rounds_note}. In them, statistics and step sizes
+are those of one partition's passes: patience and `t_` count its updates.
+`early_stopping` holds out a part of each partition; one that is too small to be split
+trains on all of its rows. `max_rounds` takes the place of `max_iter`, which like
+`n_jobs` only concerns :meth:`to_local`; `verbose` reports each pass or round.
 """,
     "attributes": """
 n_rejected_ : ndarray of shape (n_partitions,)
-    Rounds whose update of a partition was left out, as it was not finite{far_note};
-    all of them if all of its rows were dropped. Partitions that are empty or whose rows
-    all have a weight of 0 count none.
+    `n_iter_` for partitions that were left out, as a warning says, or all of whose rows
+    were dropped, and 0 for others. With stochastic rounds, the rounds whose update of a
+    partition was left out, as it was not finite{far_note}. Partitions that are empty or
+    whose rows all have a weight of 0 count none.
+n_rounds_ : int
+    How often the partitions were asked.
 n_dropped_rows_ : ndarray of shape (n_partitions,)
     Rows left out, as a feature, the target or the weight is missing or not finite or
     the weight is negative.
 n_iter_ : int
-    Number of rounds; 1 after :meth:`partial_fit`.""",
+    Number of passes over the sample or over all partitions, or of stochastic rounds;
+    1 after :meth:`partial_fit`.""",
 }
 # Fitted attributes besides those of one machine.
-FITTED = ("n_rejected_", "n_dropped_rows_", "_aggregators", "_checked_parameters")
+FITTED = (
+    *("n_rejected_", "n_rounds_", "n_dropped_rows_"),
+    *("_aggregators", "_checked_parameters"),
+)
+# What predictions need.
+FOR_PREDICTIONS = (
+    *("coef_", "intercept_", "classes_", "n_features_in_", "_is_multinomial"),
+)
+# Rows of the sample for each partition: with fewer, sums are hardly compared with rows.
+ROWS_OF_EACH = 16
 
 
 def init_like(single_machine):
@@ -250,9 +268,14 @@ class OnDask(BaseMedianSGD):
 
     def _sample(self, partitions, X, reset, new_classes):
         """Some of the rows, and what the partitions tell of themselves, checked."""
-        n_sample = -(-N_ROWS // len(partitions.blocks))
-        wanted = n_sample, is_classifier(self)
-        told = Told(partitions.run("summary", summarise, wanted))
+        size = max(N_ROWS, ROWS_OF_EACH * len(partitions.blocks))
+        # Often the chunks tell what the weights will be.
+        expected = partitions.expected_weights
+        draws = (
+            None if expected is None else draws_of(size, expected, int(sum(expected)))
+        )
+        summaries = partitions.run("summary", summarise, (is_classifier(self), draws))
+        told = Told(summaries)
         if told.n_rows == 0:
             raise ValueError(
                 "No partition has rows to learn from: they are empty, not finite or "
@@ -260,10 +283,27 @@ class OnDask(BaseMedianSGD):
             )
         if not np.isfinite(told.weight):
             raise ValueError("The weights are too large to add up. Divide them.")
-        rows = with_names_of(X, told.X) if is_frame(X) else told.X
-        X, y, weight = self._validate(rows, told.y, told.sample_weight, reset=reset)
-        self._check_targets(told.labels, X.dtype, first=new_classes)
-        return Sample(X=X, y=y, weight=weight, told=told, partitions=partitions)
+        wanted = draws_of(size, told.weights, told.n_rows)
+        if wanted.are_those_of(draws):
+            of_each = [summary.rows for summary in summaries]
+        else:
+            of_each = partitions.run("sample", draw, wanted)
+        part = np.repeat(np.arange(len(of_each)), [len(y) for _, y, _ in of_each])
+        rows, y, weight = zip(*(own for own in of_each if len(own[1])), strict=True)
+        rows, y, weight = stacked(rows), np.concatenate(y), np.concatenate(weight)
+        rows = with_names_of(X, rows) if is_frame(X) else rows
+        X, y, weight = self._validate(rows, y, weight, reset=reset)
+        labels = y if told.labels is None else told.labels
+        self._check_targets(labels, X.dtype, first=new_classes)
+        return Sample(
+            X=X,
+            y=y,
+            weight=weight,
+            told=told,
+            partitions=partitions,
+            part=part,
+            draws=wanted,
+        )
 
     def _seen_by_callbacks(self, X, y, data):
         return X, y
@@ -273,32 +313,46 @@ class OnDask(BaseMedianSGD):
 
     def _divided(self, data, unit):
         # Partitions divide theirs themselves.
-        return replace(data, weight_unit=unit)
-
-    def _unit_weights(self, plan, data):
-        return data.weight
+        weight = data.weight / unit if data.is_complete and unit != 1 else data.weight
+        return replace(data, weight=weight, weight_unit=unit)
 
     def _initial_states(self, plan, data, *init, resume):
         self._aggregators = None
         return super()._initial_states(plan, data, *init, resume=resume)
 
     def _training(self, plan, data, callbacks=None, *, guarded=False):
+        task = self._partitions_task(data.told)
+        if guarded and self._samples(plan, data):
+            training = Training(
+                replace(plan, max_iter=self.max_rounds, task=task),
+                callbacks=callbacks,
+                guarded=guarded,
+            )
+            training.unit = Rounds.unit
+            return training
         return Rounds(
             plan,
             callbacks=callbacks,
             guarded=guarded,
             data=data,
-            task=self._partitions_task(data.told),
+            task=task,
             seed=check_random_state(self.random_state).randint(MAX_INT),
             local_epochs=self.local_epochs,
             max_rounds=self.max_rounds,
         )
+
+    def _samples(self, plan, data):
+        """Whether the median stage runs on the sample, as another stage follows."""
+        return is_exact_on_dask(plan, data)
 
     def _partitions_task(self, told):
         """Return the ``Task`` that the targets of partitions are."""
         return self._task()
 
     def _run(self, training, data, states, max_epochs=None):
+        if not isinstance(training, Rounds):
+            # The medians only have to lead to where another stage begins.
+            return super()._run(training, data, states)
         plan = training.plan
         settings = plan.settings(data)
         # Copies, as a call that fails leaves the estimator as it was.
@@ -351,18 +405,41 @@ class OnDask(BaseMedianSGD):
         return state
 
     def _later_stages(self, training, data, problems, states):
-        if training.plan.refines and not training.plan.task.is_classification:
+        trusting = self.aggregator == "mean"
+        if not isinstance(training, Rounds):
+            self._judged = self._refine(training, data, problems, states, trusting)
+        elif training.plan.refines and not training.plan.task.is_classification:
             n_epochs = training.n_epochs
             refine(training, data, problems[0])
             training.n_judged = training.n_epochs - n_epochs or n_epochs
         return problems
 
+    def _refine(self, training, data, problems, states, trusting):
+        """Run the stages that ask partitions for sums.
+
+        Returns
+        -------
+        left_out : dict of {int: str}
+            Partitions left out, and why.
+        outlying : list of int
+            Partitions that have hardly any rows but outliers.
+        """
+        stage = PartitionedStage(training.plan, data, trusting=trusting)
+        _, refinement, _ = run(training, stage, problems[0], states[0])
+        self._s_fit = stage.s_fit(refinement)
+        return stage.rows.asked.left_out, stage.rows.outlying
+
     def _finish(self, training, data, problems, states):
         told = data.told
         self.n_dropped_rows_ = told.n_dropped
+        self.n_rounds_ = data.partitions.n_calls
+        if not isinstance(training, Rounds):
+            self._finish_sums(training, told)
+            return
         self.n_rejected_ = np.max([problem.n_rejected for problem in problems], axis=0)
         self.n_rejected_[told.is_empty] = 0
         if not is_classifier(self):
+            self._s_fit = None
             plan = training.plan
             scale = training.residual_scale(problems[0], plan.settings(data))
             self.scale_ = scale * small_sample_factor(plan, data, told.n_rows)
@@ -375,8 +452,24 @@ class OnDask(BaseMedianSGD):
             ConvergenceWarning,
         )
 
-    def _warn_of_rejected(self, n_judged):
-        """Name the partitions that lost rows, or most rounds that could reject them."""
+    def _finish_sums(self, training, told):
+        left_out, outlying = vars(self).pop("_judged")
+        self.n_rejected_ = np.where(told.n_rows_of_each, 0, training.n_epochs)
+        self.n_rejected_[list(left_out)] = training.n_epochs
+        self.n_rejected_[told.is_empty] = 0
+        self._warn_of_dropped()
+        self._warn_of_left_out(left_out)
+        if outlying:
+            warn_user(f"Partitions {outlying} hold hardly any rows but outliers.")
+
+    def _warn_of_left_out(self, left_out):
+        """Name the partitions left out for good, and why."""
+        for reason in dict.fromkeys(left_out.values()):
+            own = sorted(k for k in left_out if left_out[k] == reason)
+            warn_user(f"Partitions {own} were left out: {reason}.")
+
+    def _warn_of_dropped(self):
+        """Name the partitions that lost rows."""
         lost = np.flatnonzero(self.n_dropped_rows_)
         if len(lost):
             warn_user(
@@ -384,6 +477,10 @@ class OnDask(BaseMedianSGD):
                 "not finite or weights below 0 were dropped, from partitions "
                 f"{lost.tolist()}.",
             )
+
+    def _warn_of_rejected(self, n_judged):
+        """Name the partitions that lost rows, or most rounds that could reject them."""
+        self._warn_of_dropped()
         far = np.flatnonzero(self.n_rejected_ > n_judged / 2)
         if len(far):
             warn_user(
@@ -446,7 +543,7 @@ class OnDask(BaseMedianSGD):
                 f"{self.n_features_in_} features as input."
             )
         local = self._local()
-        for name in ("coef_", "intercept_", "classes_", "n_features_in_"):
+        for name in FOR_PREDICTIONS:
             if hasattr(self, name):
                 setattr(local, name, getattr(self, name))
         return map_rows(local, method, X)

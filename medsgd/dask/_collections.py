@@ -26,6 +26,9 @@ from medsgd.dask._partitions import (
     is_missing,
 )
 
+# Results that become one at a time.
+FAN_IN = 16
+
 
 class Partitions:
     """The partitions of collections, kept where Dask puts them while in use."""
@@ -40,6 +43,10 @@ class Partitions:
             for column in columns
         ]
         self.client, self.token, self.n_calls = client, uuid.uuid4().hex[:8], 0
+        lengths = row_chunks(columns[0])
+        # Unless some rows turn out to be unusable.
+        is_known = columns[2] is None and not np.isnan(lengths).any()
+        self.expected_weights = np.array(lengths, dtype=float) if is_known else None
         convert = dask.delayed(as_block, pure=False)
         self.blocks = [
             convert(
@@ -62,6 +69,10 @@ class Partitions:
 
     def run(self, name, function, sent):
         """Let each partition do the same; what they return, in their order."""
+        tasks, _ = self._tasks(name, function, sent)
+        return dask.compute(*tasks, scheduler=self.client)
+
+    def _tasks(self, name, function, sent):
         self.n_calls += 1
         # A task of its own, so that it goes to each worker once.
         sent = dask.delayed(sent, name=self._key("send", 0), traverse=False)
@@ -70,6 +81,36 @@ class Partitions:
             function(block, sent, k, dask_key_name=self._key(name, k))
             for k, block in enumerate(self.blocks)
         ]
+        return tasks, sent
+
+    def merge(self, name, function, sent, merge, known, add):
+        """As ``run``, but groups of neighbours become one where they are.
+
+        ``merge(results, sent, known.of(group))`` makes one of a group, and
+        ``add(merged)`` one of several such. The order of sums does not depend on what
+        finishes first.
+        """
+        tasks, sent = self._tasks(name, function, sent)
+        merge = dask.delayed(merge, pure=False)
+        tasks = [
+            merge(
+                tasks[k : k + FAN_IN],
+                sent,
+                known.of(slice(k, k + FAN_IN)),
+                dask_key_name=self._key("merge", k),
+            )
+            for k in range(0, len(tasks), FAN_IN)
+        ]
+        add, level = dask.delayed(add, pure=False), 0
+        while len(tasks) > FAN_IN:
+            level += 1
+            tasks = [
+                add(
+                    tasks[k : k + FAN_IN],
+                    dask_key_name=self._key(f"merge-{level}", k),
+                )
+                for k in range(0, len(tasks), FAN_IN)
+            ]
         return dask.compute(*tasks, scheduler=self.client)
 
     def release(self):

@@ -1,7 +1,10 @@
 """The regressor and the classifier on Dask."""
 
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from medsgd._classifier import MedianSGDClassifier, _has_probabilities
@@ -10,19 +13,29 @@ from medsgd._regressor import MedianSGDRegressor
 from medsgd._utils.compat import available_if
 from medsgd._utils.typing import MatrixLike
 from medsgd.dask._base import Collection, OnDask, document, init_like
+from medsgd.dask._exact import PartitionedStage
+from medsgd.dask._multinomial import refine
+from medsgd.dask._trust import Asked
 
 
 @document(
     MedianSGDRegressor,
-    refine_note="; a\n    refinement takes the mean of those that are near the others",
+    dependence_note=",\n    or whose targets depend otherwise on the features than "
+    "those of the others",
+    refine_note="; a stochastic refinement takes the\n    mean of those that are near "
+    "the others",
     far_note=" or,\n    in the refinement, far from the others",
+    rounds_note=", of too\nfew samples for exact steps, of sparse `X` with 64 features "
+    "or more (unless a\ntenth is stored), and of more than 500 parameters, or 64 with "
+    "an L1 penalty. Their\nrefinement is stochastic",
 )
 class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     """Linear regression over the partitions of a dask collection, any of them wrong.
 
-    :class:`~medsgd.MedianSGDRegressor` for data on many machines: partitions make
-    passes over their rows, and what these change is aggregated robustly. With `refine`
-    the second stage takes the mean over the partitions that are near the others.
+    :class:`~medsgd.MedianSGDRegressor` for data on many machines. A sample of the rows
+    comes to the coordinator, where the median stage and the S step run. For the M step
+    the partitions add up what its equations need. So the fit is that of one machine,
+    however the data are cut. Partitions that are wrong are left out.
 
     Parameters
     ----------
@@ -32,7 +45,8 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     Attributes
     ----------
     coef_, intercept_, scale_, t_, loss_curve_, n_features_in_, feature_names_in_
-        As of :class:`~medsgd.MedianSGDRegressor`; by round, before its passes.
+        As of :class:`~medsgd.MedianSGDRegressor`; of stochastic rounds, before their
+        passes.
     {{attributes}}
 
     See Also
@@ -43,8 +57,16 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     -----
     {{one_partition}}
     `outliers_` is not set: ``abs(y - predict(X)) > 2.5 * scale_`` says it lazily.
-    `weights_` is not set either, and there are no standard errors.
+    `weights_` is not set either. :func:`~medsgd.inspection.coefficient_table` takes
+    dask collections, and asks the partitions for the sums of the standard errors.
     Results do not depend on the number of workers or on what finishes first.
+
+    A partition is left out for good if its sums are impossible. If `aggregator` is not
+    'mean', it is also left out if its sums are not those that its rows in the sample
+    make likely, if all of its rows are the same, or if its residuals depend on the
+    fitted values, such as where targets were shuffled or are in another unit. The last
+    one needs partitions most of which agree; sorted data are no reason. A warning names
+    the partitions.
 
     References
     ----------
@@ -72,6 +94,17 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
         MedianSGDRegressor._parameter_constraints | OnDask._constraints
     )
     __init__ = init_like(MedianSGDRegressor)
+
+    @contextmanager
+    def _stage(self, X, y, sample_weight):
+        with self._training_data(
+            X, y, sample_weight, reset=False, new_classes=False
+        ) as data:
+            data = replace(data, units=self._units)
+            stage = PartitionedStage(self._plan(), data, trusting=True)
+            # Those that the fit has left out.
+            stage.rows.asked.leave_out_again(np.flatnonzero(self.n_rejected_))
+            yield stage, stage.rows.n_used
 
     def partial_fit(
         self, X: Collection, y: Collection, sample_weight: Collection = None
@@ -105,12 +138,20 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
         return super().partial_fit(X, y, sample_weight)
 
 
-@document(MedianSGDClassifier, refine_note="", far_note="")
+@document(
+    MedianSGDClassifier,
+    dependence_note="",
+    refine_note="",
+    far_note="",
+    rounds_note=", and with\na `loss` that has no refinement",
+)
 class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc]
     """Linear classifiers over the partitions of a dask collection, any of them wrong.
 
-    :class:`~medsgd.MedianSGDClassifier` for data on many machines: partitions make
-    passes over their rows, and what these change is aggregated robustly.
+    :class:`~medsgd.MedianSGDClassifier` for data on many machines. A sample of the rows
+    comes to the coordinator, where the median stage runs. For the second stage the
+    partitions add up losses and gradients. Without it, partitions make passes over
+    their rows, and what these change is aggregated robustly.
 
     Parameters
     ----------
@@ -120,7 +161,8 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
     Attributes
     ----------
     coef_, intercept_, classes_, t_, loss_curve_, n_features_in_, feature_names_in_
-        As of :class:`~medsgd.MedianSGDClassifier`; by round, before its passes.
+        As of :class:`~medsgd.MedianSGDClassifier`; of stochastic rounds, before their
+        passes.
     {{attributes}}
 
     See Also
@@ -130,11 +172,12 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
     Notes
     -----
     {{one_partition}}
-    There is no refinement over partitions: `refine` only concerns :meth:`to_local`.
+    With `refine`, partitions may differ in which classes they have, and wrong labels
+    are left to the second stage. `weights_` and `outliers_` are not set.
 
-    Classes have the shares in a step that they have in all partitions together, so
-    that for SPP a partition may lack some. But if few partitions have a class, only
-    ``aggregator="mean"`` hears them.
+    In stochastic rounds classes have the shares in a step that they have in all
+    partitions together, so that for SPP a partition may lack some. But if few
+    partitions have a class, only ``aggregator="mean"`` hears them.
 
     References
     ----------
@@ -196,6 +239,21 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
             of the package whose state this one does not read.
         """
         return super().partial_fit(X, y, classes, sample_weight)
+
+    def _samples(self, plan, data):
+        return plan.refines and not plan.early_stopping
+
+    def _later_stages(self, training, data, problems, states):
+        self._forget_refinement()
+        self.stage_starts_ = np.empty(0, dtype=np.intp)
+        return super()._later_stages(training, data, problems, states)
+
+    def _refine(self, training, data, problems, states, trusting):
+        asked = Asked(data, data.told.weights, trusting=trusting)
+        n_lead, self._is_multinomial = refine(training, data, problems, asked)
+        if self._is_multinomial:
+            self.stage_starts_ = np.array([n_lead], dtype=np.intp)
+        return asked.left_out, []
 
     def _partitions_task(self, told):
         # Frequencies are those of all partitions together.

@@ -16,6 +16,8 @@ from medsgd._fit.plan import Plan
 from medsgd._fit.state import State
 from medsgd._fit.tasks import as_targets as as_finite_targets
 from medsgd._fit.units import FeatureUnits
+from medsgd._refinement.exact import LARGEST_COUNT
+from medsgd._refinement.rows import counted, draws
 from medsgd._utils.guards import aligned, canonical_rows, checked
 
 # Rows of a partition whose losses are looked at in a round: medians of so many are good
@@ -54,8 +56,10 @@ class Summary:
     ----------
     n_rows, weight, n_dropped : int, float, int
         Rows with a weight, their total weight, and rows dropped as not finite.
-    X, y, sample_weight
-        A few of the rows, always the same.
+    is_counted : bool
+        Whether weights are whole numbers.
+    rows : tuple of X, y and weights, or None
+        What the partition gives to the sample, if it has been told what.
     labels, label_weight, label_count : ndarray or None
         The classes present, also those of rows without a weight, the total weight of
         each and the number of its rows.
@@ -64,9 +68,8 @@ class Summary:
     n_rows: int
     weight: float
     n_dropped: int
-    X: Any
-    y: np.ndarray
-    sample_weight: np.ndarray
+    is_counted: bool
+    rows: tuple | None
     labels: np.ndarray | None = None
     label_weight: np.ndarray | None = None
     label_count: np.ndarray | None = None
@@ -256,12 +259,67 @@ def _finite_rows(X):
     return finite
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Which rows of all partitions make the sample.
+
+    Attributes
+    ----------
+    size : int
+        How many are drawn by weight; all rows with a weight if these are no more.
+    n_rows : int
+        Rows with a weight.
+    before : ndarray of shape (n_partitions + 1,)
+        Total weight of the rows in partitions before each.
+    """
+
+    size: int
+    n_rows: int
+    before: np.ndarray
+
+    @property
+    def are_all(self):
+        """Whether all rows with a weight make the sample."""
+        return self.n_rows <= self.size
+
+    def counts(self, weight, index):
+        """Return how often each row of a partition is drawn."""
+        first, end = self.before[index : index + 2]
+        places = draws(self.size, self.before[-1])
+        places = places[(places >= first) & (places < end)] - first
+        if len(places) == 0:
+            return np.zeros(len(weight))
+        return counted(weight, places, np.arange(len(weight)))
+
+    def are_those_of(self, other):
+        """Whether other draws, if there are any, are of the same rows."""
+        return other is not None and np.array_equal(self.before, other.before)
+
+
+def draws_of(size, weights, n_rows):
+    """Return the ``Draws`` from partitions of these weights."""
+    return Draws(size, n_rows, np.append(0.0, np.cumsum(weights)))
+
+
+def draw(block, wanted, index):
+    """Return the rows of a block that are in the sample, and their weights."""
+    if wanted.are_all:
+        few = np.flatnonzero(block.weight)
+        return block.X[few], block.y[few], block.weight[few]
+    count = wanted.counts(block.weight, index)
+    few = np.flatnonzero(count)
+    return block.X[few], block.y[few], count[few].astype(block.weight.dtype)
+
+
 def summarise(block, wanted, index):
-    """The ``Summary`` of a block; wanted: at most how many rows, and whether labels."""
-    n_sample, wants_labels = wanted
-    rows = np.flatnonzero(block.weight)
-    few = some_of(rows, n_sample, index)
-    labels = {}
+    """Return the ``Summary`` of a block.
+
+    ``wanted``: whether labels, and which rows, or None if that is not known yet.
+    """
+    (wants_labels, draws), labels, weight = wanted, {}, block.weight
+    total = float(weight.sum(dtype=np.float64))
+    if draws is not None and total != np.diff(draws.before)[index]:
+        draws = None
     if wants_labels:
         with _reading(index, "y must be labels of one kind"):
             names, code = np.unique(block.y, return_inverse=True)
@@ -271,12 +329,13 @@ def summarise(block, wanted, index):
             "label_count": np.bincount(code, minlength=len(names)),
         }
     return Summary(
-        len(rows),
-        float(block.weight.sum(dtype=np.float64)),
+        int(np.count_nonzero(weight)),
+        total,
         block.n_dropped,
-        block.X[few],
-        block.y[few],
-        block.weight[few],
+        bool(
+            weight.max(initial=0) < LARGEST_COUNT and np.all(weight == np.floor(weight))
+        ),
+        rows=draws and draw(block, draws, index),
         **labels,
     )
 

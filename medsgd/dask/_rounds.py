@@ -11,7 +11,6 @@ from medsgd._fit.data import Data
 from medsgd._fit.epochs import Progress, Training
 from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 from medsgd._fit.stopping import penalty
-from medsgd._fit.units import stacked
 from medsgd._refinement.stochastic import (
     at_solution,
     finished,
@@ -227,12 +226,14 @@ class Told:
 
     Attributes
     ----------
-    X, y, sample_weight
-        Some of the rows.
-    labels : ndarray
-        All classes, or for regression these targets.
+    labels : ndarray or None
+        All classes; None for regression.
     n_rows, weight : int, float
         Rows with a weight, and their total weight.
+    n_rows_of_each, weights : ndarray of shape (n_partitions,)
+        The same of each partition.
+    weight_unit : float
+        The weight that counts as one row of the exact steps.
     n_local : float
         Rows of a typical partition.
     n_dropped, is_empty : ndarray of shape (n_partitions,)
@@ -242,16 +243,18 @@ class Told:
 
     def __init__(self, summaries):
         useful = [s for s in summaries if s.n_rows] or summaries[:1]
-        self.X = stacked([s.X for s in useful])
-        self.y = np.concatenate([s.y for s in useful])
-        self.sample_weight = np.concatenate([s.sample_weight for s in useful])
-        self.labels, self.labelled = self.y, []
-        if self.y.size and summaries[0].labels is not None:
+        self.n_rows_of_each = np.array([s.n_rows for s in summaries])
+        self.weights = np.array([s.weight for s in summaries])
+        self.n_rows = int(self.n_rows_of_each.sum())
+        self.weight = sum(s.weight for s in summaries)
+        self.labels, self.labelled = None, []
+        if self.n_rows and summaries[0].labels is not None:
             _check_kinds(summaries)
             self.labelled = [s for s in summaries if len(s.labels)]
             self.labels = np.concatenate([s.labels for s in self.labelled])
-        self.n_rows = sum(s.n_rows for s in summaries)
-        self.weight = sum(s.weight for s in summaries)
+        self.weight_unit = 1.0
+        if self.n_rows and not all(s.is_counted for s in summaries):
+            self.weight_unit = self.weight / self.n_rows
         self.n_local = float(np.median([s.n_rows for s in useful]))
         self.n_dropped = np.array([s.n_dropped for s in summaries])
         self.is_empty = (self.n_dropped == 0) & [s.n_rows == 0 for s in summaries]
@@ -274,13 +277,24 @@ class Sample(Data):
     ----------
     told : Told
     partitions : Partitions
+    part : ndarray of shape (n_samples,)
+        The partition of each row.
+    draws : Draws
+        How they have been drawn.
     weight_unit : float
-        The weight that counts as 1; those of the sample are in the user's units.
+        The weight of partitions' rows that counts as 1.
     """
 
     told: Told
     partitions: Any
+    part: np.ndarray
+    draws: Any
     weight_unit: float = 1.0
+
+    @property
+    def is_complete(self):
+        """Whether these are all rows with a weight; else weights count draws."""
+        return self.draws.are_all
 
 
 class Rounds(Training):

@@ -11,9 +11,8 @@ from scipy import sparse, stats
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from medsgd._fit.data import Data
-from medsgd._refinement.exact import FEWEST_ROWS, ExactStage
-from medsgd._refinement.inference import Inference, Sums, r_squared
+from medsgd._refinement.exact import FEWEST_ROWS
+from medsgd._refinement.inference import Inference
 from medsgd._refinement.regression import MOST_GRAM
 from medsgd._regressor import OUTLIER, MedianSGDRegressor
 from medsgd._utils.compat import Interval, StrOptions, validate_params
@@ -234,7 +233,9 @@ def coefficient_table(
     ----------
     estimator : estimator instance
         Fitted :class:`~medsgd.MedianSGDRegressor`, or a fitted
-        :class:`~sklearn.pipeline.Pipeline` in which the last step is one.
+        :class:`~sklearn.pipeline.Pipeline` in which the last step is one. Of a
+        :class:`~medsgd.dask.DaskMedianSGDRegressor`, `X`, `y` and the weights are dask
+        collections, and the partitions add up what the table needs.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The features given to ``fit``.
     y : array-like of shape (n_samples,)
@@ -265,7 +266,7 @@ def coefficient_table(
         If the estimator is not fitted.
     ValueError
         If the fit has no standard errors: it was not refined by exact steps, it is of a
-        stream or on Dask, it is exact (`scale_` is 0), rows were held out for
+        stream, it is exact (`scale_` is 0), rows were held out for
         `early_stopping`, or there are more than 2,000 parameters. Also if the
         coefficients do not solve the equations of these samples, because a penalty is
         not negligible or the samples are not those given to ``fit``.
@@ -319,48 +320,41 @@ def coefficient_table(
     library = type(X).__module__.split(".")[0]
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
-    X, y, weight = reg._validate(X, y, sample_weight, reset=False)
-    _check_fit(reg, X, np.count_nonzero(weight))
-    y = reg._check_targets(y, X.dtype, first=False)
-    data = Data(X=X, y=y, weight=weight, given_weight=weight, units=reg._units)
-    stage = ExactStage(reg._plan(), data, weight)
-    rows = stage.rows
-    names = np.append(
-        np.array(["intercept"] * rows.fit_intercept, dtype=object),
-        _feature_names(estimator, reg),
-    )
-    coef, intercept = solution = _solution(reg)
-    m_fit = stage.from_user(*solution), reg.scale_ / stage.y_scale
-    inference, matrix = _inference(reg, stage, m_fit, names, covariance)
-    residual = rows.residuals(m_fit[0])
-    is_outlier = np.abs(residual) > OUTLIER * m_fit[1]
+    with reg._stage(X, y, sample_weight) as (stage, n_samples):
+        _check_fit(reg, n_samples)
+        rows = stage.rows
+        names = np.append(
+            np.array(["intercept"] * rows.fit_intercept, dtype=object),
+            _feature_names(estimator, reg),
+        )
+        coef, intercept = solution = _solution(reg)
+        m_fit, s_fit = (stage.from_user(*solution), reg.scale_ / stage.y_scale), None
+        if covariance == "robust":
+            *s_solution, scale = reg._s_fit
+            s_fit = stage.from_user(*s_solution), scale / stage.y_scale
+        told = stage.table_sums(m_fit, s_fit, OUTLIER)
+    inference = Inference(told.sums, m_fit[1])
+    matrix = _covariance(reg, stage, inference, names, covariance)
     coef = np.append(intercept, coef) if rows.fit_intercept else coef
     return CoefficientTable(
         names=names,
         coef=coef,
-        **_tests(coef, matrix, rows.total - inference.rank, confidence),
+        **_tests(coef, matrix, told.sums.total - inference.rank, confidence),
         covariance=matrix,
         covariance_type=covariance,
         confidence=float(confidence),
-        n_samples=round(rows.total),
+        n_samples=round(told.sums.total),
         rank=inference.rank,
         scale=float(reg.scale_),
-        outlier_share=float(rows.weight @ is_outlier / rows.total),
-        r2=r_squared(
-            rows.y, residual, m_fit[1], rows.weight, centered=rows.fit_intercept
-        ),
+        outlier_share=told.outlying / told.sums.total,
+        r2=told.r_squared(centered=rows.fit_intercept),
         library="polars" if library == "polars" else "pandas",
     )
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _inference(reg, stage, m_fit, names, kind):
-    """The inference of a fit, and the covariance in the units of the user."""
-    s_fit = None
-    if kind == "robust":
-        coef, intercept, scale = reg._s_fit
-        s_fit = stage.from_user(coef, intercept), scale / stage.y_scale
-    inference = Inference(Sums.of(stage.rows, m_fit, s_fit), m_fit[1])
+def _covariance(reg, stage, inference, names, kind):
+    """The covariance of a fit in the units of the user."""
     if not inference.sums.slope > 0:
         raise ValueError(
             "The fit rejects most of these samples. X, y and sample_weight must be "
@@ -396,7 +390,7 @@ def _inference(reg, stage, m_fit, names, kind):
             "tenth of the homoscedastic ones. Too few samples may determine these "
             "coefficients: see covariance='homoscedastic'."
         )
-    return inference, covariance
+    return covariance
 
 
 def _tests(coef, covariance, n_free, confidence):
@@ -449,20 +443,16 @@ def _check_refined(reg):
             "step of a pipeline, such as the best_estimator_ of a search; got "
             f"{type(reg).__name__}."
         )
-    if hasattr(reg, "_single_machine"):
-        raise ValueError(
-            f"{type(reg).__name__} has no standard errors: fit MedianSGDRegressor to "
-            "the rows, or to a sample of them, on one machine."
-        )
     if not reg._plan().refines:
         raise ValueError(
             "Standard errors are those of the exact refinement. Fit with refine=True, "
             "a gradient_estimator other than 'mean' and a loss that is refined."
         )
-    if not hasattr(reg, "outliers_"):
+    if not hasattr(reg, "outliers_") and getattr(reg, "_s_fit", None) is None:
         raise ValueError(
-            "Streams and fits on Dask have no standard errors: the rows of a stream "
-            "were weighted by earlier coefficients. Call fit on the samples."
+            "Streams, and stochastic rounds on Dask, have no standard errors: the rows "
+            "of a stream were weighted by earlier coefficients. Call fit on the "
+            "samples."
         )
     # A state that is not read, or one from before there were standard errors.
     if hasattr(reg, "_training_state") or not hasattr(reg, "_s_fit"):
@@ -483,9 +473,9 @@ def _check_refined(reg):
         )
 
 
-def _check_fit(reg, X, n_samples):
+def _check_fit(reg, n_samples):
     """Check that a fit has kept what standard errors follow from."""
-    n_parameters = X.shape[1] + bool(reg.fit_intercept)
+    n_parameters = reg.n_features_in_ + bool(reg.fit_intercept)
     if n_parameters > MOST_GRAM:
         raise ValueError(
             f"There are standard errors of at most {MOST_GRAM} parameters; got "
