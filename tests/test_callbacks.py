@@ -1,5 +1,7 @@
 """Callbacks see every epoch and may stop the fit."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -191,6 +193,25 @@ def test_a_callback_stops_the_fit(name, task):
     assert_array_equal(est.coef_, short.coef_)
     assert_array_equal(est.intercept_, short.intercept_)
     assert est.t_ == short.t_
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_callback_stops_or_fails_at_every_epoch_of_every_stage(task):
+    X, y = make_data(task, n=200)
+    known = make_estimator(task, max_iter=1000, tol=1e-3).fit(X, y)
+    assert known.n_iter_ > 4  # of two stages or three
+    for epoch in range(1, known.n_iter_):
+        est = clone(known).set_callbacks(Recorder(stop_after=epoch)).fit(X, y)
+        assert est.n_iter_ == len(est.loss_curve_) == epoch
+        assert np.isfinite(est.coef_).all()
+        assert est.predict(X).shape == y.shape
+        # A stopped fit goes on as a stream, and fits anew.
+        est.set_callbacks().partial_fit(X, y)
+        assert_array_equal(est.fit(X, y).coef_, known.coef_)
+        before = pickle.dumps(est)
+        with pytest.raises(ArithmeticError, match="the callback fails"):
+            est.set_callbacks(Recorder(fail_after=epoch)).fit(X[:100], y[:100])
+        assert pickle.dumps(est.set_callbacks()) == before
 
 
 @pytest.mark.parametrize("task", TASKS)

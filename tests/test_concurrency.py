@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,7 +19,12 @@ from sklearn.base import clone
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
 from medsgd._fit.epochs import Problem
+from medsgd._fit.units import RecentRows
+from medsgd._refinement import classification
+from medsgd._refinement.class_stream import ClassStream, ClassSums
 from medsgd._refinement.exact import ExactStage
+from medsgd._refinement.regression import Refinement
+from medsgd._refinement.stream import Stream, Sums
 
 X = np.random.default_rng(0).standard_t(3, size=(300, 8))
 Y = X @ np.arange(8) + np.random.default_rng(1).standard_cauchy(300)
@@ -134,6 +140,97 @@ def test_an_interrupted_refinement_leaves_the_estimator_as_it_was(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             estimator.fit(X[:100, :3], Y[:100])
     assert_same_state(estimator, before)
+
+
+STEPS_OF_FITS = [
+    (MedianSGDRegressor, ExactStage, "__init__"),
+    (MedianSGDRegressor, Refinement, "_best_candidate"),
+    (MedianSGDRegressor, Refinement, "_settled"),
+    (MedianSGDRegressor, ExactStage, "take"),
+    (MedianSGDRegressor, ExactStage, "s_fit"),
+    (MedianSGDClassifier, classification, "fitted"),
+    (MedianSGDClassifier, classification, "balance"),
+]
+STEPS_OF_STREAMS = [
+    (MedianSGDRegressor, RecentRows, "followed"),
+    (MedianSGDRegressor, Stream, "_collected"),
+    (MedianSGDRegressor, Sums, "with_rows"),
+    (MedianSGDRegressor, Sums, "rescaled"),
+    (MedianSGDClassifier, ClassStream, "_collected"),
+    (MedianSGDClassifier, ClassSums, "with_rows"),
+]
+
+
+def fail_after(owner, name, monkeypatch):
+    """Let a step of a fit end with Ctrl-C."""
+    call = getattr(owner, name)
+
+    def interrupted(*args, **kwargs):
+        call(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+@pytest.mark.parametrize("cls, owner, name", STEPS_OF_FITS)
+def test_an_interrupt_in_each_step_of_a_fit(monkeypatch, cls, owner, name):
+    estimator = cls(random_state=0)
+    target = target_of(estimator)
+    before = pickle.dumps(estimator.fit(X, target))
+    with monkeypatch.context() as patch:
+        fail_after(owner, name, patch)
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(X[:200, :3], target[:200])
+    assert_same_state(estimator, before)
+
+
+@pytest.mark.parametrize("cls, owner, name", STEPS_OF_STREAMS)
+def test_an_interrupt_in_each_step_of_a_stream(monkeypatch, cls, owner, name):
+    estimator, first = cls(random_state=0), {}
+    target = target_of(estimator)
+    if cls is MedianSGDClassifier:
+        first["classes"] = np.unique(target)
+    states = [estimator.partial_fit(X, target, **first)]
+
+    def go_on():
+        for _ in range(20):
+            states[0] = pickle.dumps(estimator)
+            estimator.partial_fit(X, target)
+
+    with monkeypatch.context() as patch:
+        fail_after(owner, name, patch)
+        with pytest.raises(KeyboardInterrupt):
+            go_on()
+    assert_same_state(estimator, states[0])
+
+
+def test_many_threads_fit_and_predict():
+    shared = MedianSGDRegressor(random_state=0).fit(X, Y)
+    prediction = shared.predict(X)
+    known = [learn(estimator, X) for estimator in ESTIMATORS]
+
+    def work(k):
+        estimator = ESTIMATORS[k % len(ESTIMATORS)]
+        assert_array_equal(shared.predict(X), prediction)
+        return learn(estimator, X)
+
+    with ThreadPoolExecutor(50) as pool:
+        results = list(pool.map(work, range(100)))
+    assert_all_equal(results, [known[k % len(known)] for k in range(100)])
+
+
+def test_many_streams_side_by_side_know_nothing_of_one_another():
+    streams = [MedianSGDRegressor(random_state=0) for _ in range(200)]
+    for first in range(0, 300, 100):
+        part = slice(first, first + 100)
+        for k, stream in enumerate(streams):
+            stream.partial_fit(X[part], Y[part] + k)
+    for k in (0, 57, 199):
+        alone = MedianSGDRegressor(random_state=0)
+        for first in range(0, 300, 100):
+            part = slice(first, first + 100)
+            alone.partial_fit(X[part], Y[part] + k)
+        assert_array_equal(streams[k].coef_, alone.coef_)
 
 
 def press_ctrl_c(call, seconds_at_most):
