@@ -294,6 +294,7 @@ def test_long_sparse_streams_do_not_drift(kind, name, tau, momentum, average, pe
         "learning_rate": "constant",
         "eta0": 0.005,
         "shuffle": False,
+        "refine": False,
         # The mean's steps of the intercept are damped on sparse rows.
         "fit_intercept": name != "mean",
         **BARE,
