@@ -1,6 +1,6 @@
 """Linear models fitted by stochastic gradient descent on medians of gradients."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 from medsgd._classifier import MedianSGDClassifier
 from medsgd._regressor import MedianSGDRegressor

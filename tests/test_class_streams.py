@@ -131,6 +131,15 @@ def test_a_class_that_comes_late():
     assert_allclose(share, np.mean(y == 3), atol=0.06)
 
 
+def test_the_first_rows_of_a_class_are_no_reason_to_predict_no_other():
+    X, y, _ = draw(n_classes=4)
+    known, new = y < 3, np.flatnonzero(y == 3)[:40]
+    est = feed(Classifier(), X[known], y[known], classes=range(4))
+    before = est.score(X[known], y[known])
+    est.partial_fit(X[new], y[new])
+    assert est.score(X[known], y[known]) > before - 0.05
+
+
 @pytest.mark.parametrize("kind", ["wild rows", "swapped labels"])
 def test_first_rows_that_are_outliers(kind):
     X, y, _ = draw()
@@ -271,12 +280,12 @@ def test_passes_over_few_rows_do_not_memorise_wrong_labels():
     X, y = load_digits(return_X_y=True)
     A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)
     rng = np.random.default_rng(0)
-    a = np.where(rng.random(len(a)) < 0.2, rng.integers(0, 10, len(a)), a)
+    a = np.where(rng.random(len(a)) < 0.4, rng.integers(0, 10, len(a)), a)
     est = Classifier()
     for _ in range(10):
         order = rng.permutation(len(a))
         feed(est, A[order], a[order], 135)
-    assert est.score(B, b) >= Classifier().fit(A, a).score(B, b) - 0.01
+    assert est.score(B, b) >= Classifier().fit(A, a).score(B, b)
 
 
 def hashed_texts(n=2500, seed=0):
@@ -309,6 +318,18 @@ def test_wide_rows():
     assert own < 1.2 * theirs
     dense = feed(Classifier(), A.toarray()[:3000], a[:3000])
     assert_near(dense, feed(Classifier(), A[:3000], a[:3000]), B, 0.1)
+
+
+def test_words_that_come_late_count_as_much_as_others():
+    rng = np.random.default_rng(0)
+    n, d = 3500, 1000
+    X = sp.random_array((n, d), density=0.01, rng=rng, format="csr") * 0.01
+    late = np.arange(d) < 500
+    w = np.where(late, 600 * rng.normal(size=d), 0)
+    X = sp.csr_array(X.multiply(~late | (np.arange(n) >= 1000)[:, np.newaxis]))
+    y = (X @ w + rng.logistic(size=n) > 0).astype(int)
+    est = feed(Classifier(), X, y)
+    assert est.score(X, y) > 0.75
 
 
 @pytest.mark.parametrize(

@@ -281,3 +281,17 @@ def test_cell_nuclei():
     assert in_scales[-2] > 20
     assert in_scales[-3] < 12
     assert 0.25 < results["share_of_two"] < 0.35
+
+
+def test_stream_dashboard():
+    results = run_example("large_data/plot_stream_dashboard.py")
+    told, true = (
+        np.array(results["gauges"][name]) for name in ("share of outliers", "wrong")
+    )
+    error = np.array(results["errors"]["MedianSGDRegressor"])
+    for first, last in results["quiet"].values():
+        assert np.max(np.abs(told - true)[first - 1 : last - 1]) < 0.02
+    # The median size of the noise is 0.67.
+    for part in ("before", "switched on", "after"):
+        first, last = results["quiet"][part]
+        assert 0.67 < np.mean(error[first - 1 : last - 1]) < 0.85

@@ -45,6 +45,8 @@ ROUNDED = 1e-30
 # A share of a feature's values up to this may be outliers; the quantile of the sizes of
 # standard normal values that as many exceed.
 OUTLYING, NORMAL_QUANTILE = 0.2, ndtri(0.9)
+# A row that is far out in more than this share of the features is an outlier.
+MOST_FAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -304,11 +306,13 @@ def _center_and_scale(X, weight, centered, clip, reach=None):
         scale[columns] = median / NORMAL_MEDIAN
         factor[columns] = _mixed_factor(total / weight.sum())
     if reach is not None:
-        far = weight @ (deviation > reach * NORMAL_QUANTILE * scale)
-        is_wide = (far > 0) & (far > OUTLYING * (1 - tied) * weight.sum())
+        beyond = deviation > reach * NORMAL_QUANTILE * scale
+        tame = weight * (beyond.mean(axis=1) <= MOST_FAR)
+        far = tame @ beyond
+        is_wide = (far > 0) & (far > OUTLYING * (1 - tied) * tame.sum())
         for j in np.flatnonzero(is_wide):
-            rest = deviation[:, j] > 0
-            scale[j] = _outer_scale(deviation[rest, j], weight[rest], reach)
+            rest = (deviation[:, j] > 0) & (tame > 0)
+            scale[j] = _outer_scale(deviation[rest, j], tame[rest], reach)
     scale *= factor
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
@@ -365,10 +369,15 @@ def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
         scale[columns] = median / NORMAL_MEDIAN
         if reach is not None:
             beyond = size > reach * NORMAL_QUANTILE * scale[column]
-            far = np.bincount(column, entry_weight * beyond, minlength=len(scale))
-            for j in columns[far[columns] > OUTLYING * total]:
-                own = column == j
-                scale[j] = _outer_scale(size[own], entry_weight[own], reach)
+            row = X.indices[present]
+            n_far = np.bincount(row, beyond, minlength=X.shape[0])
+            is_tame = n_far <= MOST_FAR * np.bincount(row, minlength=X.shape[0])
+            tame = entry_weight * is_tame[row]
+            far = np.bincount(column, tame * beyond, minlength=len(scale))
+            counted = np.bincount(column, tame, minlength=len(scale))
+            for j in np.flatnonzero((far > 0) & (far > OUTLYING * counted)):
+                own = (column == j) & (tame > 0)
+                scale[j] = _outer_scale(size[own], tame[own], reach)
         if rare_power is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[columns]

@@ -335,7 +335,7 @@ def present_columns(X):
 
 def with_typical_scales(units, X):
     """Return units in which features that sparse rows lack have the scale of others."""
-    counts = np.bincount(X.indices, minlength=X.shape[1])
+    counts = np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
     if counts.all() or not counts.any():
         return units
     typical = np.median(units.inverse_scale[counts > 0])

@@ -644,9 +644,10 @@ def choose_precision(rows, start, weight, fit, size_of):
 
 
 def is_too_sure(rows, model):
-    """Whether a model rules out more labels than it may."""
+    """Whether a model rules out more labels of rows not far out than it may."""
     own = rows.probabilities(model)[np.arange(len(rows.label)), rows.label]
-    return rows.weight @ (own < UNLIKELY) > MOST_UNLIKELY * rows.weight.sum()
+    weight = rows.weight * (rows.leverage >= FAR_OUT)
+    return weight @ (own < UNLIKELY) > MOST_UNLIKELY * weight.sum()
 
 
 def without_features(rows, model, weight, fit_intercept):
