@@ -545,3 +545,14 @@ def test_a_direction_that_rows_lack_but_for_rounding_takes_no_step():
     assert rows.gram(ones, vectors)[2, 2] > 0
     step = Cholesky(np.zeros(3), vectors).least_squares(rows, ones, pull)
     assert_allclose(step, [*np.linalg.lstsq(X[:, :2], pull)[0], 0], atol=1e-12)
+
+
+def test_a_penalty_of_coefficients_beyond_all_bounds():
+    X, y, _ = problem(200, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = MedianSGDRegressor(
+            alpha=0.1, standardize=False, leverage_weights=False, random_state=0
+        ).fit(1e-160 * X, y)
+    # Of such units the penalty leaves nothing.
+    assert np.abs(X @ est.coef_ * 1e-160).max() < 1e-6 * est.scale_

@@ -139,13 +139,12 @@ def test_an_infinite_half_life_forgets_nothing():
 @pytest.mark.parametrize("penalty", ["l2", "l1"])
 @pytest.mark.parametrize("half_life", [1e-3, 1.0, 40])
 def test_a_half_life_of_few_rows(half_life, penalty):
-    X, y, truth = draw("normal", n=1500)
+    X, y, truth = draw("Cauchy", n=1300)
     est = Regressor(half_life=half_life, penalty=penalty, alpha="auto")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        feed(feed(est, X[:1000], y[:1000]), X[1000:], y[1000:], 7)
-    # Of a dozen and a half rows or more.
-    assert error(est, truth) < 10 * error(Regressor().fit(X, y), truth) + 0.5
+        feed(feed(est, X[:1000], y[:1000]), X[1000:], y[1000:], 1)
+    assert error(est, truth) < 10 * norm(truth)
 
 
 @pytest.mark.parametrize("penalty", ["l2", "l1"])
@@ -166,7 +165,7 @@ def test_a_coefficient_stays_without_rows(penalty):
 def test_a_weight_beyond_all_others():
     X, y, _ = draw("normal", n=2000)
     weight = np.ones(2000)
-    weight[1500] = 1e300
+    weight[1500:1510] = 1e307
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         est = feed(Regressor(), X, y, weight=weight)

@@ -364,6 +364,11 @@ def _covariance(reg, stage, inference, names, kind):
     is_determined = inference.is_determined(transform)
     plain = covariance = transform(transform(inference.homoscedastic()).T)
     plain_error = np.sqrt(plain.diagonal())
+    if not np.all((plain_error > 0) & np.isfinite(plain_error) | ~is_determined):
+        raise ValueError(
+            "Variances of coefficients are out of the range of float64. Divide X and y "
+            "by their scales."
+        )
     step = np.abs(transform(inference.step()))
     # A pass takes back the rounding of coefficients to the dtype of the fit.
     coef, intercept = _solution(reg)
@@ -517,13 +522,12 @@ def _check_solution(reg, names, step, error):
 
     ``step``: how far a pass of the M step moves them.
     """
+    error = np.where(step > 0, error, 1)  # 0 of what the samples do not determine
     far = step > LARGEST_STEP * error
     if not far.any():
         return
-    n_errors = np.full(len(step), np.inf)
-    np.divide(step, error, out=n_errors, where=error > 0)
-    worst = np.argmax(np.where(far, n_errors, 0))
-    n_errors = n_errors[worst]
+    worst = np.argmax(np.where(far, step / error, 0))
+    n_errors = step[worst] / error[worst]
     moved = f"would move the coefficient of {names[worst]!r} by {n_errors:.2g}"
     if reg._plan().exact_alpha > 0:
         raise ValueError(
