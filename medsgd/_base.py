@@ -21,6 +21,7 @@ from medsgd._fit.data import Data
 from medsgd._fit.epochs import Training, as_columns
 from medsgd._fit.persistence import as_plain, from_plain, is_readable, why_not_readable
 from medsgd._fit.plan import Plan
+from medsgd._fit.solutions import as_attributes, as_given, solutions, start
 from medsgd._fit.state import State
 from medsgd._fit.tasks import MAX_INT
 from medsgd._fit.units import ENOUGH_ROWS, RecentRows, stacked
@@ -255,13 +256,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             if intercept is None:  # not there where coef_ alone was set by hand
                 intercept = getattr(self, "intercept_", None)
         given = coef is not None
-        coef = _as_given(coef, shape, dtype, "coef_init") if given else np.zeros(shape)
+        coef = as_given(coef, shape, dtype, "coef_init") if given else np.zeros(shape)
         if intercept is None:
             intercept = plan.task.first_intercepts(plan, data, coef if given else None)
         else:
-            intercept = _as_given(intercept, shape[:1], dtype, "intercept_init")
+            intercept = as_given(intercept, shape[:1], dtype, "intercept_init")
         return [
-            State(**_start(data.units, coef[i], intercept[i], dtype))
+            State(**start(data.units, coef[i], intercept[i], dtype))
             for i in range(n_problems)
         ]
 
@@ -275,8 +276,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         ):
             return [copy.copy(state) for state in self._states]
         fitted, dtype = np.column_stack([coef, intercept]), self._states[0].dtype
-        coef = _as_given(self.coef_, coef.shape, dtype, "coef_")
-        intercept = _as_given(self.intercept_, intercept.shape, dtype, "intercept_")
+        coef = as_given(self.coef_, coef.shape, dtype, "coef_")
+        intercept = as_given(self.intercept_, intercept.shape, dtype, "intercept_")
         given = np.column_stack([coef, intercept])
         if self._stream is not None:
             if np.array_equal(given, fitted):
@@ -286,14 +287,14 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return [
             replace(state)
             if np.array_equal(own, known)
-            else state.moved_to(**_start(self._units, own[:-1], own[-1], state.dtype))
+            else state.moved_to(**start(self._units, own[:-1], own[-1], state.dtype))
             for state, own, known in zip(self._states, given, fitted, strict=True)
         ]
 
     def _reported(self):
         """Coefficients and intercepts that the last call has set, a row a problem."""
         if self._stream is None or not self._stream.is_shown:
-            return _solutions(self._states, self._units)
+            return solutions(self._states, self._units)
         return as_attributes(self._stream.solutions(), self._states[0].dtype)
 
     def _product(self, X):
@@ -310,7 +311,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _solution(self, states):
         """The coefficients and intercepts as attributes."""
-        coef, intercept = _solutions(states, self._units)
+        coef, intercept = solutions(states, self._units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
     def _max_epochs(self):
@@ -535,71 +536,3 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _as_given(init, shape, dtype, name):
-    """Coefficients or intercepts of a caller, a row or an element a problem.
-
-    Raises
-    ------
-    ValueError
-        If they have another shape or are no finite numbers.
-    """
-    if sparse.issparse(init):
-        init = checked(init, name).toarray()
-    try:
-        if np.iscomplexobj(init):
-            raise ValueError("complex numbers")
-        with np.errstate(over="ignore"):
-            array = np.asarray(init, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"Provided {name} must be real numbers: {error}.") from error
-    if shape[0] == 1 and (len(shape) == 2 or array.ndim == 0):
-        # As SGD takes what belongs to one problem.
-        array = array.reshape((1, -1)[: len(shape)])
-    if array.shape != shape:
-        raise ValueError(
-            f"Provided {name} does not match dataset. Expected shape {shape}, got "
-            f"{array.shape}."
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"Provided {name} must be finite in {dtype}.")
-    return array
-
-
-def _start(units, coef, intercept, dtype):
-    """Coefficients and intercept in the user's units as fields of a state."""
-    coef, intercept = units.from_user(coef, intercept)
-    return {"coef": np.array(coef, dtype=dtype), "intercept": float(intercept)}
-
-
-def _solutions(states, units):
-    """Coefficients and intercepts in the user's units, a row a state.
-
-    Raises
-    ------
-    ValueError
-        If they are too large for the dtype.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        solutions = [units.to_user(*state.solution()) for state in states]
-    return as_attributes(solutions, states[0].dtype)
-
-
-def as_attributes(solutions, dtype):
-    """Coefficients and intercepts in the user's units side by side, in a dtype.
-
-    Raises
-    ------
-    ValueError
-        If they are too large for the dtype.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        coef = np.array([coef for coef, _ in solutions], dtype=dtype)
-        intercept = np.array([intercept for _, intercept in solutions], dtype=dtype)
-    if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
-        raise ValueError(
-            f"Coefficients in the units of X are too large for {dtype}. Divide X and y "
-            "by their scales."
-        )
-    return coef, intercept

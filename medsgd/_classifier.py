@@ -13,8 +13,9 @@ from medsgd._base import BaseMedianSGD
 from medsgd._core.losses import CLASSIFICATION_LOSSES
 from medsgd._fit.tasks import Classification
 from medsgd._refinement import multinomial
+from medsgd._refinement.class_rows import probabilities
 from medsgd._refinement.class_stream import ClassStream
-from medsgd._refinement.classification import lead_epochs, probabilities
+from medsgd._refinement.classification import lead_epochs
 from medsgd._utils.compat import (
     Interval,
     LinearClassifierMixin,

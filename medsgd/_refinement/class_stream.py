@@ -20,7 +20,8 @@ from scipy.special import softmax
 
 from medsgd._core.multinomial import divergence
 from medsgd._refinement import classification
-from medsgd._refinement.classification import GAMMA, Model, Shrinkage, leverage
+from medsgd._refinement.class_rows import GAMMA, Rows, leverage
+from medsgd._refinement.classification import Model, Shrinkage
 from medsgd._refinement.quasi_newton import inner, minimise
 from medsgd._refinement.rows import DenseRows, SparseRows
 from medsgd._refinement.stream import LEAST_PIECE, Kept, Stream
@@ -447,7 +448,7 @@ def fitted(plan, data, starts):
         # The other features keep coefficients of 0.
         X, columns = present_columns(X)
         own_units = units.of(columns)
-    rows = classification.Rows(
+    rows = Rows(
         X,
         data.y,
         data.given_weight / unit,

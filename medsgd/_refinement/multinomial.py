@@ -6,8 +6,9 @@ import numpy as np
 
 from medsgd._fit.stopping import StoppingRule, exact_share
 from medsgd._refinement import classification
+from medsgd._refinement.class_rows import Rows
 from medsgd._refinement.class_stream import ClassStream, shrinkage
-from medsgd._refinement.classification import Model, Rows
+from medsgd._refinement.classification import Model
 
 # Iterations without progress of the held-out loss where "auto" leaves them to us.
 PATIENCE = 5

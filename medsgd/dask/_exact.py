@@ -16,14 +16,9 @@ from medsgd._refinement.bisquare import S_CONSTANT
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.exact import ExactStage, is_blockwise, is_exact
 from medsgd._refinement.inference import TableSums
-from medsgd._refinement.regression import (
-    N_PRESENT,
-    N_S_ROWS,
-    ROWS_PER_PARAMETER,
-    sample,
-    share_rare_weight,
-)
+from medsgd._refinement.regression import N_S_ROWS, ROWS_PER_PARAMETER
 from medsgd._refinement.rows import Pull, RowsLeftOut
+from medsgd._refinement.samples import N_PRESENT, sample, share_rare_weight
 from medsgd.dask._sums import (
     N_SCALES,
     SCALE_STEP,

@@ -8,13 +8,14 @@ import numpy as np
 
 from medsgd._fit.units import FeatureUnits
 from medsgd._refinement import multinomial
-from medsgd._refinement.classification import (
+from medsgd._refinement.class_rows import (
     GAMMA,
     HALF_LOST,
     Divergence,
-    Model,
     Rows,
+    divergence,
 )
+from medsgd._refinement.classification import Model
 from medsgd._refinement.rows import RowsLeftOut
 from medsgd.dask._trust import ROUNDING, Sent, Summable
 
@@ -214,9 +215,7 @@ class LabelledPartitions:
             rows = self.at_hand
             scores = rows.scores(model.coef)
             slope = scores + model.intercept
-            losses = multinomial.classification.divergence(
-                slope, rows.label, np.ones(len(rows.label)), gamma
-            )
+            losses = divergence(slope, rows.label, np.ones(len(rows.label)), gamma)
             return self._per_weight(
                 rows.leverage[:, np.newaxis]
                 * np.column_stack([losses, slope, slope * scores])

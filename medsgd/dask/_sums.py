@@ -13,8 +13,8 @@ from medsgd._fit.scales import NORMAL_MEDIAN, median
 from medsgd._fit.units import leverage_limit
 from medsgd._refinement.exact import standardised_targets
 from medsgd._refinement.inference import TableSums
-from medsgd._refinement.regression import N_PRESENT, of_all_sizes
 from medsgd._refinement.rows import DenseRows
+from medsgd._refinement.samples import N_PRESENT, of_all_sizes
 from medsgd.dask._trust import ROUNDING, Sent, Summable
 
 # Scales at which a scan adds up the bisquare: so many on either side of a first guess,
