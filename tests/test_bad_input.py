@@ -713,7 +713,8 @@ def test_index_arrays_of_other_dtypes(dtype):
 
 def test_a_matrix_may_change_between_fits():
     A = sp.csr_array(X)
-    est = MedianSGDRegressor(random_state=0).fit(A, Y)
+    # Exact steps add up the coordinates of a row anyway.
+    est = MedianSGDRegressor(refine=False, random_state=0).fit(A, Y)
     A.indices[::3] = A.indices[1::3]  # a column twice
     changed = est.fit(A, Y).coef_
     summed = sp.csr_array((A.data, A.indices, A.indptr), shape=A.shape)

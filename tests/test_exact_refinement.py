@@ -556,3 +556,16 @@ def test_a_penalty_of_coefficients_beyond_all_bounds():
         ).fit(1e-160 * X, y)
     # Of such units the penalty leaves nothing.
     assert np.abs(X @ est.coef_ * 1e-160).max() < 1e-6 * est.scale_
+
+
+def test_weights_that_are_no_counts_add_up_to_the_rows():
+    # The rows' number, less that of the parameters, defines the scale.
+    X, y, _ = problem(40, 8, share=0.0)
+    weight = np.random.default_rng(0).uniform(0.1, 1, 40)
+    est = MedianSGDRegressor(random_state=0).fit(X, y, sample_weight=weight)
+    coef, intercept, scale = est._s_fit
+    ratio = np.minimum(np.abs(y - X @ coef - intercept) / (1.547645 * scale), 1)
+    bisquare = 1 - (1 - ratio**2) ** 3
+    assert np.average(bisquare, weights=weight) == pytest.approx(
+        0.5 * (40 - 9) / 40, abs=1e-3
+    )
