@@ -261,7 +261,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     values of first rows. After :meth:`fit` the sums, or with more than 500 parameters
     their diagonal, go on from the fit. If the median fits 1,000 rows or more so much
     better that their residual scale is 1.2 times smaller, such as after a jump of the
-    coefficients, the refined estimate begins anew. On Dask there is none.
+    coefficients, the refined estimate begins anew; so it does if the residuals of 400
+    rows or more are ten times larger than before. On Dask there is none.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
     where most of `y` is one value, the fit is the least-squares fit of these samples,

@@ -18,6 +18,7 @@ from scipy import sparse
 import medsgd._core.bisquare as bisquare
 from medsgd._fit.data import Data
 from medsgd._fit.persistence import chunks, plain_chunks
+from medsgd._fit.scales import NORMAL_MEDIAN, median
 from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, m_scale
 from medsgd._refinement.candidates import recovered
@@ -60,6 +61,9 @@ LEAST_PIECE, MOST_WAITING, WAITING_SHARE, SOLVED_SHARE = 32, 1_000, 1 / 256, 0.1
 WINDOW = 1_000
 # The median leads where its residuals of a window have a scale so many times smaller.
 JUMP = 1.2
+# The rows are others than those of the sums where so many have a scale so many times
+# larger, as after a feature has changed its unit.
+FEWEST_LOST, LOST = 400, 10.0
 # A feature is new whose squares in the sums are fewer than so many, and than those of
 # the next rows, if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
@@ -260,13 +264,17 @@ class Sums:
         return solution(gram, moments, convex)
 
     def rescaled(self):
-        """Return the sums with the scale up to date, or None where the median leads.
+        """Return the sums with the scale up to date, or None where they are of no use.
 
         The scales of windows are averaged as their logarithms are, by their counts.
         """
-        if self.n_window < WINDOW:
+        if self.n_window < FEWEST_LOST:
             return self
         refined, led, count = np.concatenate(self.window, axis=1)
+        if median(np.abs(refined), count) > LOST * NORMAL_MEDIAN * self.scale:
+            return None
+        if self.n_window < WINDOW:
+            return self
         total = count.sum()
         scale, scale_led = (
             m_scale(residual, count, BREAKDOWN * total, self.scale, self.floor)
