@@ -110,7 +110,7 @@ class Along:
 
 
 class Balance:
-    """How frequent plausible labels are, and how frequent a model expects them to be.
+    """Frequencies of plausible labels, as found and as a model expects them.
 
     Rows whose label is not plausible do not count, and the probabilities are those
     given that the label is plausible.

@@ -136,11 +136,11 @@ class ClassSums:
 
     @property
     def n_solved(self):
-        """How many parameters each piece of the rows solves for."""
+        """Return the number of parameters that each piece of the rows solves for."""
         return len(self.b) if self.has_matrices else 0
 
     def piece(self, half_life):
-        """How many rows make the next piece at most."""
+        """Return the largest number of rows of the next piece."""
         size = PIECE_SHARE * min(self.total, half_life)
         return int(np.clip(size, LEAST_PIECE, PIECE))
 

@@ -64,7 +64,7 @@ class RowsLeftOut(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Pull:
-    """What a step asks of the rows at a place.
+    """Sums over the rows at a place, which a step asks for.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """Where a step may lead: ``change`` is how it changes fitted values."""
+    """A step and the change of fitted values along it."""
 
     start: Place
     step: np.ndarray

@@ -131,7 +131,7 @@ class Sums:
 
     @property
     def n_solved(self):
-        """How many parameters each piece of the rows solves for."""
+        """Return the number of parameters that each piece of the rows solves for."""
         return len(self.b)
 
     @property
@@ -161,7 +161,7 @@ class Sums:
         return self.gram.diagonal()
 
     def piece(self, half_life):
-        """How many rows make the next piece at most."""
+        """Return the largest number of rows of the next piece."""
         size = max(PIECE, int(PIECE_SHARE * self.total))
         return int(np.clip(PIECE_SHARE * half_life, 1, size))
 
@@ -300,7 +300,7 @@ class DiagonalSums(Sums):
         return self.gram
 
     def piece(self, half_life):
-        """How many rows make the next piece at most."""
+        """Return the largest number of rows of the next piece."""
         size = max(DIAGONAL_PIECE, int(DIAGONAL_SHARE * self.total))
         return int(np.clip(DIAGONAL_SHARE * half_life, 1, size))
 
@@ -562,7 +562,7 @@ class Stream:
         return min(most, GROWTH * self.n_begun or first)
 
     def _size(self, plan, data):
-        """How many rows come next at most."""
+        """The largest number of rows that come next."""
         size = len(data.y) if self.sums is None else self.sums.piece(plan.half_life)
         if self.first is None:
             return size

@@ -1,4 +1,4 @@
-"""What the estimators on Dask share: parameters, a fit by rounds, predictions."""
+"""The base of the estimators on Dask: parameters, a fit by rounds, predictions."""
 
 import copy
 import inspect
@@ -165,7 +165,7 @@ def document(single_machine, **notes):
 
 
 class OnDask(BaseMedianSGD):
-    """What regressor and classifier share; a base before the single-machine class."""
+    """Common part of both estimators; a base before the single-machine class."""
 
     _single_machine: Any
     _follows_units = False

@@ -137,7 +137,7 @@ def with_names_of(X, rows):
 
 
 def row_chunks(collection):
-    """How many rows each partition has, NaN where that is not known."""
+    """Number of rows of each partition, NaN where it is not known."""
     if is_array(collection):
         return collection.chunks[0]
     return (np.nan,) * collection.npartitions

@@ -376,7 +376,7 @@ def _as_pull(sums):
 
 @dataclass(frozen=True, eq=False)
 class PartitionedWay:
-    """Where a step may lead."""
+    """A step, and what partitions have told of the rows along it."""
 
     start: PartitionedPlace
     step: np.ndarray

@@ -22,7 +22,7 @@ from medsgd.dask._trust import ROUNDING, Sent, Summable
 
 @dataclass(frozen=True, eq=False)
 class LabelUnits(Sent):
-    """How the second stage sees the rows of a partition.
+    """Units and weights in which the second stage sees the rows of a partition.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class LabelUnits(Sent):
 
 @dataclass(frozen=True, eq=False)
 class ModelJob(Sent):
-    """What partitions need to compare their labels with a model.
+    """A request to partitions: compare labels with a model.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class ModelJob(Sent):
 
 @dataclass(frozen=True, eq=False)
 class Frequencies(Summable):
-    """How frequent labels are.
+    """Frequencies of labels.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What happens where a partition lives: pure functions of its rows and a job."""
+"""Work where a partition lives: pure functions of its rows and a job."""
 
 import copy
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What a partition tells before the first round.
+    """Statements of a partition before the first round.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What the coordinator sends to the partitions, the same to all.
+    """A request of the coordinator, the same to all partitions.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What a partition returns for one problem.
+    """Result of a partition for one problem.
 
     Attributes
     ----------
@@ -439,6 +439,6 @@ def _quantiles(values, weight):
 
 
 def call_method(blocks, *, estimator, method, empty):
-    """What a method of an estimator returns for a chunk of rows, its one block."""
+    """Result of a method of an estimator for a chunk of rows, its one block."""
     (X,) = blocks
     return getattr(estimator, method)(X) if X.shape[0] else empty

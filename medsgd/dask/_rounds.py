@@ -222,7 +222,7 @@ def _check_kinds(summaries):
 
 
 class Told:
-    """What the partitions have told before the first round.
+    """Statements of the partitions from before the first round.
 
     Attributes
     ----------
@@ -350,7 +350,7 @@ class Rounds(Training):
         print(f"Total training time: {seconds:.2f} seconds.")
 
     def updates(self, problems, settings, n_passes):
-        """What the partitions make of the problems."""
+        """Results of the partitions for the problems."""
         job = Job(
             plan=self.local_plan,
             units=self.data.units,

@@ -30,7 +30,7 @@ NEGATIVE = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class RowUnits:
-    """How the exact steps see the rows of a partition."""
+    """Units in which the exact steps see the rows of a partition."""
 
     center: np.ndarray
     inverse_scale: np.ndarray
@@ -53,7 +53,7 @@ class RowUnits:
 
 @dataclass(frozen=True, eq=False)
 class ScanJob(Sent):
-    """What partitions need to look at their residuals.
+    """A request to partitions: look at residuals.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class ScanJob(Sent):
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What a partition tells of its residuals.
+    """Statements of a partition about its residuals.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class SumsJob(Sent):
-    """What partitions need to add up what a step asks.
+    """A request to partitions: add up what a step needs.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ def unpacked(triangle):
 
 @dataclass(frozen=True, eq=False)
 class TableJob(Sent):
-    """What partitions need to add up what a table of coefficients follows from.
+    """A request to partitions: add up what a table of coefficients follows from.
 
     Attributes
     ----------

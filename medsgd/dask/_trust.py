@@ -43,7 +43,7 @@ class Summable:
 
 @dataclass(frozen=True, eq=False)
 class Known(Sent):
-    """What the coordinator knows of the sums of some partitions.
+    """Sums of some partitions, as the coordinator has them.
 
     Attributes
     ----------

@@ -145,7 +145,7 @@ class CoefficientTable:
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="name"))
 
     def _summary(self):
-        """What there is to say about all coefficients, line by line."""
+        """Statements about all coefficients, line by line."""
         return (
             f"MM-estimate of {self.n_samples} samples, {self.covariance_type} standard "
             "errors",
