@@ -479,3 +479,14 @@ def test_a_burst_of_wild_rows_does_not_spoil_the_units():
     wild.partial_fit(1e6 * X[:200], y[:200])
     feed(wild, X[5000:], y[5000:])
     assert_near(wild, Regressor().fit(X, y), N, errors=0.5)
+
+
+@pytest.mark.parametrize("n_before", [300, 4000, 9500])
+@pytest.mark.parametrize("penalties", [("l1", None), (None, "l1")], ids=str)
+def test_a_penalty_that_changes(penalties, n_before):
+    X, y, _ = draw(n=14_000)
+    before, after = ({"penalty": p, "alpha": 0.1} for p in penalties)
+    est = feed(Regressor(**before), X[:n_before], y[:n_before])
+    feed(est.set_params(**after), X[n_before:], y[n_before:])
+    fit = Regressor(**after).fit(X, y)
+    assert_near(est, fit, len(y), errors=3)

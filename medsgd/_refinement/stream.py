@@ -377,7 +377,12 @@ def begun(stage, few, target, b, scale, *, diagonal):
 
 def needs_diagonal(plan, n_parameters, most):
     """Whether a Gram matrix is too large, or no use for the penalty."""
-    return n_parameters > most or (plan.exact_alpha > 0 and plan.l1_ratio > 0)
+    return n_parameters > most or has_l1(plan)
+
+
+def has_l1(plan):
+    """Whether the refined estimate has an L1 penalty."""
+    return plan.exact_alpha > 0 and plan.l1_ratio > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -507,7 +512,7 @@ class Stream:
             with them, in the units of the data.
         """
         stream = self
-        if stream.sums and stream.sums.fit_intercept != plan.fit_intercept:
+        if stream.sums and not stream._goes_on(plan):
             stream = type(self)()
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
@@ -545,6 +550,11 @@ class Stream:
                 stream = stream._collected(plan, few, after)
         return replace(stream, is_shown=stream.sums is not None)
 
+    def _goes_on(self, plan):
+        """Whether the sums are of use with parameters that may have changed."""
+        can_solve = isinstance(self.sums, DiagonalSums) or not has_l1(plan)
+        return can_solve and self.sums.fit_intercept == plan.fit_intercept
+
     def _led(self, data, median):
         """Return what the median predicts for rows."""
         return data.units.predict(data.X, *median[0])
@@ -566,7 +576,9 @@ class Stream:
         size = len(data.y) if self.sums is None else self.sums.piece(plan.half_life)
         if self.first is None:
             return size
-        return min(size, self._enough(plan, data) - self.first.n_rows)
+        # None is left where changed parameters need fewer rows than there are.
+        left = self._enough(plan, data) - self.first.n_rows
+        return min(size, left) if left > 0 else size
 
     def _collected(self, plan, data, median):
         """Return the stream with more first rows, begun if they are enough.
