@@ -189,7 +189,9 @@ class RecentRows:
         rows, chunks, most = np.flatnonzero(weight), self.chunks, N_RECENT
         n_rows, n_between = self.n_rows + len(rows), self.n_between
         soon = self.n_rows + N_BETWEEN
-        if n_between > soon and _are_far(X, rows, units):
+        # Of calls with few rows some are looked at, for that takes longer than a pass.
+        is_due = n_rows // N_LOOKED_AT > self.n_rows // N_LOOKED_AT
+        if n_between > soon and is_due and _are_far(X, rows, units):
             n_between = soon
         rows = rows[max(0, n_between - most - self.n_rows) :]
         if len(rows):

@@ -516,9 +516,9 @@ class Stream:
             stream = type(self)()
         if len(data.rows) < len(data.y):
             data = data.of_rows(data.rows)
-        n_parameters = data.X.shape[1] + plan.fit_intercept
-        least = LEAST_MEMORY * n_parameters
-        plan = replace(plan, half_life=max(plan.half_life, least))
+        least = LEAST_MEMORY * (data.X.shape[1] + plan.fit_intercept)
+        if plan.half_life < least:
+            plan = replace(plan, half_life=least)
         if stream.sums is not None:
             least = np.clip(
                 WAITING_SHARE * stream.sums.total,
