@@ -1,4 +1,4 @@
-"""What became slower or less accurate since the last release, in a minute.
+"""Benchmark of a minute: tasks slower or less accurate than in the last release.
 
 ``python benchmarks/release.py`` compares with ``benchmarks/release.json``, which holds
 the results of the last release, and exits with 1 if anything is worse. ``--write``

@@ -148,12 +148,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         probabilities that a median costs. Only for `loss='log_loss'` and a median;
         other losses and `gradient_estimator='mean'` have no refinement.
         :meth:`partial_fit` carries a refined estimate beside the median, see Notes.
-    half_life : float or None, default=None
-        Number of rows of a stream after which a row counts half in the refined estimate
-        of :meth:`partial_fit`; None counts all rows alike. A shorter half-life follows
-        drifting coefficients faster and is noisier: the estimate is as accurate as one
-        from 1.4 times so many rows. Rows of one call then count in their order. Only
-        used by :meth:`partial_fit` with `refine`, and not on Dask.
+    {{half_life}}
 
     Attributes
     ----------

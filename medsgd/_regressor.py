@@ -139,13 +139,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         `gradient_estimator` decides the result. See Notes for small and for sparse
         data. :meth:`partial_fit` carries a refined estimate beside the median where it
         can, see Notes. Ignored for `gradient_estimator='mean'`.
-    half_life : float or None, default=None
-        Number of rows of a stream after which a row counts half in the refined estimate
-        of :meth:`partial_fit`; None counts all rows alike. A shorter half-life follows
-        drifting coefficients faster and is noisier: the estimate is as accurate as one
-        from 1.4 times so many rows; it is at least 2 rows for each parameter. Rows of
-        one call then count in their order. Only used by :meth:`partial_fit` with
-        `refine`, and not on Dask.
+    {{half_life}}
 
     Attributes
     ----------

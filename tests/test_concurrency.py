@@ -24,7 +24,7 @@ from medsgd._refinement import classification
 from medsgd._refinement.class_stream import ClassStream, ClassSums
 from medsgd._refinement.exact import ExactStage
 from medsgd._refinement.regression import Refinement
-from medsgd._refinement.stream import Stream, Sums
+from medsgd._refinement.stream import GramSums, Stream
 
 X = np.random.default_rng(0).standard_t(3, size=(300, 8))
 Y = X @ np.arange(8) + np.random.default_rng(1).standard_cauchy(300)
@@ -154,8 +154,8 @@ STEPS_OF_FITS = [
 STEPS_OF_STREAMS = [
     (MedianSGDRegressor, RecentRows, "followed"),
     (MedianSGDRegressor, Stream, "_collected"),
-    (MedianSGDRegressor, Sums, "with_rows"),
-    (MedianSGDRegressor, Sums, "rescaled"),
+    (MedianSGDRegressor, GramSums, "with_rows"),
+    (MedianSGDRegressor, GramSums, "rescaled"),
     (MedianSGDClassifier, ClassStream, "_collected"),
     (MedianSGDClassifier, ClassSums, "with_rows"),
 ]

@@ -25,7 +25,7 @@ from medsgd._fit import persistence
 from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits
 from medsgd._refinement.class_stream import ClassSums
-from medsgd._refinement.stream import Sums
+from medsgd._refinement.stream import GramSums
 from medsgd.inspection import coefficient_table
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir())
@@ -85,7 +85,7 @@ def test_gradient_estimators_go_on_as_in_the_version_that_wrote(
     assert_allclose(actual, data[f"{name} estimate"], rtol=1e-8)
 
 
-@pytest.mark.parametrize("cls", [FeatureUnits, State, Sums, ClassSums])
+@pytest.mark.parametrize("cls", [FeatureUnits, State, GramSums, ClassSums])
 def test_the_version_changes_with_the_fields(cls):
     """Else: raise VERSION, read the older ones as far as possible, write new files."""
     plain, of_classes = (
@@ -95,7 +95,7 @@ def test_the_version_changes_with_the_fields(cls):
     stored = {
         FeatureUnits: plain["units"],
         State: plain["states"][0],
-        Sums: plain["stream"]["sums"],
+        GramSums: plain["stream"]["sums"],
         ClassSums: of_classes["stream"]["sums"],
     }[cls]
     assert stored.keys() == {field.name for field in fields(cls)}

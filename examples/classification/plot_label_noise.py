@@ -4,9 +4,9 @@ Wrong labels
 ============
 
 A share of the training rows of scikit-learn's digits is corrupted: first by wrong
-labels alone, then by wild rows, whose pixels are in a wrong unit as well. The example
-measures what each classifier loses on a clean test set, and whether wrong labels can be
-found.
+labels alone, then by wild rows. Wild rows have wrong labels, and their pixels are in a
+wrong unit. The example measures what each classifier loses on a clean test set, and
+whether wrong labels can be found.
 """
 
 import matplotlib.pyplot as plt
@@ -54,9 +54,9 @@ def spoilt(share, kind):
 # %%
 # Accuracy, and finding wrong labels
 # ----------------------------------
-# A label is suspect if the fitted model gives it a low probability. The precision is
-# the share of wrong labels among the most suspect rows, of which as many are taken as
-# there are wrong labels.
+# A label is suspect if the fitted model gives it a low probability. As many of the most
+# suspect rows are taken as there are wrong labels. The precision is the share of wrong
+# labels among them.
 
 scores = {kind: {name: [] for name in MODELS} for kind in KINDS}
 precision = {name: [] for name in MODELS}

@@ -45,7 +45,7 @@ class Data:
         return np.flatnonzero(self.weight)
 
     def of_rows(self, rows):
-        """Return copies of some rows, of which none is held out."""
+        """Return copies of some rows. None of them is held out."""
         return replace(
             self,
             X=self.X[rows],

@@ -14,8 +14,8 @@ from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits, RecentRows
 from medsgd._utils.guards import checked
 
-# Raised whenever the fields of State, FeatureUnits, Sums or ClassSums change, or their
-# meaning does.
+# Raised whenever the fields of State, FeatureUnits, GramSums or ClassSums change, or
+# their meaning does.
 VERSION = 2
 OLDEST = 1
 

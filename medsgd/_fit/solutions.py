@@ -51,8 +51,8 @@ def solutions(states, units):
         If they are too large for the dtype.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        solutions = [units.to_user(*state.solution()) for state in states]
-    return as_attributes(solutions, states[0].dtype)
+        found = [units.to_user(*state.solution()) for state in states]
+    return as_attributes(found, states[0].dtype)
 
 
 def as_attributes(solutions, dtype):

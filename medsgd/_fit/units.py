@@ -292,7 +292,7 @@ def _center_and_scale(X, weight, centered, clip, reach=None):
     the scale is what a normal distribution mixed with one value has: sqrt(share) times
     that of the rest.
     """
-    X = np.where(_are_rounded(np.abs(X)), 0, X)
+    X[_are_rounded(np.abs(X))] = 0
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
     tied = weight @ (deviation == 0) / weight.sum()
@@ -378,8 +378,10 @@ def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
             far = np.bincount(column, tame * beyond, minlength=len(scale))
             counted = np.bincount(column, tame, minlength=len(scale))
             for j in np.flatnonzero((far > 0) & (far > OUTLYING * counted)):
-                own = (column == j) & (tame > 0)
-                scale[j] = _outer_scale(size[own], tame[own], reach)
+                # Entries are in the order of columns.
+                own = slice(*np.searchsorted(column, (j, j + 1)))
+                rest = tame[own] > 0
+                scale[j] = _outer_scale(size[own][rest], tame[own][rest], reach)
         if rare_power is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[columns]

@@ -23,6 +23,7 @@ from medsgd._refinement.bisquare import (
     m_weights,
 )
 from medsgd._refinement.least_squares import COLLINEAR
+from medsgd._refinement.rows import Summable
 
 # A parameter is not determined where it has a larger part than this in directions in
 # which the rows are 0.
@@ -38,7 +39,7 @@ CONSISTENCY = 1.207617
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Sums:
+class Sums(Summable):
     """Sums over rows z, of functions of their residuals.
 
     ``u`` and ``u0`` are the residuals of the M step and of the S step in their scales.
@@ -110,14 +111,6 @@ class Sums:
         grams = rows.grams([kept, slope, square])
         sums |= zip(("gram", "curvature", "spread"), grams, strict=True)
         return cls(pull=moments[:, 0], scale_moments=moments[:, 1:], **sums)
-
-    def __add__(self, other):
-        """Add the sums of other rows."""
-        values = {
-            name: None if value is None else value + getattr(other, name)
-            for name, value in vars(self).items()
-        }
-        return Sums(**values)
 
 
 def _of_scale(rows, b, scale):
@@ -282,7 +275,7 @@ def _r_squared(squares, *, centered):
 
 
 @dataclass(frozen=True, eq=False)
-class TableSums:
+class TableSums(Summable):
     """Sums over rows that a table of coefficients follows from.
 
     Attributes
@@ -311,13 +304,6 @@ class TableSums:
             Sums.of(rows, m_fit, s_fit),
             float(rows.weight @ (np.abs(residual) > limit * scale)),
             _squares(rows.y[used], residual[used], kept[used]),
-        )
-
-    def __add__(self, other):
-        return TableSums(
-            self.sums + other.sums,
-            self.outlying + other.outlying,
-            self.squares + other.squares,
         )
 
     def is_possible(self, weight, job):

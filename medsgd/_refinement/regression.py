@@ -253,7 +253,7 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         # Rejected rows may be far out: rounding there is no step.
         change = np.sqrt(way.square(kept) / rows.total)
         there, new = way.at(length), (value, scale)
-        # What other steps leave is more than the last one.
+        # After other steps the rest of the way is longer than the last one.
         limit = error * (objective.tolerance if newton else TOLERANCE)
         limit = tolerance or limit
         is_asked = newton and not rows.is_at_hand

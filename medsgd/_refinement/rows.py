@@ -62,6 +62,17 @@ class RowsLeftOut(Exception):
     """Some of the rows are no longer part of the rows that gave sums before."""
 
 
+class Summable:
+    """Sums over rows, whose fields add up; None stays None."""
+
+    def __add__(self, other):
+        values = {
+            name: None if value is None else value + getattr(other, name)
+            for name, value in vars(self).items()
+        }
+        return type(self)(**values)
+
+
 @dataclass(frozen=True, eq=False)
 class Pull:
     """Sums over the rows at a place, which a step asks for.

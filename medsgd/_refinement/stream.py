@@ -31,7 +31,7 @@ from medsgd._refinement.exact import (
     to_user,
 )
 from medsgd._refinement.least_squares import solution
-from medsgd._refinement.regression import EXACT, last
+from medsgd._refinement.regression import EXACT, NEAR, last
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 
 # The Gram matrix of more parameters is too large to go with every fitted estimator, and
@@ -72,12 +72,10 @@ LEAST_MEMORY = 2
 # Curvature of a parameter that sums with a half-life keep: of one whose rows are long
 # gone, the coefficient stays.
 LEAST_KEPT = 1e-100
-# A solution is Newton's where it moves fitted values by less, in scales.
-NEAR = 0.3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Sums:
+class GramSums:
     """Weighted sums of rows, and the estimate that they give.
 
     Attributes
@@ -124,6 +122,9 @@ class Sums:
     window: tuple = ()
     n_window: int = 0
 
+    # Rows of a piece.
+    least_piece, piece_share = PIECE, PIECE_SHARE
+
     @property
     def fit_intercept(self):
         """Whether there is an intercept."""
@@ -162,8 +163,8 @@ class Sums:
 
     def piece(self, half_life):
         """Return the largest number of rows of the next piece."""
-        size = max(PIECE, int(PIECE_SHARE * self.total))
-        return int(np.clip(PIECE_SHARE * half_life, 1, size))
+        size = max(self.least_piece, int(self.piece_share * self.total))
+        return int(np.clip(self.piece_share * half_life, 1, size))
 
     def with_rows(self, rows, led, penalty, half_life):
         """Return the sums with more rows.
@@ -208,8 +209,7 @@ class Sums:
     def _remembered(self, memory):
         """The sums of the rows before, as a half-life has left them."""
         gram, moments = memory * self.gram, memory * self.moments
-        diagonal = gram.diagonal() if gram.ndim == 2 else gram
-        gone = (np.abs(diagonal) < LEAST_KEPT) & (self.squares != 0)
+        gone = (np.abs(memory * self.squares) < LEAST_KEPT) & (self.squares != 0)
         if gone.any():
             if gram.ndim == 2:
                 gram[gone] = gram[:, gone] = 0
@@ -287,22 +287,19 @@ class Sums:
         return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
 
 
-class DiagonalSums(Sums):
+class DiagonalSums(GramSums):
     """Sums whose diagonal alone is known: the coefficients move step by step.
 
     Steps shrink with the curvature of all rows along each parameter. Those of
-    uncorrelated features are as good as those of ``Sums``.
+    uncorrelated features are as good as those of ``GramSums``.
     """
+
+    least_piece, piece_share = DIAGONAL_PIECE, DIAGONAL_SHARE
 
     @property
     def squares(self):
         """Curvature along each parameter."""
         return self.gram
-
-    def piece(self, half_life):
-        """Return the largest number of rows of the next piece."""
-        size = max(DIAGONAL_PIECE, int(DIAGONAL_SHARE * self.total))
-        return int(np.clip(DIAGONAL_SHARE * half_life, 1, size))
 
     def _stepped(self, rows, curvature, pull, penalty, memory):
         """The sums with the curvature of rows, after a step along their pull."""
@@ -355,7 +352,7 @@ def begun(stage, few, target, b, scale, *, diagonal):
     """
     rows, floor = stage.rows, EXACT * stage.rounding
     scale = max(scale, floor)
-    sums = (DiagonalSums if diagonal else Sums)(
+    sums = (DiagonalSums if diagonal else GramSums)(
         center=rows.center,
         inverse_scale=rows.inverse_scale,
         y_center=stage.y_center,
@@ -432,7 +429,7 @@ class Stream:
 
     Attributes
     ----------
-    sums : Sums or None
+    sums : GramSums or None
         None before the exact refinement of the first rows.
     first : Kept or None
         Rows that begin the sums, or begin them again; None if that is done.
@@ -458,7 +455,7 @@ class Stream:
     @staticmethod
     def _sums_of(plain):
         """Return the sums that have these fields."""
-        return (Sums if plain["gram"].ndim == 2 else DiagonalSums)(**plain)
+        return (GramSums if plain["gram"].ndim == 2 else DiagonalSums)(**plain)
 
     def solutions(self):
         """Return coefficients and intercept of each problem in the user's units."""

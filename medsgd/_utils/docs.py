@@ -41,6 +41,14 @@ momentum : float, default=0.0
     ``m += (1 - momentum) * (g - m)``; the sample medians are averaged in the same
     way; for SPP the norm becomes its Huber function, with threshold
     ``tau * momentum / (1 - momentum)``.""",
+    "half_life": """
+half_life : float or None, default=None
+    Number of rows of a stream after which a row counts half in the refined estimate
+    of :meth:`partial_fit`; None counts all rows alike. A shorter half-life follows
+    drifting coefficients faster and is noisier: the estimate is as accurate as one
+    from 1.4 times so many rows; it is at least 2 rows for each parameter. Rows of
+    one call then count in their order. Only used by :meth:`partial_fit` with
+    `refine`, and not on Dask.""",
     "penalty": """
 penalty : {'l2', 'l1', 'elasticnet', None}, default='l2'
     The regularization term. It acts on the coefficients directly and is not part of

@@ -115,7 +115,7 @@ FITTED = (
     *("n_rejected_", "n_rounds_", "n_dropped_rows_"),
     *("_aggregators", "_checked_parameters"),
 )
-# What predictions need.
+# Attributes that predictions need.
 FOR_PREDICTIONS = (
     *("coef_", "intercept_", "classes_", "n_features_in_", "_is_multinomial"),
 )

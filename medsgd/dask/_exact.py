@@ -117,9 +117,9 @@ class PartitionedStage(ExactStage):
 
 
 class PartitionedRows:
-    """The rows of all partitions, of which few are at hand: sums are asked for.
+    """The rows of all partitions. Few are at hand; sums tell the others.
 
-    What ``Rows`` have as arrays of a value a row are sums here: the Gram matrix for
+    Where ``Rows`` have arrays of a value a row, these have sums: the Gram matrix for
     weights, the moments for derivatives.
 
     Parameters

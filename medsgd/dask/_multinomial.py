@@ -16,8 +16,8 @@ from medsgd._refinement.class_rows import (
     divergence,
 )
 from medsgd._refinement.classification import Model
-from medsgd._refinement.rows import RowsLeftOut
-from medsgd.dask._trust import ROUNDING, Sent, Summable
+from medsgd._refinement.rows import RowsLeftOut, Summable
+from medsgd.dask._trust import ROUNDING, Sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +181,7 @@ def count(block, job, index):
 
 
 class LabelledPartitions:
-    """The rows of all partitions, of which few are at hand: sums are asked for.
+    """The labelled rows of all partitions. Few are at hand; sums tell the others.
 
     Parameters
     ----------

@@ -13,9 +13,9 @@ from medsgd._fit.scales import NORMAL_MEDIAN, median
 from medsgd._fit.units import leverage_limit
 from medsgd._refinement.exact import standardised_targets
 from medsgd._refinement.inference import TableSums
-from medsgd._refinement.rows import DenseRows
+from medsgd._refinement.rows import DenseRows, Summable
 from medsgd._refinement.samples import N_PRESENT, of_all_sizes
-from medsgd.dask._trust import ROUNDING, Sent, Summable
+from medsgd.dask._trust import ROUNDING, Sent
 
 # Scales at which a scan adds up the bisquare: so many on either side of a first guess,
 # at logarithms so far apart. Interpolation between them is exact to nine digits.

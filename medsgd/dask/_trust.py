@@ -34,13 +34,6 @@ class Sent:
         vars(self).update(copy.deepcopy(fields))
 
 
-class Summable:
-    """Sums, whose fields are added."""
-
-    def __add__(self, other):
-        return type(self)(*(getattr(self, f) + getattr(other, f) for f in vars(self)))
-
-
 @dataclass(frozen=True, eq=False)
 class Known(Sent):
     """Sums of some partitions, as the coordinator has them.

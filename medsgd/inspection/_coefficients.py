@@ -9,7 +9,7 @@ from sklearn.utils import check_consistent_length
 from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
 from medsgd._utils.typing import MatrixLike, Style
 from medsgd.inspection._coefficient_table import CovarianceType, coefficient_table
-from medsgd.inspection._fit_curve import last_step
+from medsgd.inspection._fit_curve import check_kind, last_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,10 +144,7 @@ class CoefficientsDisplay:
             different lengths or empty.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
-        if kind not in KINDS:
-            raise ValueError(
-                f"`kind` must be one of {', '.join(KINDS)}. Got {kind!r} instead."
-            )
+        check_kind(kind, KINDS)
         if max_features is not None and max_features < 1:
             raise ValueError(f"max_features={max_features} should be positive.")
         names, values, gaps, order = self._drawn(kind, max_features)

@@ -357,6 +357,14 @@ class FitCurveDisplay:
         return display.plot(ax=ax, line_kwargs=line_kwargs, stage_kwargs=stage_kwargs)
 
 
+def check_kind(kind, kinds):
+    """Check that a plot has this kind."""
+    if kind not in kinds:
+        raise ValueError(
+            f"`kind` must be one of {', '.join(kinds)}. Got {kind!r} instead."
+        )
+
+
 def last_step(estimator):
     return estimator[-1] if isinstance(estimator, Pipeline) else estimator
 

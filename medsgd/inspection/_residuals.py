@@ -18,7 +18,7 @@ from medsgd._fit.scales import residual_scale
 from medsgd._regressor import OUTLIER, MedianSGDRegressor
 from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
 from medsgd._utils.typing import MatrixLike, RandomState, Style
-from medsgd.inspection._fit_curve import last_step
+from medsgd.inspection._fit_curve import check_kind, last_step
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -155,10 +155,7 @@ class ResidualsDisplay:
             the scale is not a finite number of at least 0.
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
-        if kind not in KINDS:
-            raise ValueError(
-                f"`kind` must be one of {', '.join(KINDS)}. Got {kind!r} instead."
-            )
+        check_kind(kind, KINDS)
         y_true, y_pred = _checked_targets(self.y_true, self.y_pred)
         limit = OUTLIER * _checked_scale(self.scale)
 

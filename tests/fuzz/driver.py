@@ -61,7 +61,7 @@ WRONG = {"tau": "none", "alpha": -1, "n_gradients": 0, "momentum": 1, "penalty":
 SPOILT = [1e300, -1e300, 1e-300, 5e-324, 1e38, np.nan, np.inf, -np.inf]
 CHANGES = ["set", "clone", "pickle", "deepcopy", "sparsify", "densify", "coef_"]
 QUERIES = ["predict", "decision_function", "predict_proba", "predict_log_proba"]
-# What may happen to a stream between two calls.
+# Events of a stream between two calls.
 EVENTS = ["units", "shift", "jump", "late", "wild", "set", "pickle", "deepcopy"]
 EVENTS += ["sparsify", "densify", "coef_", "fit", "layout", "targets"]
 CALLS = ["fit"] * 6 + ["partial_fit"] * 6 + QUERIES + ["score", *CHANGES]
