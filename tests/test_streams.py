@@ -136,11 +136,13 @@ def test_an_infinite_half_life_forgets_nothing():
     assert_array_equal(solution(endless), solution(feed(Regressor(), X, y)))
 
 
-@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize(
+    "penalty, alpha", [("l2", "auto"), ("l1", "auto"), ("elasticnet", 1.0)], ids=str
+)
 @pytest.mark.parametrize("half_life", [1e-3, 1.0, 40])
-def test_a_half_life_of_few_rows(half_life, penalty):
+def test_a_half_life_of_few_rows(half_life, penalty, alpha):
     X, y, truth = draw("Cauchy", n=1300)
-    est = Regressor(half_life=half_life, penalty=penalty, alpha="auto")
+    est = Regressor(half_life=half_life, penalty=penalty, alpha=alpha)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         feed(feed(est, X[:1000], y[:1000]), X[1000:], y[1000:], 1)
@@ -325,6 +327,18 @@ def test_a_stream_with_an_l1_penalty_has_the_zeros_of_a_fit():
     est, fit = feed(sparse(), X, y), sparse().fit(X, y)
     assert_array_equal(est.coef_ == 0, fit.coef_ == 0)
     assert_allclose(solution(est), solution(fit), atol=0.5 * fit.scale_ / np.sqrt(n))
+
+
+def test_a_strong_penalty_shrinks_a_stream_as_much_as_a_fit():
+    X, y, _ = draw()
+    params = {
+        "penalty": "elasticnet",
+        "alpha": 1.0,
+        "l1_ratio": 1e-3,
+        "standardize": False,
+    }
+    est, fit = feed(Regressor(**params), X, y), Regressor(**params).fit(X, y)
+    assert_allclose(norm(est.coef_), norm(fit.coef_), rtol=5e-3)
 
 
 def wide(n, d, layout, seed=0):

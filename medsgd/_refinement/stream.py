@@ -309,11 +309,13 @@ class DiagonalSums(GramSums):
         gram = gram + more
         metric = gram + self.total * l2
         metric[metric == 0] = np.inf  # of a feature that has always been 0
-        # Beyond the least loss of these rows a step would be too long for all.
-        step = (pull - rows.total * l2 * self.b) / metric
-        along, bend = pull @ step, values @ np.square(rows.product(step))
-        if bend > along:
-            pull = pull * max(along / bend, 0)
+        # Beyond the least loss of these rows, with their share of the penalty, a step
+        # would be too long for all.
+        ascent = pull - rows.total * l2 * self.b
+        step = ascent / metric
+        bend = values @ np.square(rows.product(step)) + rows.total * (l2 @ step**2)
+        if bend > ascent @ step:
+            pull = pull + (ascent @ step / bend - 1) * ascent
         moments = moments + more * self.b + pull
         bound = self.total * self._absolute(penalty)
         size = np.maximum(np.abs(moments) - bound, 0) / metric

@@ -14,6 +14,7 @@ import re
 import sys
 import traceback
 import warnings
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -22,8 +23,20 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor, minimize_stochastic
+from medsgd._refinement import class_stream, stream
 from medsgd.gradient_estimators import BY_NAME
 from medsgd.inspection import coefficient_table, robust_r2
+
+try:
+    import dask
+    import dask.array as da
+    import dask.dataframe as dd
+except ImportError:
+    dask = None
+else:
+    from medsgd.dask import DaskMedianSGDClassifier, DaskMedianSGDRegressor
+    from medsgd.dask import _base as dask_base
+    from medsgd.dask import _exact as dask_exact
 
 DOCUMENTED = (ValueError, TypeError, NotFittedError)
 # What NumPy and Cython say to arrays that no caller has made.
@@ -79,8 +92,8 @@ def draw_parameters(rng, cls):
     params |= {"random_state": int(rng.integers(10)), "loss": pick(rng, [*losses])}
     params.setdefault("max_iter", 5)
     params["refine"] = pick(rng, [True, True, False])
+    params["half_life"] = pick(rng, [None, None, 1e-3, 1.0, 50, 1e4, np.inf])
     if cls is MedianSGDRegressor:
-        params["half_life"] = pick(rng, [None, None, 1e-3, 1.0, 50, 1e4, np.inf])
         if rng.random() < 0.3:
             params["epsilon"] = "auto"
     else:
@@ -456,58 +469,150 @@ def run_estimator(rng):
             assert frozen(value) == frozen_before, "an argument has changed"
 
 
-def run_stream(rng):
-    """A refined stream whose rows, and whose estimator, change on their way."""
-    d = int(pick(rng, [1, 3, 3, 8, 8, 70]))
-    params = draw_parameters(rng, MedianSGDRegressor)
+class Source:
+    """Rows of a stream, of which some events change the units and the targets.
+
+    Parameters
+    ----------
+    rng : Generator
+    d : int
+        Number of features.
+    classes : ndarray or None
+        None draws the targets of a regression.
+    """
+
+    def __init__(self, rng, d, classes=None):
+        self.rng, self.classes, self.d = rng, classes, d
+        self.shape = (d,) if classes is None else (d, len(classes))
+        self.truth, self.scale = rng.standard_normal(self.shape), np.ones(d)
+        self.center, self.unit, self.own = np.zeros(d), 1.0, None
+        self.late = rng.random(d) < pick(rng, [0, 0, 0.3])
+        self.layout = pick(rng, [np.asarray, np.asarray, sp.csr_array])
+        self.wild = 0.0
+        # Classes that come later.
+        self.hidden = len(classes or "") - 1 if rng.random() < 0.3 else None
+
+    def change(self, event):
+        """Let an event happen; the next rows alone are wild, or of one class."""
+        rng, d = self.rng, self.d
+        self.wild, self.own = 0.0, None
+        if event == "units":
+            self.scale = self.scale * 10.0 ** rng.integers(-5, 6, d)
+        elif event == "shift":
+            self.center = self.center + self.scale * 10.0 ** rng.integers(-1, 4)
+        elif event == "jump":
+            self.truth = self.truth + rng.standard_normal(self.shape)
+        elif event == "flip":
+            self.truth = -self.truth
+        elif event == "targets":
+            self.unit *= 10.0 ** rng.integers(-4, 5)
+        elif event == "late":
+            self.late, self.hidden = rng.random(d) < 0.1, None
+        elif event == "wild":
+            self.wild = pick(rng, [0.1, 0.4, 1.0])
+        elif event == "layout":
+            self.layout = pick(rng, [np.asarray, np.asfortranarray, sp.csr_array])
+        elif event == "one class":
+            self.own = pick(rng, [0, -1])
+
+    def draw(self, n):
+        """Return dense rows and their targets."""
+        rng, classes = self.rng, self.classes
+        z = rng.standard_normal((n, self.d))
+        z[:, self.late] = 0
+        if self.d > 1000:
+            z[rng.random(z.shape) < 0.98] = 0
+        X, signal, wild = z * self.scale + self.center, z @ self.truth, self.wild
+        is_wild = rng.random(n) < wild
+        if classes is None:
+            y = self.unit * (signal + 0.1 * rng.standard_normal(n))
+            y[is_wild] = pick(rng, [1e3, -1e30, 0.0]) * self.unit
+            return X, y
+        label = (signal + rng.gumbel(size=signal.shape)).argmax(axis=1)
+        label[is_wild] = rng.integers(len(classes), size=is_wild.sum())
+        X[is_wild] *= pick(rng, [1.0, 1e3])
+        label[label == self.hidden] = 0
+        return X, np.array(classes)[label if self.own is None else 0 * label + self.own]
+
+
+def draw_stream_parameters(rng, cls, **usual):
+    """Parameters of which most have a refined stream."""
+    params = draw_parameters(rng, cls)
     if rng.random() < 0.8:
         params |= {"refine": True, "gradient_estimator": "spp-l2", "tau": "auto"}
-        params |= {"loss": "squared_error", "eta0": "auto", "early_stopping": False}
-    estimator = MedianSGDRegressor(**params)
-    truth, scale, center = rng.standard_normal(d), np.ones(d), np.zeros(d)
-    late, unit = rng.random(d) < pick(rng, [0, 0, 0.3]), 1.0
-    layout = pick(rng, [np.asarray, np.asarray, sp.csr_array])
+        params |= {"eta0": "auto", "early_stopping": False, **usual}
+    return params
+
+
+def follow(rng, estimator, source, sizes, events):
+    """Give a stream to an estimator; both change on their way."""
     for _ in range(rng.integers(3, 12)):
-        call = "partial_fit"
-        wild = 0.0
-        event = pick(rng, EVENTS) if rng.random() < 0.5 else None
-        if event == "units":
-            scale = scale * 10.0 ** rng.integers(-5, 6, d)
-        elif event == "shift":
-            center = center + scale * 10.0 ** rng.integers(-1, 4)
-        elif event == "jump":
-            truth = truth + rng.standard_normal(d)
-        elif event == "targets":
-            unit *= 10.0 ** rng.integers(-4, 5)
-        elif event == "late":
-            late = rng.random(d) < 0.1
-        elif event == "wild":
-            wild = pick(rng, [0.1, 0.4, 1.0])
-        elif event == "layout":
-            layout = pick(rng, [np.asarray, np.asfortranarray, sp.csr_array])
-        elif event == "fit":
-            call = event
-        elif event is not None:
+        event = pick(rng, events) if rng.random() < 0.5 else None
+        source.change(event)
+        if event in CHANGES:
             estimator = changed(rng, estimator, event)
-        n = int(pick(rng, [1, 5, 40, 200, 600]))
-        z = rng.standard_normal((n, d))
-        z[:, late] = 0
-        X, y = z * scale + center, unit * (z @ truth + 0.1 * rng.standard_normal(n))
-        y[rng.random(n) < wild] = pick(rng, [1e3, -1e30, 0.0]) * unit
-        X, weight = layout(X), draw_weight(rng, n)
-        n_calls = 20 if n == 1 else 1
-        for _ in range(n_calls):
-            go_on(estimator, call, X, y, weight)
+        n = int(pick(rng, sizes))
+        X, y = source.draw(n)
+        few, kwargs = X[:4], {"sample_weight": draw_weight(rng, n)}
+        call = "fit" if event == "fit" else "partial_fit"
+        is_first = not hasattr(estimator, "classes_") or rng.random() < 0.3
+        if source.classes is not None and call != "fit" and is_first:
+            kwargs["classes"] = source.classes
+        for _ in range(20 if n == 1 else 1):
+            go_on(estimator, call, source.layout(X), y, **kwargs)
         if hasattr(estimator, "coef_"):
-            rows = z[:4] * scale + center
-            check_predictions(estimator, rows.astype(estimator._states[0].dtype))
+            check_predictions(estimator, few.astype(estimator._states[0].dtype))
 
 
-def go_on(estimator, call, X, y, weight):
+def run_stream(rng):
+    """A refined stream whose rows, and whose estimator, change on their way."""
+    params = draw_stream_parameters(rng, MedianSGDRegressor, loss="squared_error")
+    source = Source(rng, int(pick(rng, [1, 3, 3, 8, 8, 70])))
+    sizes = [1, 5, 40, 200, 600]
+    follow(rng, MedianSGDRegressor(**params), source, sizes, EVENTS)
+
+
+def run_diagonal_stream(rng):
+    """A stream with an L1 penalty, or with more features than have a Gram matrix."""
+    params = draw_stream_parameters(rng, MedianSGDRegressor, loss="squared_error")
+    most, d = stream.MOST_OF_STREAM, int(pick(rng, [3, 8, 8, 70]))
+    most_kept = pick(rng, [stream.MOST_OF_DIAGONAL, 5000])
+    if rng.random() < 0.6:
+        params |= {"penalty": pick(rng, ["l1", "elasticnet"])}
+        params |= {"alpha": pick(rng, [1e-9, 1e-3, 0.1, "auto"])}
+    elif rng.random() < 0.1:
+        d = most + 10
+    else:
+        most = 2
+    source = Source(rng, d)
+    with (
+        mock.patch.object(stream, "MOST_OF_STREAM", most),
+        mock.patch.object(stream, "MOST_OF_DIAGONAL", most_kept),
+    ):
+        sizes = [1, 5, 40, 200, 600]
+        follow(rng, MedianSGDRegressor(**params), source, sizes, EVENTS)
+
+
+def run_class_stream(rng):
+    """A stream of labels."""
+    usual = {"loss": "log_loss", "penalty": "l2"}
+    params = draw_stream_parameters(rng, MedianSGDClassifier, **usual)
+    if rng.random() < 0.9:
+        params["class_weight"] = None
+    labels = [["a", "b"], [0, 1], [0, 1, 2], ["x", "y", "z", "zz"]]
+    source = Source(rng, int(pick(rng, [1, 3, 3, 8, 8, 70])), pick(rng, labels))
+    most = pick(rng, [class_stream.MOST_NUMBERS, class_stream.MOST_NUMBERS, 10])
+    with mock.patch.object(class_stream, "MOST_NUMBERS", most):
+        sizes = [1, 5, 40, 200, 600, 1500]
+        events = [*EVENTS, "flip", "flip", "one class", "one class"]
+        follow(rng, MedianSGDClassifier(**params), source, sizes, events)
+
+
+def go_on(estimator, call, X, y, **kwargs):
     """A call of a stream, as it is and after a pickle."""
     again, state = pickle.loads(pickle.dumps(estimator)), frozen(vars(estimator))
     try:
-        getattr(estimator, call)(X, y, sample_weight=weight)
+        getattr(estimator, call)(X, y, **kwargs)
         failure = None
     except DOCUMENTED as error:
         failure = error
@@ -516,10 +621,120 @@ def go_on(estimator, call, X, y, weight):
         assert frozen(vars(estimator)) == state, f"changed by {call}: {failure!r}"
         return
     check_fitted(estimator, X.shape[1])
-    getattr(again, call)(X, y, sample_weight=weight)
+    getattr(again, call)(X, y, **kwargs)
+    names = [[n for n in vars(e) if n.endswith("_")] for e in (again, estimator)]
+    assert set(names[0]) == set(names[1])
     assert np.array_equal(coefficients(again), coefficients(estimator))
     assert np.array_equal(again.intercept_, estimator.intercept_)
     assert getattr(again, "scale_", None) == getattr(estimator, "scale_", None)
+
+
+def draw_partitions(rng, source):
+    """Collections of partitions some of which are wrong, and rows as of the others."""
+    parts = []
+    for _ in range(rng.integers(1, 8)):
+        X, y = source.draw(n := int(pick(rng, [0, 1, 20, 150, 150, 500])))
+        weight = rng.uniform(0.1, 3, n)
+        kind = pick(rng, ["clean"] * 8 + ["nan", "spoilt", "far", "constant", "light"])
+        if kind == "nan":
+            X[rng.random(n) < pick(rng, [0.1, 1.0])] = np.nan
+        elif kind == "spoilt" and n:
+            X.flat[rng.integers(X.size, size=3)] = pick(rng, SPOILT)
+            weight[0] = pick(rng, [1.0, -1.0, *SPOILT])
+        elif kind == "far":
+            y, X = rng.permutation(y), X * pick(rng, [1.0, 1e6])
+        elif kind == "constant":
+            X[:] = 0
+            y[:] = y[:1]
+        elif kind == "light":
+            weight[:] = pick(rng, [0.0, 1e-300])
+        parts.append((X, y, weight))
+    X, y, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    sizes = tuple(len(part[1]) for part in parts)
+    X = X.astype(pick(rng, [np.float64] * 3 + [np.float32]))
+    rows = da.from_array(X, chunks=(sizes, -1))
+    layout = pick(rng, ["dense", "dense", "csr", "frame"])
+    if layout == "csr":
+        rows = rows.map_blocks(sp.csr_array)
+    elif layout == "frame":
+        rows = dd.from_dask_array(rows, columns=[f"x{j}" for j in range(X.shape[1])])
+    y = da.from_array(y, chunks=(sizes,))
+    weight = da.from_array(weight, chunks=(sizes,)) if rng.random() < 0.4 else None
+    return rows, y, weight
+
+
+def run_partitions(rng):
+    """Fits over partitions by Dask's threads, whose sample is often a part of them."""
+    one = pick(rng, [MedianSGDRegressor, MedianSGDClassifier])
+    is_regressor = one is MedianSGDRegressor
+    loss = "squared_error" if is_regressor else "log_loss"
+    params = draw_stream_parameters(rng, one, loss=loss)
+    params["aggregator"] = pick(rng, ["geometric-median"] * 3 + ["mean", "spp-l2"])
+    params["max_rounds"] = pick(rng, [200, 2, 10] if params["refine"] else [2, 10])
+    params["persist"] = pick(rng, [True, False])
+    estimator = (DaskMedianSGDRegressor if is_regressor else DaskMedianSGDClassifier)(
+        **params
+    )
+    labels = None if is_regressor else pick(rng, [["a", "b"], [0, 1, 2]])
+    d, n_sample = int(pick(rng, [1, 3, 5, 5, 20, 70])), pick(rng, [10_000, 200, 500])
+    source = Source(rng, d, labels)
+    with (
+        mock.patch.object(dask_base, "N_ROWS", n_sample),
+        mock.patch.object(dask_exact, "N_S_ROWS", n_sample),
+        mock.patch.object(dask_base, "ROWS_OF_EACH", pick(rng, [1, 16])),
+        dask.config.set(scheduler="threads", num_workers=2),
+    ):
+        for _ in range(rng.integers(1, 4)):
+            source.change(pick(rng, ["units", "jump", "wild", "late", None, None]))
+            if rng.random() < 0.2:
+                estimator = changed(rng, estimator, pick(rng, ["pickle", "clone"]))
+            fit_partitions(rng, estimator, source)
+
+
+def fit_partitions(rng, estimator, source):
+    """A call with partitions, and what can be asked after it."""
+    X, y, weight = draw_partitions(rng, source)
+    call, kwargs = pick(rng, ["fit"] * 4 + ["partial_fit"]), {"sample_weight": weight}
+    if call == "partial_fit" and source.classes is not None:
+        kwargs["classes"] = source.classes
+    state = frozen(vars(estimator))
+    again = pickle.loads(pickle.dumps(estimator))
+    try:
+        getattr(estimator, call)(X, y, **kwargs)
+        failure = None
+    except DOCUMENTED as error:
+        failure = error
+    if failure is not None:
+        check_message(failure)
+        assert frozen(vars(estimator)) == state, f"changed by {call}: {failure!r}"
+        return
+    check_fitted(estimator, source.d)
+    for name in ("n_rejected_", "n_dropped_rows_"):
+        assert getattr(estimator, name).shape == (y.npartitions,)
+        assert (getattr(estimator, name) >= 0).all()
+    assert estimator.n_rounds_ > 0
+    assert np.isfinite(getattr(estimator, "scale_", 0))
+    rows = source.draw(20)[0].astype(estimator._states[0].dtype)
+    check_predictions(estimator, rows)
+    local = estimator.to_local()
+    assert np.array_equal(local.predict(rows), estimator.predict(rows))
+    lazy = estimator.predict(da.from_array(rows, chunks=(7, -1))).compute()
+    if lazy.dtype.kind == "f":
+        size = np.abs(rows) @ np.abs(estimator.coef_) + np.abs(estimator.intercept_)
+        assert (np.abs(lazy - estimator.predict(rows)) <= 1e-5 * size).all()
+    if rng.random() < 0.3:
+        getattr(again, call)(X, y, **kwargs)
+        assert np.array_equal(coefficients(again), coefficients(estimator))
+        assert np.array_equal(again.n_rejected_, estimator.n_rejected_)
+    if source.classes is None and rng.random() < 0.5:
+        state = frozen(vars(estimator))
+        try:
+            table = coefficient_table(estimator, X, y, sample_weight=weight)
+        except ValueError as error:
+            check_message(error)
+        else:
+            assert np.all((table.std_error >= 0) | np.isnan(table.std_error))
+        assert frozen(vars(estimator)) == state, "changed by the table"
 
 
 def run_gradients(rng):
@@ -569,6 +784,12 @@ def run_gradients(rng):
     assert result.success == (result.status == 0)
 
 
+KINDS = [run_gradients] + [run_stream] * 2 + [run_estimator] * 7
+KINDS += [run_diagonal_stream] + [run_class_stream] * 2
+if dask is not None:
+    KINDS.append(run_partitions)
+
+
 def run_case(number):
     """Make a case from its number, run it and check the invariants."""
     rng = np.random.default_rng([number, 8])
@@ -578,7 +799,7 @@ def run_case(number):
         # A prediction may be beyond the range of its dtype.
         too_large, where = "overflow encountered in add", r"medsgd\._(class|regress)"
         warnings.filterwarnings("ignore", too_large, module=where)
-        pick(rng, [run_gradients] + [run_stream] * 2 + [run_estimator] * 7)(rng)
+        pick(rng, KINDS)(rng)
 
 
 def run_cases(description, run_case):
