@@ -73,8 +73,8 @@ test_errors = {
 }
 
 # %%
-# What need not be in it
-# ----------------------
+# Parameters that need no grid
+# ----------------------------
 # Losses and gradient estimators, at the `alpha` that the median has chosen.
 
 alpha = search.best_params_["mediansgdregressor__alpha"]

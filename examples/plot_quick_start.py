@@ -34,8 +34,8 @@ y_train = np.where(is_wrong, 10 * y_train, y_train)
 reg = MedianSGDRegressor(random_state=0).fit(X_train, y_train)
 
 # %%
-# What was found
-# --------------
+# Coefficients, scale and outliers
+# --------------------------------
 # `coef_` and `intercept_` are in the units of the data. `scale_` is a robust standard
 # deviation of the residuals, and `outliers_` are the training rows whose residuals are
 # beyond 2.5 times that.

@@ -1,6 +1,6 @@
 """
 =======================================
-How many gradients, of how many samples
+Number of gradients and size of batches
 =======================================
 
 A sample median needs several gradients for each step, n of them, and each may be the

@@ -1,7 +1,7 @@
 """
-===================
-What a median costs
-===================
+================
+Cost of a median
+================
 
 The time of a call of each estimator's ``update``, against the number of parameters and
 the number of gradients in the call. NumPy's mean of the same gradients is the
