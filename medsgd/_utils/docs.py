@@ -162,6 +162,16 @@ feature_names_in_ : ndarray of shape (`n_features_in_`,)
     that are all strings.""",
 }
 
+# Entries that methods of displays share.
+PLOT = {
+    "ax": """
+ax : matplotlib Axes, default=None
+    Axes to plot on. If `None`, a new figure is created.""",
+    "display": """
+display : :class:`{display}`
+    Object that stores the values and the drawn artists.""",
+}
+
 
 def fill(
     entries: Mapping[str, str] = PARAMETERS | ATTRIBUTES, **notes: str
