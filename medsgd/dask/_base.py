@@ -48,7 +48,7 @@ from medsgd.dask._partitions import draw, draws_of, summarise
 from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
 from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
-# What is lazy, for which Dask has no types.
+# Lazy results, for which Dask has no types.
 Collection: TypeAlias = Any
 
 # Parameters besides those of one machine.
@@ -148,7 +148,7 @@ def init_like(single_machine):
 
 
 def document(single_machine, **notes):
-    """``fill`` with what stands in the docstring of the single-machine class."""
+    """Fill a docstring with sections of that of the single-machine class."""
     doc = inspect.getdoc(single_machine)
 
     def section(name):
@@ -182,7 +182,7 @@ class OnDask(BaseMedianSGD):
     }
 
     def __getstate__(self):
-        # A client is a connection.
+        # A client is a connection, which cannot be pickled.
         return super().__getstate__() | {"client": None}
 
     def __sklearn_clone__(self):
@@ -227,7 +227,7 @@ class OnDask(BaseMedianSGD):
         Returns
         -------
         estimator : MedianSGDRegressor or MedianSGDClassifier
-            It predicts the same, and its ``partial_fit`` goes on from here.
+            It predicts the same, and its ``partial_fit`` continues this fit.
         """
         check_is_fitted(self)
         local = self._local()
@@ -237,7 +237,7 @@ class OnDask(BaseMedianSGD):
         return local
 
     def _local(self):
-        """The estimator of one machine with the same parameters."""
+        """Return the estimator of one machine with the same parameters."""
         cls = self._single_machine
         return cls(**{name: getattr(self, name) for name in cls._get_param_names()})
 
@@ -246,7 +246,7 @@ class OnDask(BaseMedianSGD):
 
     @contextmanager
     def _training_data(self, X, y, sample_weight, *, reset, new_classes):
-        """The partitions as long as they are needed, and what they have told."""
+        """Yield a sample of rows, and keep the partitions while it is in use."""
         if getattr(self.client, "status", "running") != "running":
             raise ValueError(
                 f"The client is {self.client.status}. Set `client` to one that is "
@@ -267,9 +267,10 @@ class OnDask(BaseMedianSGD):
             partitions.release()
 
     def _sample(self, partitions, X, reset, new_classes):
-        """Some of the rows, and what the partitions tell of themselves, checked."""
+        """Return a sample of the rows and the summaries of partitions, checked."""
         size = max(N_ROWS, ROWS_OF_EACH * len(partitions.blocks))
-        # Often the chunks tell what the weights will be.
+        # The lengths of chunks often are the weights of partitions. The rows of the
+        # sample are then part of the summary.
         expected = partitions.expected_weights
         draws = (
             None if expected is None else draws_of(size, expected, int(sum(expected)))
@@ -312,7 +313,7 @@ class OnDask(BaseMedianSGD):
         return data.told.n_rows, data.told.weight / data.told.n_rows
 
     def _divided(self, data, unit):
-        # Partitions divide theirs themselves.
+        # Partitions divide the weights of their rows.
         weight = data.weight / unit if data.is_complete and unit != 1 else data.weight
         return replace(data, weight=weight, weight_unit=unit)
 
@@ -351,11 +352,11 @@ class OnDask(BaseMedianSGD):
 
     def _run(self, training, data, states, max_epochs=None):
         if not isinstance(training, Rounds):
-            # The medians only have to lead to where another stage begins.
+            # The median stage only has to give a start of another stage.
             return super()._run(training, data, states)
         plan = training.plan
         settings = plan.settings(data)
-        # Copies, as a call that fails leaves the estimator as it was.
+        # Copies, because a call that fails must not change the estimator.
         kind = BY_NAME[self.aggregator]
         self._aggregators = [
             copy.deepcopy(old) if type(old) is kind else kind()
@@ -388,7 +389,7 @@ class OnDask(BaseMedianSGD):
         return settings, data, problems
 
     def _prepared(self, training, data, settings, state, i):
-        """The state of a problem, ready for rounds."""
+        """Return the state of a problem, ready for rounds."""
         plan, told = training.local_plan, data.told
         state = state.prepared(settings, n_strata=plan.n_strata)
         if plan.n_strata > 1:
@@ -420,7 +421,7 @@ class OnDask(BaseMedianSGD):
         Returns
         -------
         left_out : dict of {int: str}
-            Partitions left out, and why.
+            Partitions left out, and the reasons.
         outlying : list of int
             Partitions that have hardly any rows but outliers.
         """
@@ -463,13 +464,13 @@ class OnDask(BaseMedianSGD):
             warn_user(f"Partitions {outlying} hold hardly any rows but outliers.")
 
     def _warn_of_left_out(self, left_out):
-        """Name the partitions left out for good, and why."""
+        """Warn of the partitions that were left out, with the reasons."""
         for reason in dict.fromkeys(left_out.values()):
             own = sorted(k for k in left_out if left_out[k] == reason)
             warn_user(f"Partitions {own} were left out: {reason}.")
 
     def _warn_of_dropped(self):
-        """Name the partitions that lost rows."""
+        """Warn of the partitions that dropped rows."""
         lost = np.flatnonzero(self.n_dropped_rows_)
         if len(lost):
             warn_user(
@@ -479,7 +480,7 @@ class OnDask(BaseMedianSGD):
             )
 
     def _warn_of_rejected(self, n_judged):
-        """Name the partitions that lost rows, or most rounds that could reject them."""
+        """Warn of partitions that dropped rows, or that most rounds rejected."""
         self._warn_of_dropped()
         far = np.flatnonzero(self.n_rejected_ > n_judged / 2)
         if len(far):
@@ -506,7 +507,7 @@ class OnDask(BaseMedianSGD):
         return self._blockwise("predict", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Coefficient of determination, or for a classifier the accuracy.
+        """Return the coefficient of determination, or the accuracy of a classifier.
 
         Parameters
         ----------
@@ -530,7 +531,7 @@ class OnDask(BaseMedianSGD):
         return score(y, prediction, sample_weight, classes=is_classifier(self))
 
     def _blockwise(self, method, X):
-        """A method of the single-machine estimator, block by block on Dask."""
+        """Apply a method of the single-machine estimator block by block."""
         check_is_fitted(self)
         if not is_lazy(X):
             return getattr(super(), method)(X)
