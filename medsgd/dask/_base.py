@@ -70,19 +70,19 @@ _DOCS = {
     "parameters": f"""
 aggregator : {options(BY_NAME)}, default='geometric-median'
     'mean' trusts the partitions. All others leave out partitions whose sums contradict
-    rows of theirs{{dependence_note}}. In stochastic rounds, see Notes, the aggregator
-    makes one update of those of the partitions, by one of
+    their rows{{dependence_note}}. In stochastic rounds, see Notes, the aggregator
+    combines the updates of the partitions, by one of
     :mod:`medsgd.gradient_estimators`, each update with the weight of its rows. All but
-    'mean' then withstand partitions that are wrong, and outvote what is rare among
-    partitions that differ{{refine_note}}.
+    'mean' then tolerate wrong partitions, and ignore what few of several different
+    partitions have{{refine_note}}.
 local_epochs : 'auto' or int, default='auto'
     Passes of a partition over its rows in a stochastic round. 'auto' is as many as a
     partition of median size needs to visit 2,500 rows.
 max_rounds : int, default=200
     The maximum number of stochastic rounds, or of passes.
 client : distributed.Client or None, default=None
-    Where to run. None takes the client in use, or Dask's local scheduler. It is
-    neither cloned nor pickled.
+    Client that runs the tasks. None takes the client in use, or Dask's local scheduler.
+    The client is neither cloned nor pickled.
 persist : bool, default=True
     Whether converted partitions are kept in the workers' memory (and on their disks,
     if that is short) for the length of the fit. False loads them anew in each round,
@@ -91,21 +91,22 @@ persist : bool, default=True
 *Stochastic rounds* are those of :meth:`partial_fit`, and of :meth:`fit` with
 ``refine=False``, with `early_stopping`{rounds_note}. In them, statistics and step sizes
 are those of one partition's passes: patience and `t_` count its updates.
-`early_stopping` holds out a part of each partition; one that is too small to be split
-trains on all of its rows. `max_rounds` takes the place of `max_iter`, which like
-`n_jobs` only concerns :meth:`to_local`; `verbose` reports each pass or round.
+`early_stopping` holds out a part of each partition. A partition that is too small to be
+split trains on all of its rows. `max_rounds` takes the place of `max_iter`. `max_iter`
+and `n_jobs` only have an effect on the estimator of :meth:`to_local`. `verbose` reports
+each pass or round.
 """,
     "attributes": """
 n_rejected_ : ndarray of shape (n_partitions,)
-    `n_iter_` for partitions that were left out, as a warning says, or all of whose rows
-    were dropped, and 0 for others. With stochastic rounds, the rounds whose update of a
-    partition was left out, as it was not finite{far_note}. Partitions that are empty or
-    whose rows all have a weight of 0 count none.
+    `n_iter_` for partitions that were left out, which a warning names, or all of whose
+    rows were dropped, and 0 for others. With stochastic rounds, the number of rounds
+    that left out the update of a partition because it was not finite{far_note}. It is 0
+    for partitions that are empty or whose rows all have a weight of 0.
 n_rounds_ : int
-    How often the partitions were asked.
+    Number of rounds, in each of which all partitions were asked.
 n_dropped_rows_ : ndarray of shape (n_partitions,)
-    Rows left out, as a feature, the target or the weight is missing or not finite or
-    the weight is negative.
+    Rows left out because a feature, the target or the weight is missing or not finite,
+    or because the weight is negative.
 n_iter_ : int
     Number of passes over the sample or over all partitions, or of stochastic rounds;
     1 after :meth:`partial_fit`.""",
