@@ -1,8 +1,8 @@
 """Standard errors: the covariance of the coefficients that an M step has ended at.
 
-Sums over rows give all of it: ``Sums`` of parts of the rows add up to those of all of
-them. The formulas are those of R's robustbase, ``.vcov.avar1`` and ``.vcov.w``, with
-rows that count by their weights.
+The covariance follows from sums over rows. ``Sums`` of parts of the rows add up to
+those of all rows. The formulas are those of R's robustbase, ``.vcov.avar1`` and
+``.vcov.w``, with rows that count by their weights.
 
 C. Croux, G. Dhaene, D. Hoorelbeke, "Robust Standard Errors for Robust Estimators",
 Discussion Papers Series 03.16, KU Leuven 2003. V. Yohai, W. Stahel, R. Zamar, "A
@@ -125,7 +125,7 @@ def _of_scale(rows, b, scale):
 
 
 class Inference:
-    """Covariance of the parameters of an M step, and what its rows do not determine.
+    """Covariance of the parameters of an M step, and undetermined directions.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Inference:
         return part <= UNDETERMINED * size
 
     def step(self):
-        """Return how far a pass of the M step without a penalty would move them."""
+        """Return the step of a pass of the M step without a penalty."""
         step = self.scale * (self.inverse @ self._reduced_columns(self.sums.pull))
         return self.root * step if self.basis is None else self.basis @ step
 
@@ -276,7 +276,7 @@ def _r_squared(squares, *, centered):
 
 @dataclass(frozen=True, eq=False)
 class TableSums(Summable):
-    """Sums over rows that a table of coefficients follows from.
+    """Sums over rows for a table of coefficients.
 
     Attributes
     ----------
@@ -284,7 +284,7 @@ class TableSums(Summable):
     outlying : float
         Weight of the rows whose residuals are beyond a limit.
     squares : ndarray of shape (4,)
-        What R^2 follows from.
+        The sums for R^2.
     """
 
     sums: Sums
@@ -307,7 +307,7 @@ class TableSums(Summable):
         )
 
     def is_possible(self, weight, job):
-        """Whether they are sums of rows: numbers."""
+        """Whether all sums are finite."""
         values = [v for v in vars(self.sums).values() if v is not None]
         return all(np.isfinite(v).all() for v in (*values, self.outlying, self.squares))
 

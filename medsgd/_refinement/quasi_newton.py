@@ -38,8 +38,8 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None, memory=None)
         Called with x and the penalised value after each iteration, after the last call
         of ``function`` at that x; returns whether to stop.
     memory : list or None
-        What is known of the curvature from another minimisation of nearly the same
-        function; at the end, what this one knows.
+        Curvature pairs of another minimisation of nearly the same function. At the end
+        it holds those of this one.
 
     Returns
     -------
