@@ -160,8 +160,8 @@ class _GradientEstimator(BaseEstimator):
         n_skipped = len(g) - int(np.count_nonzero(finite))
         if n_skipped and not self._skips:
             raise ValueError(
-                f"{n_skipped} of {len(g)} gradients are not finite, and neither would "
-                "their mean be. Leave them out, or take an estimator of a median."
+                f"{n_skipped} of {len(g)} gradients are not finite, so that their "
+                "mean is not finite. Leave them out, or use an estimator of a median."
             )
         if n_skipped:
             g, weights = g[finite], weights[finite]

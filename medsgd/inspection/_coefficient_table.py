@@ -22,8 +22,8 @@ from medsgd.inspection._fit_curve import last_step
 
 CovarianceType: TypeAlias = Literal["robust", "homoscedastic"]
 
-# A pass of the M step over the rows of a fit moves no coefficient by this many standard
-# errors: then the rows are others, or there is a penalty.
+# A pass of the M step over the rows of a fit moves each coefficient by fewer standard
+# errors. Otherwise the rows are not those of the fit, or there is a penalty.
 LARGEST_STEP = 0.1
 # Robust standard errors below this share of the homoscedastic ones are of few rows.
 SMALLEST_SHARE = 0.1
@@ -49,8 +49,8 @@ class CoefficientTable:
     coef : ndarray of shape (n_parameters,)
         The intercept and the coefficients.
     std_error : ndarray of shape (n_parameters,)
-        Standard errors of the coefficients. NaN, as are all that follow from it, where
-        the rows do not determine a coefficient.
+        Standard errors of the coefficients. They are NaN if the rows do not determine a
+        coefficient, and so are the numbers computed from them.
     z : ndarray of shape (n_parameters,)
         Coefficients divided by their standard errors.
     p_value : ndarray of shape (n_parameters,)
@@ -65,8 +65,7 @@ class CoefficientTable:
     confidence : float
         Level of the confidence intervals.
     n_samples : int
-        Number of samples with a weight, each counted as often as an integer weight
-        says.
+        Number of samples with a weight. An integer weight counts copies of a sample.
     rank : int
         Number of parameters that the samples determine.
     scale : float
@@ -77,7 +76,7 @@ class CoefficientTable:
         The robust coefficient of determination, see
         :func:`~medsgd.inspection.robust_r2`.
     library : {'pandas', 'polars'}, default='pandas'
-        Which data frames :meth:`to_frame` makes.
+        Library of the data frames of :meth:`to_frame`.
 
     See Also
     --------
@@ -284,9 +283,9 @@ def coefficient_table(
 
     Notes
     -----
-    The intervals are of the model that the bulk of the samples follows. They know
-    nothing of the choice of features, and contamination moves coefficients by a bias
-    that no standard error contains.
+    The intervals are those of the model that the majority of the samples follows. They
+    do not account for a choice of features. Contamination biases coefficients, and
+    standard errors do not include this bias.
 
     References
     ----------
@@ -454,7 +453,7 @@ def _check_refined(reg):
         )
     if not reg._plan().refines:
         raise ValueError(
-            "Standard errors are those of the exact refinement. Fit with refine=True, "
+            "Only the exact refinement has standard errors. Fit with refine=True, "
             "a gradient_estimator other than 'mean' and a loss that is refined."
         )
     if not hasattr(reg, "outliers_") and getattr(reg, "_s_fit", None) is None:
@@ -466,12 +465,12 @@ def _check_refined(reg):
     # A state that is not read, or one from before there were standard errors.
     if hasattr(reg, "_training_state") or not hasattr(reg, "_s_fit"):
         raise ValueError(
-            "This estimator was saved by another version of medsgd, without what "
-            "standard errors follow from. Call fit on the samples."
+            "This estimator was saved by another version of medsgd, without the "
+            "state that standard errors need. Call fit on the samples."
         )
     if reg.early_stopping:
         raise ValueError(
-            "Standard errors need to know the samples of the fit, but early_stopping "
+            "Standard errors need the samples of the fit, but early_stopping "
             "has held out a part of them. Fit with early_stopping=False: the exact "
             "refinement does not need it."
         )
@@ -483,7 +482,7 @@ def _check_refined(reg):
 
 
 def _check_fit(reg, n_samples):
-    """Check that a fit has kept what standard errors follow from."""
+    """Check that a fit has the state that standard errors need."""
     n_parameters = reg.n_features_in_ + bool(reg.fit_intercept)
     if n_parameters > MOST_GRAM:
         raise ValueError(
@@ -511,7 +510,7 @@ def _check_fit(reg, n_samples):
 
 
 def _of_rounding(reg):
-    """The end of a message about a fit that float32 may have rounded too much."""
+    """Return the end of a message about a fit in float32."""
     if reg.coef_.dtype != np.float32:
         return ""
     return " Coefficients in float32 may be too inexact: fit X in float64."
@@ -532,7 +531,7 @@ def _check_solution(reg, names, step, error):
     if reg._plan().exact_alpha > 0:
         raise ValueError(
             f"Without the penalty, a pass of the M step {moved} standard errors. "
-            "Standard errors do not tell such a bias. Fit with penalty=None, or with "
+            "Standard errors do not include such a bias. Fit with penalty=None or with "
             "penalty='l2' and alpha='auto'. If the penalty is negligible, X, y and "
             "sample_weight are not those given to fit."
         )
