@@ -305,7 +305,7 @@ def _typical(sizes):
 
 @fill(_DOCS, momentum_note="the mean")
 class Mean(_GradientEstimator):
-    """Mean of gradients: what plain SGD steps along, and with momentum the heavy ball.
+    """Mean of gradients: plain SGD steps along it, and with momentum the heavy ball.
 
     One gradient can move the mean by any distance, but a median by a bounded distance
     only. With `momentum` and steps of constant size it is the heavy ball [1]_, whose

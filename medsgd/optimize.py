@@ -94,7 +94,7 @@ def minimize_stochastic(
     {{gradient_estimator}}
         The location of gradients, or one of :mod:`medsgd.gradient_estimators` with
         parameters of your choice, or any object with such a method ``update``. An
-        object is copied and goes on from its state.
+        object is copied and continues from its state.
     n_gradients : 'auto' or int, default='auto'
         Number of gradients drawn in each iteration. 'auto' is 5 for the two sample
         medians, as in [1]_, and 1 otherwise.

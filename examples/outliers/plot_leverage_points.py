@@ -139,8 +139,8 @@ good = {name: error_of(model, X, y, truth.coef) for name, (model, _) in MODELS.i
 # The median stage alone (``refine=False``) tolerates 40% as well, because rows of high
 # leverage have less influence there. With ``leverage_weights=False`` it is lost from
 # 20% on. But a median is less efficient: its error on clean rows is 1.5 times that of
-# least squares, and nearly twice with good leverage points. The refinement, which goes
-# on from the median stage to an MM-estimate, counts every row that agrees with the
+# least squares, and nearly twice with good leverage points. The refinement, which
+# computes an MM-estimate after the median stage, counts every row that agrees with the
 # model in full. Its error with good leverage points is that of least squares.
 
 print(f"slope in the picture (true: {truth_of_picture.coef[0]:.2f})")

@@ -32,8 +32,8 @@ STYLES = {
 # Models
 # ------
 # :class:`~medsgd.MedianSGDRegressor` has a median stage, which steps along the median
-# of the gradients; with `refine=False` it is the only stage. The refinement goes on
-# from there to an MM-estimate, in which samples that are far off do not count.
+# of the gradients; with `refine=False` it is the only stage. The refinement then
+# computes an MM-estimate, in which samples that are far off do not count.
 
 
 def models():

@@ -52,8 +52,8 @@ STYLES = {
 # Errors
 # ------
 # Two errors are taken: that of the estimate itself, along which SGD would step, and
-# that of the average of all estimates so far. The average tells whether errors cancel
-# over time, whatever the memory of the estimator.
+# that of the average of all estimates so far. The average shows whether errors cancel
+# over time, for any memory of the estimator.
 
 direction = np.random.default_rng(0).normal(size=N_FEATURES)
 vector = 10 * direction / np.linalg.norm(direction)

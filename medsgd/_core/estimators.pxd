@@ -157,8 +157,8 @@ cdef inline double average(
 ) noexcept nogil:
     """Move the tracked location towards the iteration's location; return the factor.
 
-    The iteration's weight multiplies the iteration's location. Were the weight to
-    multiply the step, it would multiply what earlier iterations have left.
+    The iteration's weight multiplies the iteration's location. If the weight multiplied
+    the step, it would also multiply the part of earlier iterations.
     """
     cdef double factor = 1 - cfg.momentum
     result.multiple *= result.step_weight

@@ -94,7 +94,7 @@ cdef struct Lazy:
 
 
 cdef struct Along:
-    # Inner products of a row with what is recalled.
+    # Inner products of a row with the numbers that ``recall`` reads.
     double own
     double location
 

@@ -17,7 +17,7 @@ cdef struct Oracle:
 
 
 cdef struct Sample:
-    # A sample without its row, as the oracle knows it.
+    # The numbers of a sample, without its row, for the oracle.
     double y
     double prediction
     double weight

@@ -141,8 +141,8 @@ cdef class Settings(EstimatorSettings):
         )
         self.eta0 = eta0
         self.power_t = power_t
-        # Bottou's t0: the first step is what a weight of typical size allows. His
-        # max(1, loss'(-w, 1)) is 1 for every loss here.
+        # Bottou's t0: a coefficient of typical size sets the first step. His max(1,
+        # loss'(-w, 1)) is 1 for every loss here.
         self.optimal_init = 1 / (sqrt(1 / sqrt(alpha)) * alpha) if alpha > 0 else 0
         self.average = average
         self.averages = average > 0

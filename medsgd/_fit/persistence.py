@@ -61,7 +61,7 @@ def is_readable(plain):
 
 
 def why_not_readable(plain):
-    """Return the message for a state from which partial_fit cannot go on."""
+    """Return the message for a state from which partial_fit cannot continue."""
     writer = f"medsgd {plain['medsgd']}" if "medsgd" in plain else "an early medsgd"
     return (
         f"partial_fit cannot go on: the state of this estimator was saved by {writer} "

@@ -42,7 +42,7 @@ class State:
         The largest median absolute target of a call of a regressor so far.
     norms : tuple of two floats
         Squared l2 and l1 norm of the coefficients that the last step touched, before
-        the L1 penalty: what scikit-learn takes for the penalty term of the mean.
+        the L1 penalty. scikit-learn computes the penalty term of the mean from them.
     squared_norm, l1_norm : float
         The same norms of the coefficients after a pass.
     decay : float
@@ -245,5 +245,5 @@ class State:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _added(sums, n, coef, dtype):
-    """sums + n * coef in a dtype; the end of a pass notices what is too large."""
+    """Return sums + n * coef in a dtype; a pass checks that results are finite."""
     return (sums + n * coef).astype(dtype)

@@ -27,7 +27,7 @@ HALF_LOST = 0.5 * (1 + GAMMA) / GAMMA
 # A label is implausible if the features of its row are this much less likely in its
 # class than in another one.
 IMPLAUSIBLE = 0.05
-# Leverage weight below which a row is an outlier whatever its label.
+# Leverage weight below which a row is an outlier with any label.
 FAR_OUT = 0.1
 
 

@@ -68,7 +68,7 @@ def curvature(logits):
     a = 1 + GAMMA
     p, q = softmax(logits, axis=1), softmax(a * logits, axis=1)
     # The derivative of the expected gradient is minus the expected product of gradient
-    # and score, whatever the label.
+    # and score, for any label.
     size = a * p * q ** (GAMMA / a)
     curvatures = size * (1 - p - q) + p * q * size.sum(axis=1, keepdims=True)
     return curvatures[:, -n_outputs:]
@@ -507,7 +507,7 @@ class ClassStream(Stream):
 
     @classmethod
     def after(cls, plan, data, weight, refined):
-        """Return the stream that goes on from the second stage of a fit.
+        """Return the stream that continues from the second stage of a fit.
 
         ``weight``: of the rows in the loss, in the units of ``data.weight``.
         """

@@ -430,7 +430,7 @@ def refine(
         That of the user, which comes on top of the prior.
     fit_intercept : bool
     tol : float or None
-        Tolerance of the user; None goes on as long as there is any progress.
+        Tolerance of the user; None continues as long as there is any progress.
     max_iter : int
         Bound on the iterations over all rows.
     watch : callable or None

@@ -143,9 +143,9 @@ def run(training, stage, problem, start):
     if refinement.is_exact:
         warn_user(
             f"{1 - progress.rejected:.0%} of the targets are fitted without an error, "
-            "so that scale_ is 0 and outliers_ marks all other rows. If these are not "
-            "wrong, fit a model of both kinds of rows: whether a row is of the larger "
-            "one, and the others on their own.",
+            "so that scale_ is 0 and outliers_ marks all other rows. If the other rows "
+            "are not wrong, fit two models: a classifier of the two kinds of rows, and "
+            "a regressor of the other rows.",
         )
     return stage, refinement, progress
 

@@ -34,7 +34,7 @@ NEARLY_COLLINEAR = 1e-8
 # Eigenvalues of a Gram matrix below this share of the largest are but rounding.
 ROUNDED = 1e-13
 # E[w(u)] / E[u psi(u)] for a standard normal u and the bisquare of the M step: with it
-# R^2 estimates what least squares estimates where the noise is normal.
+# R^2 estimates the R^2 of least squares for normal noise.
 CONSISTENCY = 1.207617
 
 

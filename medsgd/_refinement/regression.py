@@ -8,7 +8,7 @@ and solves a least-squares problem, or takes Newton's step where that is possibl
 step begins at few good candidates instead of many random ones (M. Salibian-Barrera,
 V. Yohai, "A Fast Algorithm for S-Regression Estimates", JCGS 2006).
 
-Nothing here knows an estimator: a refinement is of ``Rows`` and a ``Penalty``.
+The module does not depend on an estimator: a refinement has ``Rows`` and a ``Penalty``.
 """
 
 from dataclasses import dataclass, replace
@@ -47,8 +47,9 @@ ROWS_PER_PARAMETER = 10
 # If many parameters are more than this share of the rows, a factor corrects the scale
 # of the S step, whose residuals are smaller than those of other rows.
 LARGEST_SHARE = 0.2
-# Iterations of the candidates in each round, and how many then go on: the best by their
-# scale, and the best by the scale in which rows count by their leverage.
+# Iterations of the candidates in each round, and the numbers of candidates that are
+# then kept: the best by their scale, and the best by the scale in which rows count by
+# their leverage.
 STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
 # Fitted values of two candidates in one basin differ by less than this, in scales. The
 # second number is for a sample, whose basins vary by chance.
@@ -183,7 +184,7 @@ class SObjective(Objective):
         return scale * scale / 2 + self._penalty(place.b), scale
 
     def statistic(self, value, scale):
-        """Return what the curve shows."""
+        """Return the value of the curve."""
         return scale
 
     def share(self, squares, scale):
@@ -205,7 +206,7 @@ class MObjective(Objective):
         return threshold * threshold / 6 * loss + self._penalty(place.b), scale
 
     def statistic(self, value, scale):
-        """Return what the curve shows."""
+        """Return the value of the curve."""
         return value
 
     def share(self, squares, scale):
@@ -409,7 +410,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def target(self, rows):
-        """Return the sum of ``rho`` that defines the scale: half of what is free."""
+        """Return the sum of ``rho`` that defines the scale."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _few_rows_factor(self):
@@ -427,7 +428,7 @@ class Refinement:
         rows, penalty = self.small, self.penalty
         l2 = penalty.quadratic(rows.fit_intercept)
         p = rows.n_parameters
-        # Weights that bound what a row adds: no row of leverage decides the metric.
+        # Weights that bound the influence of a row of leverage on the metric.
         self.bounded = weight = rows.weight * np.cbrt(self.leverage)
         full = p <= MOST_GRAM
         metric = rows.gram(weight) if full else rows.diagonal(weight)

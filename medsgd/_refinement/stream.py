@@ -1,9 +1,9 @@
 """The refined estimate of a stream: weighted sums of its rows, in bounded memory.
 
-The exact refinement of the first rows begins the sums. Later rows add to them what a
-step of the M step would, at the coefficients and the scale of their time: the weights
-of rows are never revised. That is a recursive M-estimator, whose error is to first
-order that of the M step over all rows (R. Martin, C. Masreliez, "Robust Estimation via
+The exact refinement of the first rows begins the sums. A later row adds the terms of a
+step of the M step, at the coefficients and the scale when it arrives. The weights of
+rows are never revised. That is a recursive M-estimator, whose error is to first order
+that of the M step over all rows (R. Martin, C. Masreliez, "Robust Estimation via
 Stochastic Approximation", IEEE Transactions on Information Theory 1975). The solution
 of the median stage is one of the starts of the exact refinement. If the median is
 better than the refined estimate, such as after a jump, the refined estimate begins
@@ -487,7 +487,7 @@ class Stream:
 
     @classmethod
     def after(cls, plan, stage, refinement, progress, most=MOST_PARAMETERS):
-        """Return the stream that goes on from the end of an exact refinement.
+        """Return the stream that continues from the end of an exact refinement.
 
         ``most``: parameters that have a Gram matrix.
         """

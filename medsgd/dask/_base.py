@@ -200,7 +200,7 @@ class OnDask(BaseMedianSGD):
         ----------
         X : dask array or dataframe of shape (n_samples, n_features)
             Training data, in chunks of whole rows, dense or CSR. Partitions may hold
-            what the single-machine estimator takes.
+            the types that the single-machine estimator takes.
         y : dask array or series of shape (n_samples,)
             Targets, cut like `X`.
         sample_weight : dask array or series of shape (n_samples,), default=None

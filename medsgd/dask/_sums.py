@@ -98,7 +98,7 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class SumsJob(Sent):
-    """A request to partitions: add up what a step needs.
+    """A request to partitions: the sums of a step.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ def unpacked(triangle):
 
 @dataclass(frozen=True, eq=False)
 class TableJob(Sent):
-    """A request to partitions: add up what a table of coefficients follows from.
+    """A request to partitions: the sums of a table of coefficients.
 
     Attributes
     ----------

@@ -234,7 +234,7 @@ def coefficient_table(
         Fitted :class:`~medsgd.MedianSGDRegressor`, or a fitted
         :class:`~sklearn.pipeline.Pipeline` in which the last step is one. Of a
         :class:`~medsgd.dask.DaskMedianSGDRegressor`, `X`, `y` and the weights are dask
-        collections, and the partitions add up what the table needs.
+        collections, and the partitions compute the sums for the table.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The features given to ``fit``.
     y : array-like of shape (n_samples,)
@@ -429,7 +429,7 @@ def _feature_names(estimator, reg):
     if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
         try:
             names = estimator[:-1].get_feature_names_out()
-        except (AttributeError, ValueError):  # of steps that do not know them
+        except (AttributeError, ValueError):  # of steps without this method
             names = None
     if names is None:
         names = [f"x{j}" for j in range(reg.n_features_in_)]
@@ -521,7 +521,7 @@ def _check_solution(reg, names, step, error):
 
     ``step``: how far a pass of the M step moves them.
     """
-    error = np.where(step > 0, error, 1)  # 0 of what the samples do not determine
+    error = np.where(step > 0, error, 1)  # 0 of undetermined coefficients
     far = step > LARGEST_STEP * error
     if not far.any():
         return

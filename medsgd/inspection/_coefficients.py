@@ -36,7 +36,7 @@ errorbar_kwargs : dict, default=None
 line_kwargs : dict, default=None
     Keywords passed to matplotlib's ``axvline`` for the line at 0.""",
 }
-# Height of a coefficient in a new figure, and of what is around them, in inches.
+# Height of a coefficient, and of the margins, in a new figure, in inches.
 ROW_HEIGHT, MARGIN = 0.25, 1.2
 
 
