@@ -246,7 +246,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _initial_states(
         self, plan, data, coef_init=None, intercept_init=None, *, resume
     ):
-        """States of a new fit, one per row of the coefficients."""
+        """Return the states of a new fit, one for each row of the coefficients."""
         n_problems, dtype = plan.task.n_problems, data.X.dtype
         shape = (n_problems, data.X.shape[1])
         coef, intercept = coef_init, intercept_init

@@ -496,7 +496,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         return self._partial_fit(X, y, sample_weight, first=first)
 
     def decision_function(self, X: MatrixLike) -> Floats:
-        """Signed distance of samples to the hyperplanes, times the norm of `coef_`.
+        """Return signed distances to the hyperplanes, times the norm of `coef_`.
 
         Parameters
         ----------
@@ -513,7 +513,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: MatrixLike) -> Floats:
-        """Probability estimates.
+        """Return probability estimates.
 
         Only for `loss` 'log_loss' and 'modified_huber'. After a refinement they are the
         softmax of the decision function; else, with several classes, the binary
@@ -554,7 +554,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: MatrixLike) -> Floats:
-        """Logarithm of the probability estimates.
+        """Return the logarithm of the probability estimates.
 
         Parameters
         ----------

@@ -456,7 +456,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     @contextmanager
     def _stage(self, X, y, sample_weight):
-        """The stage of the exact steps of given rows, and how many have a weight."""
+        """Yield the stage of the exact steps of rows, and the number with a weight."""
         X, y, weight = self._validate(X, y, sample_weight, reset=False)
         y = self._check_targets(y, X.dtype, first=False)
         data = Data(X=X, y=y, weight=weight, given_weight=weight, units=self._units)

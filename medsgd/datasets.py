@@ -123,7 +123,7 @@ def _move_out(random_state, X, rows, n_leverage_features):
 
 
 def _class_priors(weights, n_classes):
-    """Shares of the classes, which sum to 1."""
+    """Return the shares of the classes, which sum to 1."""
     priors = np.ones(n_classes) if weights is None else np.asarray(weights, float)
     if priors.shape != (n_classes,) or not np.all((priors > 0) & np.isfinite(priors)):
         raise ValueError(
@@ -134,7 +134,7 @@ def _class_priors(weights, n_classes):
 
 
 def _class_intercepts(scores, priors):
-    """Intercepts at which the mean probabilities of the classes are ``priors``."""
+    """Return intercepts with which the mean probabilities are ``priors``."""
 
     def objective(intercepts):
         logits = scores + intercepts

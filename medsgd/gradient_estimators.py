@@ -191,14 +191,14 @@ class _GradientEstimator(BaseEstimator):
         return self
 
     def _settings(self):
-        """Parameters for compiled code, validated where they are new."""
+        """Return parameters for compiled code, validated if they are new."""
         params = {name: getattr(self, name) for name in self._parameter_constraints}
         if not all(isinstance(value, Hashable) for value in params.values()):
             self._validate_params()
         return _compiled_settings(type(self), **params)
 
     def _validated(self, gradients, weights):
-        """Gradients as rows, in the estimate's dtype, and the weight of each."""
+        """Return gradients as rows, in the estimate's dtype, and their weights."""
         known = getattr(self, "estimate_", None)
         known = known if known is None else np.asarray(known)
         g = np.asarray(gradients)
@@ -281,7 +281,7 @@ def _compiled_settings(cls, *, momentum, tau=np.inf):
 
 
 def _padded(array, dtype):
-    """A copy, with room for the intercept that compiled code puts last."""
+    """Return a copy with an element for the intercept of compiled code."""
     return np.append(array, 0).astype(dtype, copy=False)
 
 

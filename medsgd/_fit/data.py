@@ -41,7 +41,7 @@ class Data:
 
     @cached_property
     def rows(self):
-        """Samples with a weight."""
+        """Return the samples with a weight."""
         return np.flatnonzero(self.weight)
 
     def of_rows(self, rows):

@@ -143,7 +143,7 @@ class Problem(Progress):
         self.state.share_strata(factors)
 
     def training_rows(self):
-        """Rows with a weight that are not held out."""
+        """Return the rows with a weight that are not held out."""
         return self._trained(self.rows)
 
     def _trained(self, rows):

@@ -92,7 +92,7 @@ class State:
         return vars(self) | {"records": None}
 
     def prepared(self, settings, *, n_strata, inverse_scale=None):
-        """Copy for one call of fit or partial_fit, with arrays that fit the settings.
+        """Return a copy for one call, with arrays that fit the settings.
 
         The copy drops locations and scales that other parameters have tracked. The L1
         penalty and the step size start anew with each call, as in scikit-learn. With

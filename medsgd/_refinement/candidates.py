@@ -211,12 +211,12 @@ def central(fits, bounded):
 
 
 def _nearest(rows, distance):
-    """Weights of the half of the rows whose distances are smallest, as one row."""
+    """Return weights of the half of the rows with the smallest distances, as a row."""
     return compiled.smallest(distance[np.newaxis], rows.weight, rows.total / 2)
 
 
 def _component_distance(rows, gram, total):
-    """Squared distances of rows from the median by their principal components.
+    """Return squared distances from the median by principal components.
 
     ``gram``: a Gram matrix to which no row adds much; ``total``: its weight.
     """
@@ -234,13 +234,13 @@ def _component_distance(rows, gram, total):
 
 
 def _inverse_root(squares):
-    """1 / sqrt of squares; 0 where they are 0."""
+    """Return 1 / sqrt of squares, and 0 for 0."""
     size = np.sqrt(squares)
     return np.divide(1, size, out=np.zeros_like(size), where=size > 0)
 
 
 def _inverse_factor(gram):
-    """The inverse of the Cholesky factor of a matrix that is positive definite."""
+    """Return the inverse of the Cholesky factor of a positive definite matrix."""
     # NumPy's factorisation costs small matrices several times as much to call.
     factor, _ = lapack.dpotrf(gram, lower=True)
     return lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]

@@ -32,7 +32,7 @@ FAR_OUT = 0.1
 
 
 def probabilities(scores):
-    """Probabilities of the classes for the scores of a multinomial model."""
+    """Return class probabilities for the scores of a multinomial model."""
     if scores.ndim == 1:
         positive = expit(scores)
         return np.column_stack([1 - positive, positive])
@@ -210,7 +210,7 @@ class Rows:
         return divergence(logits, self.label, self.weight, GAMMA)
 
     def probabilities(self, model):
-        """Probabilities of all classes for each row."""
+        """Return the probabilities of all classes for each row."""
         scores = self.scores(model.coef)
         scores += model.intercept
         return probabilities(scores[:, 0] if scores.shape[1] == 1 else scores)
@@ -237,7 +237,7 @@ class Rows:
         return weights, implausible | (self.leverage < FAR_OUT)
 
     def rejected(self, told):
-        """Share of the rows with a weight that lose more than half of it."""
+        """Return the share of weighted rows that lose more than half of it."""
         return float(np.mean(told.losses[self.weight > 0] > HALF_LOST))
 
     def _blocks(self, n_outputs):
@@ -264,7 +264,7 @@ class Rows:
         return Z
 
     def scores(self, coef):
-        """Inner products of the rows with the columns of ``coef``."""
+        """Return inner products of the rows with the columns of ``coef``."""
         if sparse.issparse(self.X):
             scores = self._sparse_product(self.X, self._in_user_units(coef))
             if self._any_overflows:
@@ -276,7 +276,7 @@ class Rows:
         return scores
 
     def sums(self, slope):
-        """Sums of the rows times each column of ``slope``, that of ``scores``."""
+        """Return sums of the rows times each column of ``slope`` of ``scores``."""
         if sparse.issparse(self.X):
             return self._in_user_units(self._sparse_product(self.X.T, slope))
         sums = np.zeros((self.X.shape[1], slope.shape[1]))

@@ -247,7 +247,7 @@ class ClassSums:
         return float(np.count_nonzero(first < last))
 
     def _regular(self):
-        """The curvature with that of the prior, and its diagonal."""
+        """Return the curvature with that of the prior, and its diagonal."""
         metric = self.metric.copy()
         diagonal = _diagonal(metric)
         diagonal[..., self.fit_intercept :] += self.prior * self.passes
@@ -290,7 +290,7 @@ class ClassSums:
 
 
 def _losses(logits, rows, is_new):
-    """Losses of rows, some of classes that are new; ``logits`` become derivatives."""
+    """Return losses, by the log loss for new classes; ``logits`` become slopes."""
     new = np.flatnonzero(is_new)
     few = logits[new]
     losses = divergence(logits, rows.y, rows.weight, GAMMA)
@@ -301,7 +301,7 @@ def _losses(logits, rows, is_new):
 
 
 def _with_curvature(metric, rows, parameters, values, l2):
-    """The metric with the curvature of rows, and with that of a penalty."""
+    """Return the metric with the curvature of rows and of a penalty."""
     if metric.ndim > 1:
         for own, value in zip(metric, values.T, strict=True):
             own += rows.gram(np.ascontiguousarray(value))
@@ -346,12 +346,12 @@ def with_typical_scales(units, X):
 
 
 def _diagonal(metric):
-    """A view of the diagonal."""
+    """Return a view of the diagonal."""
     return np.einsum("kii->ki", metric) if metric.ndim > 1 else metric
 
 
 def _predicted(logits):
-    """The class of each row."""
+    """Return the predicted class of each row."""
     if logits.shape[1] == 1:
         return (logits[:, 0] > 0).astype(np.intp)
     return logits.argmax(axis=1)

@@ -111,7 +111,7 @@ def fitted(
     watch=None,
     memory=None,
 ):
-    """The model that minimises the divergence plus a penalty, from another model.
+    """Return the minimiser of the divergence plus a penalty, from another model.
 
     ``weight``: of the rows, adding up to 1; ``watch(model, objective, told)``, told a
     ``Divergence``, is called after each iteration and ends the minimisation by
@@ -181,7 +181,7 @@ class Size:
 
 
 def size_of(scores, label, weight, penalty, *, fit_intercept):
-    """The size by which held-out labels, a part of them wrong, are most plausible.
+    """Return the size by which held-out labels, some wrong, are most plausible.
 
     The size is averaged over ``NOISES``, weighted by the likelihood of the labels.
 
@@ -286,7 +286,7 @@ def balance(rows, model):
 
 
 def prior(rows, n_rows, precision, n_outputs):
-    """Factor of |W|^2 / 2 that makes ``precision`` that of a typical row's logits."""
+    """Return the factor of |W|^2 / 2 for a precision of a typical row's logits."""
     # The difference of two classes' logits has the variance of both.
     half = 0.5 if n_outputs == 1 else 1.0
     return half * precision * rows.units.squared_norm / n_rows

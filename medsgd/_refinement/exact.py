@@ -37,7 +37,7 @@ LARGEST_COUNT = 2**31
 
 
 def counts_of(weight):
-    """Weights that add up to the number of rows that they count as.
+    """Return weights that add up to the number of rows that they count as.
 
     Whole numbers count copies of a row; other weights only compare the rows.
     """
@@ -283,7 +283,7 @@ def to_user(b, rows, y_center, y_scale):
 
 
 def _numerical_units(plan, X, counts, units):
-    """Centre and inverse scale in which the least squares are solved."""
+    """Return centre and inverse scale in which the least squares are solved."""
     fit_intercept = plan.fit_intercept
     if not units.known:
         units = feature_units(

@@ -156,7 +156,7 @@ class Inference:
         self.rank = len(self.inverse)
 
     def _reduced(self, matrix):
-        """A matrix of sums, in the directions that the rows determine."""
+        """Return a matrix of sums, in the directions that the rows determine."""
         if self.basis is None:
             return self.root[:, np.newaxis] * matrix * self.root
         return self.basis.T @ matrix @ self.basis
@@ -167,7 +167,7 @@ class Inference:
         return self.basis.T @ vectors
 
     def _expanded(self, covariance):
-        """The covariance of the parameters, from that in the reduced directions."""
+        """Return the covariance of parameters from that in the reduced directions."""
         if self.basis is None:
             return self.root[:, np.newaxis] * covariance * self.root
         return self.basis @ covariance @ self.basis.T
@@ -220,7 +220,7 @@ class Inference:
 
 
 def _inverse(matrix, least=COLLINEAR):
-    """The inverse of a matrix, or None if it has no pivots larger than ``least``.
+    """Return the inverse of a matrix, or None if pivots are not above ``least``.
 
     Its diagonal is near 1.
     """
@@ -259,7 +259,7 @@ def r_squared(y, residual, scale, count, *, centered):
 
 
 def _squares(y, residual, kept):
-    """Weighted sums that R^2 follows from: of 1, y, its square and the residual's."""
+    """Return weighted sums for R^2: of 1, y, its square and the squared residual."""
     return np.array(
         [kept.sum(), kept @ y, kept @ np.square(y), kept @ np.square(residual)]
     )

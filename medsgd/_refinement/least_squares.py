@@ -122,7 +122,7 @@ class Cholesky:
         self.penalty, self.basis = penalty, basis
 
     def begin(self):
-        """Each step depends on its arguments only."""
+        """Do nothing: each step depends on its arguments only."""
 
     def step(self, rows, values, pull, b, *, share, convex):
         """Minimise the quadratic model.
@@ -332,7 +332,7 @@ class CoordinateDescent:
         self.start = None
 
     def begin(self):
-        """A new descent may begin where another has ended."""
+        """Do nothing: a descent may begin at the end of another one."""
 
     def _descend(self, A, target, total, share, **fit):
         """Minimise half the sum of ``total`` squares plus the penalty."""

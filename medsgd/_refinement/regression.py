@@ -488,14 +488,14 @@ class Refinement:
         self.rank = self.basis.vectors.shape[1]
 
     def _shortest(self, b):
-        """The shortest of the equivalent coefficients of collinear columns."""
+        """Return the shortest equivalent coefficients of collinear columns."""
         if self.basis is None or self.penalty.l2 or self.penalty.l1:
             return b
         null = self.basis.null
         return b - null @ (null.T @ b)
 
     def _best_candidate(self, few):
-        """Coefficients and scale at which the S step begins."""
+        """Return coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
         self.same = SAME if few is small else SAME_IN_SAMPLE
         target, weighted = self.target(small), small.weight * self.leverage
@@ -573,7 +573,7 @@ class Refinement:
         return [chosen[k] for k in kept]
 
     def _settled(self, rows, fits):
-        """Coefficients, scale and residuals of candidates where they have converged."""
+        """Return coefficients, scale and residuals of converged candidates."""
         objective = SObjective(
             rows, Penalty(self.penalty.unit), self.target(rows), self.floor
         )
@@ -597,7 +597,7 @@ class Refinement:
         return settled
 
     def _exact_fit(self, b):
-        """The least-squares fit of the rows that the others are outliers of."""
+        """Return the least-squares fit of the rows that are not outliers."""
         self.is_exact = True
         rows = self.rows
         for _ in range(2):

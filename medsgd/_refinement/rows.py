@@ -209,12 +209,12 @@ class Rows:
 
     @cached_property
     def total(self):
-        """Total weight."""
+        """Return the total weight."""
         return float(self.weight.sum())
 
     @cached_property
     def present_share(self):
-        """Share of the weight of the rows in which a feature is not typical."""
+        """Return each feature's share of the weight where it is not typical."""
         return self.presence.T @ self.weight / self.total
 
     def take(self, rows, weight):
@@ -244,7 +244,7 @@ class Rows:
         return np.concatenate([np.asarray(total)[np.newaxis], features])
 
     def _scaled_product(self, b):
-        """The products, by coefficients in the units of X."""
+        """Return the products, by coefficients in the units of X."""
         features = b[self.fit_intercept :]
         with np.errstate(over="ignore", invalid="ignore"):
             product = self.X @ (features.T * self.inverse_scale).T
@@ -252,7 +252,7 @@ class Rows:
         return product + b[0] if self.fit_intercept else product
 
     def _scaled_moments(self, values):
-        """The moments, from those of X."""
+        """Return the moments, from those of X."""
         total = values.sum(axis=0)
         features = ((self.X.T @ values).T * self.inverse_scale).T
         features -= np.multiply.outer(self._offset, total)
@@ -382,7 +382,7 @@ class DenseRows(Rows):
 
     @cached_property
     def present_share(self):
-        """Share of the weight of the rows in which a feature is not typical."""
+        """Return each feature's share of the weight where it is not typical."""
         total = np.zeros(self.X.shape[1])
         for rows, Z in self.blocks():
             total += self.weight[rows] @ (Z[:, self.fit_intercept :] != 0)
@@ -390,7 +390,7 @@ class DenseRows(Rows):
 
     @cached_property
     def presence(self):
-        """CSC array of bool: by row and feature, whether the value is not typical."""
+        """Return a CSC array of bool: whether each value is not typical."""
         present = np.empty((self.n_rows, self.X.shape[1]), dtype=bool)
         for rows, Z in self.blocks():
             np.not_equal(Z[:, self.fit_intercept :], 0, out=present[rows])
@@ -446,5 +446,5 @@ class SparseRows(Rows):
 
     @cached_property
     def presence(self):
-        """CSC array of bool: by row and feature, whether the value is not typical."""
+        """Return a CSC array of bool: whether each value is not typical."""
         return sparse.csc_array(self.X != 0)

@@ -163,7 +163,7 @@ def rule_of_fit(y, weight, dtype):
 
 
 def step_settings(step, plan, data, n_samples, scale, **changes):
-    """The settings of a step at the scale found, and the first iteration's number."""
+    """Return a step's settings at a scale, and its first iteration's number."""
     eta0 = plan.first_eta(data.units)
     first = float(np.ceil(CONSTANT_STEPS / eta0))
     settings = plan.settings(

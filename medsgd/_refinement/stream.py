@@ -160,7 +160,7 @@ class GramSums:
 
     @property
     def squares(self):
-        """Curvature along each parameter."""
+        """Return the curvature along each parameter."""
         return self.gram.diagonal()
 
     def piece(self, half_life):
@@ -193,7 +193,7 @@ class GramSums:
         return sums._stepped(rows, curvature, rows.moments(pull), penalty, memory)
 
     def _stepped(self, rows, curvature, pull, penalty, memory):
-        """The sums with the curvature of rows and the pull on the coefficients."""
+        """Return the sums with the curvature of rows and the pull on coefficients."""
         l2 = penalty.quadratic(self.fit_intercept)
         old_gram, old_moments = self._remembered(memory)
         for values in (curvature, np.maximum(curvature, 0)):
@@ -209,7 +209,7 @@ class GramSums:
         return replace(self, gram=gram, moments=moments, b=b)
 
     def _remembered(self, memory):
-        """The sums of the rows before, as a half-life has left them."""
+        """Return the sums of earlier rows, decayed by a half-life."""
         gram, moments = memory * self.gram, memory * self.moments
         gone = (np.abs(memory * self.squares) < LEAST_KEPT) & (self.squares != 0)
         if gone.any():
@@ -258,7 +258,7 @@ class GramSums:
         return replace(self, b=b)
 
     def _solution(self, gram, moments, penalty, *, convex):
-        """The minimiser of the losses; None where they need not have one."""
+        """Return the minimiser of the losses; None if there may be none."""
         gram = gram.copy()
         diagonal = gram.diagonal() + self.total * penalty
         # A feature that has always been 0 has the coefficient 0.
@@ -300,11 +300,11 @@ class DiagonalSums(GramSums):
 
     @property
     def squares(self):
-        """Curvature along each parameter."""
+        """Return the curvature along each parameter."""
         return self.gram
 
     def _stepped(self, rows, curvature, pull, penalty, memory):
-        """The sums with the curvature of rows, after a step along their pull."""
+        """Return the sums with the curvature of rows, after a step along their pull."""
         l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
         more = rows.diagonal(values)
         gram, moments = self._remembered(memory)
@@ -322,7 +322,7 @@ class DiagonalSums(GramSums):
         return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
 
     def _absolute(self, penalty):
-        """Factor of the absolute value of each parameter in the penalty."""
+        """Return the factor of each parameter's absolute value in the penalty."""
         return np.append(np.zeros(self.fit_intercept), penalty.l1 * penalty.unit)
 
     def begun_with(self, few, curvature, pull, penalty):

@@ -125,7 +125,7 @@ ROWS_OF_EACH = 16
 
 
 def init_like(single_machine):
-    """An ``__init__`` with the parameters of a class and those of Dask."""
+    """Return an ``__init__`` with the parameters of a class and those of Dask."""
     signature = inspect.signature(single_machine.__init__)
     added = [
         inspect.Parameter(
@@ -223,7 +223,7 @@ class OnDask(BaseMedianSGD):
         return super().fit(X, y, sample_weight=sample_weight)
 
     def to_local(self) -> Any:
-        """The equivalent fitted estimator of one machine.
+        """Return the equivalent fitted estimator of one machine.
 
         Returns
         -------

@@ -265,7 +265,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         return Classification(self.classes_, weight)
 
     def decision_function(self, X: MatrixLike | Collection) -> Any:
-        """Signed distance of samples to the hyperplanes, times the norm of `coef_`.
+        """Return signed distances to the hyperplanes, times the norm of `coef_`.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: MatrixLike | Collection) -> Any:
-        """Probability estimates, as of the single-machine estimator.
+        """Return probability estimates, as those of the single-machine estimator.
 
         Parameters
         ----------
@@ -300,7 +300,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: MatrixLike | Collection) -> Any:
-        """Logarithm of the probability estimates, as of the single-machine estimator.
+        """Return the logarithm of the probability estimates.
 
         Parameters
         ----------

@@ -146,7 +146,7 @@ class PartitionedRows:
 
     @property
     def total(self):
-        """Total weight."""
+        """Return the total weight."""
         return self.asked.total
 
     @property
@@ -160,13 +160,13 @@ class PartitionedRows:
 
     @property
     def at_hand(self):
-        """The rows at hand of partitions that are not left out."""
+        """Return the rows at hand of partitions that are not left out."""
         rows, held = self.asked.rows, self.held
         return held if len(rows) == held.n_rows else held.take(rows, held.weight[rows])
 
     @property
     def sample(self):
-        """The rows of the S step: those at hand, and more of rare features."""
+        """Return the rows of the S step: those at hand, and more of rare features."""
         n_left_out = len(self.asked.left_out)
         if self.sampled is None or self.sampled[0] != n_left_out:
             self.sampled = n_left_out, self._sample()

@@ -204,7 +204,7 @@ class LabelledPartitions:
         """Return None, because partitions have the weights of their rows."""
 
     def rejected(self, told):
-        """Share of the rows with a weight that lose more than half of it."""
+        """Return the share of weighted rows that lose more than half of it."""
         return told.rejected
 
     def divergence(self, model, weight, gamma):

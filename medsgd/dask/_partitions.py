@@ -341,7 +341,7 @@ def summarise(block, wanted, index):
 
 
 def some_of(rows, n, seed):
-    """At most ``n`` of the rows, in order; the same for each seed."""
+    """Return at most ``n`` of the rows, in order; the same for each seed."""
     if len(rows) <= n:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))

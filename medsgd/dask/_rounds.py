@@ -262,7 +262,7 @@ class Told:
         self.is_empty = (self.n_dropped == 0) & [s.n_rows == 0 for s in summaries]
 
     def of_classes(self, classes, name):
-        """Total of the summaries' ``name``, an array by label, for each class."""
+        """Return the total of an array by label of the summaries, for each class."""
         total = np.zeros(len(classes))
         for s in self.labelled:
             total[np.searchsorted(classes, s.labels)] += getattr(s, name)

@@ -144,7 +144,7 @@ class CoefficientTable:
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="name"))
 
     def _summary(self):
-        """Statements about all coefficients, line by line."""
+        """Return statements about all coefficients, line by line."""
         return (
             f"MM-estimate of {self.n_samples} samples, {self.covariance_type} standard "
             "errors",
@@ -153,7 +153,7 @@ class CoefficientTable:
         )
 
     def _cells(self):
-        """The header, and the rows, as strings."""
+        """Return the header and the rows as strings."""
         level = f"{100 * self.confidence:.4g}%"
         header = ["", "coef", "std error", "z", "p value"]
         rows = [
@@ -201,7 +201,7 @@ class CoefficientTable:
 
 
 def _rounded(value, error):
-    """A number with as many decimals as a standard error has in three digits."""
+    """Return a number with the decimals of three digits of a standard error."""
     if not LEAST_PLAIN < error < MOST_PLAIN:  # also of NaN
         return f"{value:.4g}"
     return f"{value:.{max(0, 2 - int(np.floor(np.log10(error))))}f}"
@@ -353,7 +353,7 @@ def coefficient_table(
 
 @np.errstate(over="ignore", invalid="ignore")
 def _covariance(reg, stage, inference, names, kind):
-    """The covariance of a fit in the units of the user."""
+    """Return the covariance of a fit in the units of the user."""
     if not inference.sums.slope > 0:
         raise ValueError(
             "The fit rejects most of these samples. X, y and sample_weight must be "
@@ -402,7 +402,7 @@ def _covariance(reg, stage, inference, names, kind):
 
 
 def _tests(coef, covariance, n_free, confidence):
-    """The columns of the table that follow from the covariance."""
+    """Return the columns of the table that follow from the covariance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.sqrt(np.maximum(covariance.diagonal(), 0))
         z = coef / error
@@ -417,14 +417,14 @@ def _tests(coef, covariance, n_free, confidence):
 
 
 def _solution(reg):
-    """Coefficients and intercept, float64, as vector and number."""
+    """Return coefficients and intercept, float64, as vector and number."""
     coef = reg.coef_.toarray() if sparse.issparse(reg.coef_) else reg.coef_
     coef = np.ravel(np.asarray(coef, dtype=np.float64))
     return coef, float(np.ravel(reg.intercept_)[0])
 
 
 def _feature_names(estimator, reg):
-    """The names of the features of the last step."""
+    """Return the names of the features of the last step."""
     names = getattr(reg, "feature_names_in_", None)
     if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
         try:
@@ -437,7 +437,7 @@ def _feature_names(estimator, reg):
 
 
 def _listed(names):
-    """Names for a message."""
+    """Return a list of names for a message."""
     listed = ", ".join(map(repr, names[:N_LISTED]))
     n_more = len(names) - N_LISTED
     return f"{listed} and {n_more} more" if n_more > 0 else listed

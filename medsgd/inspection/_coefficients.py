@@ -184,7 +184,7 @@ class CoefficientsDisplay:
         return self
 
     def _drawn(self, kind, max_features):
-        """Names, values and gaps to both limits of the coefficients that are drawn."""
+        """Return names, values and gaps to both limits of the drawn coefficients."""
         check_consistent_length(
             self.names, self.coef, self.std_error, self.lower, self.upper
         )
