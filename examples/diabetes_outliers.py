@@ -77,8 +77,8 @@ errors = np.mean([held_out_errors(seed) for seed in range(N_SPLITS)], axis=0)
 # %%
 # Results
 # -------
-# The clean columns are the reference: a robust model loses little there, and keeps
-# about the same errors on corrupted targets.
+# The clean columns are the reference. A robust model loses little on clean targets, and
+# has about the same errors on corrupted targets.
 
 print(f"Held-out error on the diabetes data, mean of {N_SPLITS} splits")
 print()

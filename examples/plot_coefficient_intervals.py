@@ -3,9 +3,9 @@
 Confidence intervals of coefficients
 ====================================
 
-Which features matter, and how sure is that? The diabetes data have 442 patients, ten
-features, and a measure of disease progression a year later. We look at the
-coefficients of the data as they are, and again after a mistake in every tenth target.
+This example shows which features matter, with confidence intervals. The diabetes data
+have 442 patients, ten features, and a measure of disease progression a year later. The
+example fits the data as they are, and again after a mistake in every tenth target.
 """
 
 import matplotlib.pyplot as plt
@@ -78,8 +78,9 @@ print(f"Wrong targets with weight 0: {np.mean(robust.weights_[is_wrong] == 0):.0
 print(f"Right targets with weight 0: {np.mean(robust.weights_[~is_wrong] == 0):.0%}")
 
 # %%
-# Coefficients in units of their standard errors compare across features. On the left
-# the robust fit, on the right least squares, both with the mistakes in the targets.
+# Coefficients in units of their standard errors are comparable across features. The
+# left panel is the robust fit, the right panel is least squares, both with the mistakes
+# in the targets.
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.5), sharex=True, layout="constrained")
 CoefficientsDisplay.from_estimator(

@@ -6,8 +6,8 @@ Grid search
 Most parameters of :class:`~medsgd.MedianSGDRegressor` need no tuning. This example
 shows which ones are worth a grid, and how to compare models if the validation data have
 outliers too. The data are scikit-learn's diabetes data with all products of two
-features, 65 in all; in a fifth of the training targets the decimal point is lost. The
-test set is clean. It shows how good the choice was.
+features, 65 in all. In a fifth of the training targets the decimal point is lost. The
+test set is clean, and shows how good the choice is.
 """
 
 import matplotlib.pyplot as plt
@@ -29,10 +29,10 @@ y_train = np.where(is_wrong, 10 * y_train, y_train)
 # %%
 # A grid in a pipeline
 # --------------------
-# There is no scaler: the estimator standardises by itself. With many features for few
-# rows the penalty matters, so `alpha` is in the grid, and `refine` to see what it does.
-# Without refinement the few hundred rows need many epochs, hence a larger `max_iter`
-# than the default.
+# The pipeline has no scaler, because the estimator standardises. With many features for
+# few rows the penalty matters, so `alpha` is in the grid. `refine` is in the grid to
+# show its effect. Without refinement the few hundred rows need many epochs, and so a
+# larger `max_iter` than the default.
 #
 # Every fold has wrong targets, which no good model predicts. They have no influence on
 # the median of the errors, and dominate the mean of the squared errors. The grid is
@@ -73,9 +73,10 @@ test_errors = {
 }
 
 # %%
-# What need not be in it
-# ----------------------
-# Losses and gradient estimators, at the `alpha` that the median has chosen.
+# Parameters that need no grid
+# ----------------------------
+# This grid has losses and gradient estimators, at the `alpha` that the median error has
+# chosen.
 
 alpha = search.best_params_["mediansgdregressor__alpha"]
 ESTIMATORS = ("mean", "coord-median", "spp-l2")
@@ -100,9 +101,9 @@ by_loss = {
 # The two scores disagree on ``refine``. The median of the errors prefers it, and the
 # test set agrees: without refinement the outliers, which all lie on one side, bias the
 # fit. The squared errors prefer the biased fit, because it is nearer to the outliers.
-# They would choose the worse model. The median error shows which ``alpha`` is too
-# large. Smaller ones differ by less than the folds do, so that chance decides between
-# them.
+# The squared errors would choose the worse model. The median error shows which
+# ``alpha`` is too large. The errors of smaller values differ by less than those of the
+# folds, so that chance decides between them.
 #
 # With `refine`, all losses and both medians give the same fit, because the refinement
 # is exact. A grid over them compares equal models. Without refinement the loss matters,

@@ -3,9 +3,9 @@
 Quick start
 ===========
 
-A robust linear regression on real data, in three steps: fit, read what was found, and
-look at it. The data are scikit-learn's diabetes data: ten measurements of a patient and
-the progression of the disease a year later. In a tenth of the training targets the
+This is a robust linear regression on real data in three steps: fit, read the results,
+and plot them. The data are scikit-learn's diabetes data: ten measurements of a patient
+and the progression of the disease a year later. In a tenth of the training targets the
 decimal point is lost, as happens when numbers are typed in.
 """
 
@@ -28,14 +28,14 @@ y_train = np.where(is_wrong, 10 * y_train, y_train)
 # %%
 # Fit
 # ---
-# Nothing needs to be set, and no scaler is needed in front. A `random_state` makes the
-# fit reproducible.
+# No parameter needs to be set, and no scaler is needed. A `random_state` makes the fit
+# reproducible.
 
 reg = MedianSGDRegressor(random_state=0).fit(X_train, y_train)
 
 # %%
-# What was found
-# --------------
+# Coefficients, scale and outliers
+# --------------------------------
 # `coef_` and `intercept_` are in the units of the data. `scale_` is a robust standard
 # deviation of the residuals, and `outliers_` are the training rows whose residuals are
 # beyond 2.5 times that.
@@ -51,8 +51,8 @@ print(f"outliers_: {n_found} of the {is_wrong.sum()} wrong rows, {n_false} other
 # %%
 # Predictions
 # -----------
-# The targets of the test set are right. Least squares was fitted to the same training
-# data, and the wrong targets have moved it.
+# The targets of the test set are right. Least squares is fitted to the same training
+# data, and the wrong targets bias it.
 
 least_squares = LinearRegression().fit(X_train, y_train)
 errors = {}
@@ -64,9 +64,10 @@ for model in (least_squares, reg):
 # %%
 # A picture
 # ---------
-# Left, the residuals of the training rows: :class:`~medsgd.ResidualsDisplay` marks the
-# outliers. The axis is logarithmic beyond 2.5 times `scale_`, to have room for them.
-# Right, the predictions for the test set.
+# The left panel has the residuals of the training rows, in which
+# :class:`~medsgd.ResidualsDisplay` marks the outliers. Its axis is logarithmic beyond
+# 2.5 times `scale_`, so that all outliers fit. The right panel has the predictions for
+# the test set.
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 ResidualsDisplay.from_estimator(reg, X_train, y_train, ax=axes[0])

@@ -1,4 +1,4 @@
-"""The way through fit and partial_fit, which regressor and classifier share."""
+"""The path of fit and partial_fit, which regressor and classifier share."""
 
 import copy
 import inspect
@@ -42,7 +42,7 @@ from medsgd._utils.guards import (
 )
 from medsgd._utils.typing import Floats
 
-# What partial_fit goes on from, besides the public attributes.
+# The state that partial_fit continues from, besides the public attributes.
 TRAINING = (
     "_units",
     "_states",
@@ -62,9 +62,9 @@ DIVERGED = 1e6
 class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     """Base class: a fit is data, a plan, stages of epochs, and attributes.
 
-    A subclass says what its targets are (``_task``) and checks them
-    (``_check_targets``), shortens the first stage where more follow
-    (``_first_stage``), and runs these (``_later_stages``).
+    A subclass defines its targets (``_task``) and checks them (``_check_targets``). It
+    shortens the first stage if others follow (``_first_stage``), and runs these
+    (``_later_stages``).
     """
 
     coef_: Floats
@@ -77,8 +77,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
 
-    # Whether the units of the features go on to follow a stream, and what follows it in
-    # the second stage. Both are not for Dask.
+    # Whether the units of the features follow a stream, and the type of its refined
+    # estimate. Dask has neither.
     _follows_units = True
     _stream_type: type[Stream] = Stream
 
@@ -89,7 +89,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             Interval(Integral, 1, MAX_INT, closed="both"),
         ],
         "batch_size": [Interval(Integral, 1, MAX_INT, closed="both")],
-        # Closed on the right: infinity is a radius.
+        # The interval is closed on the right, because infinity is a radius.
         "tau": [StrOptions({"auto"}), Interval(Real, 0, None, closed="right")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "penalty": [StrOptions(set(PENALTIES) - {None}), None],
@@ -125,7 +125,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return Plan.of(self, self._task())
 
     def _check_changed_parameters(self):
-        """Check what may have been set since, which scikit-learn leaves unchecked."""
+        """Check parameters that have changed, which scikit-learn does not."""
         # get_params takes longer than a pass over few rows.
         params = [getattr(self, name) for name in self._parameter_constraints]
         known = getattr(self, "_checked_parameters", [])
@@ -136,7 +136,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
 
     def _validate(self, X, y, sample_weight, *, reset):
         """Check and convert the data; weights of 1 where None are given."""
-        # Not that of coef_, which the user may have set.
+        # Not the dtype of coef_, which the user may have set.
         dtype = [np.float64, np.float32] if reset else self._states[0].dtype
         with summing_quietly():
             X, y = validate_data(
@@ -155,20 +155,20 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             X,
             dtype=X.dtype,
             ensure_non_negative=self.gradient_estimator != "mean",
-            # The split for early stopping says more about weights of zero.
+            # The split for early stopping has a better message about weights of zero.
             allow_all_zero_weights=self.early_stopping,
         )
         return X, y, aligned(sample_weight)
 
     @contextmanager
     def _training_data(self, X, y, sample_weight, *, reset, new_classes):
-        """The data of a call, as long as they are needed."""
+        """Yield the data of a call while they are in use."""
         X, y, sample_weight = self._validate(X, y, sample_weight, reset=reset)
         y = self._check_targets(y, X.dtype, first=new_classes)
         yield Data(X=X, y=y, weight=sample_weight, given_weight=sample_weight)
 
     def _seen_by_callbacks(self, X, y, data):
-        """X and y as callbacks see them."""
+        """Return X and y as callbacks see them."""
         return data.X, data.y
 
     def _mean_weight(self, data):
@@ -197,7 +197,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return self._divided(data, unit)
 
     def _divided(self, data, unit):
-        """The data with their weights in another unit."""
+        """Return the data with their weights in another unit."""
         return data if unit == 1 else replace(data, weight=data.weight / unit)
 
     def _unit_weights(self, plan, data):
@@ -220,8 +220,8 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             if len(all_weights) >= ENOUGH_ROWS:
                 self._first_rows = None
             else:
-                # Copies, for the caller may fill the same arrays again; and a new list,
-                # so that a call that fails leaves the old one.
+                # Copies, because the caller may fill the same arrays again. The list is
+                # new, so that a call that fails keeps the old list.
                 self._first_rows = [*self._first_rows, (X.copy(), weight.copy())]
         elif plan.uses_median and plan.leverage_weights and not self._units.known:
             units = replace(plan.feature_units(X, weight), applied=False)
@@ -234,7 +234,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return replace(data, units=self._units)
 
     def _follow_units(self, plan, X, weight, states):
-        """Change the units where recent rows no longer fit them."""
+        """Change the units of features that differ in recent rows."""
         recent = self._recent_rows or RecentRows()
         recent = recent.extended(X, weight, self._units)
         units, self._recent_rows = recent.followed(self._units, plan.feature_units)
@@ -246,14 +246,14 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
     def _initial_states(
         self, plan, data, coef_init=None, intercept_init=None, *, resume
     ):
-        """States of a new fit, one per row of the coefficients."""
+        """Return the states of a new fit, one for each row of the coefficients."""
         n_problems, dtype = plan.task.n_problems, data.X.dtype
         shape = (n_problems, data.X.shape[1])
         coef, intercept = coef_init, intercept_init
         if resume and getattr(self, "coef_", None) is not None:
             if coef is None:
                 coef = self.coef_
-            if intercept is None:  # not there where coef_ alone was set by hand
+            if intercept is None:  # missing if coef_ alone was set by hand
                 intercept = getattr(self, "intercept_", None)
         given = coef is not None
         coef = as_given(coef, shape, dtype, "coef_init") if given else np.zeros(shape)
@@ -267,7 +267,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         ]
 
     def _current_states(self):
-        """States to go on from; coef_ and intercept_ may have been set by the user."""
+        """Return the states to continue from, with coef_ and intercept_ of the user."""
         coef, intercept = self._reported()
         if (
             isinstance(self.coef_, np.ndarray)
@@ -282,7 +282,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         if self._stream is not None:
             if np.array_equal(given, fitted):
                 return [replace(state) for state in self._states]
-            # A refined estimate begins anew from what the user has set.
+            # A refined estimate begins anew if the user has set coefficients.
             self._stream = None
         return [
             replace(state)
@@ -292,13 +292,13 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         ]
 
     def _reported(self):
-        """Coefficients and intercepts that the last call has set, a row a problem."""
+        """Return coefficients and intercepts of the last call, a row a problem."""
         if self._stream is None or not self._stream.is_shown:
             return solutions(self._states, self._units)
         return as_attributes(self._stream.solutions(), self._states[0].dtype)
 
     def _product(self, X):
-        """Rows times coefficients, a dense array."""
+        """Return rows times coefficients as a dense array."""
         check_is_fitted(self)
         with summing_quietly():
             X = validate_data(self, checked(X), accept_sparse="csr", reset=False)
@@ -310,23 +310,23 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return safe_sparse_dot(X, coef.T, dense_output=True)
 
     def _solution(self, states):
-        """The coefficients and intercepts as attributes."""
+        """Return the coefficients and intercepts as attributes."""
         coef, intercept = solutions(states, self._units)
         return {**self._coef_attributes(coef), "intercept_": intercept}
 
     def _max_epochs(self):
-        """Return how many epochs a fit may take."""
+        """Return the largest number of epochs of a fit."""
         return self.max_iter
 
     def _training(self, plan, data, callbacks=None, *, guarded=False):
-        """The loop of epochs."""
+        """Return the loop of epochs."""
         return Training(plan, callbacks=callbacks, guarded=guarded)
 
     def _run(self, training, data, states, max_epochs=None):
         """Run the first stage, and return its settings, data and problems."""
         plan = training.plan
         if sparse.issparse(data.X) and data.units.center.any():
-            # The first call of a stream was dense, so this much fits.
+            # The first call of a stream was dense, so a dense array of this size fits.
             data = replace(data, X=data.X.toarray())
         settings = plan.settings(data)
         data, makers = plan.task.makers(plan, data, states, settings)
@@ -341,20 +341,20 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         return settings, data, problems
 
     def _first_stage(self, plan, data, makers):
-        """The makers of the problems of the first stage, and the epochs it may take."""
+        """Return the makers of the problems of the first stage, and its most epochs."""
         return makers, plan.max_iter
 
     def _later_stages(self, training, data, problems, states):
         """Run the stages after the first, and return the problems.
 
-        ``states``: where the first stage began.
+        ``states``: those at which the first stage began.
         """
         return problems
 
     def _finish(self, training, data, problems, states):
-        """Set what a call tells besides the solution.
+        """Set attributes besides the solution.
 
-        ``states``: where the call began.
+        ``states``: those at which the call began.
         """
 
     def _fit(self, X, y, coef_init, intercept_init, sample_weight):
@@ -405,7 +405,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         )
 
     def _check_state(self):
-        """Check that training can go on from where it is.
+        """Check that training can continue.
 
         Raises
         ------
@@ -419,7 +419,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             self._check_changed_parameters()
 
     def _partial_fit(self, X, y, sample_weight, first):
-        """One pass over the samples given."""
+        """Make one pass over the samples given."""
         with self._training_data(
             X, y, sample_weight, reset=first, new_classes=False
         ) as data:
@@ -486,7 +486,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         for name, value in self._solution(self._states).items():
             setattr(self, name, value)
         self.n_iter_ = n_iter
-        # The problems share one clock, that of the longest.
+        # All problems have the clock of the longest one.
         self.t_ = t + max(problem.n_iterations for problem in problems)
         for state in self._states:
             state.t = self.t_
@@ -523,10 +523,10 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
             if state["_stream"]:
                 state["_stream"] = self._stream_type.from_plain(state["_stream"])
         elif "_states" in state:
-            # From before the state had a version.
+            # The file is from before the state had a version.
             state = {n: value for n, value in state.items() if n not in TRAINING}
             state["_training_state"] = plain
-        # Files from before a parameter existed lack it.
+        # A file lacks parameters that were added later.
         for name, parameter in inspect.signature(type(self)).parameters.items():
             if parameter.default is not parameter.empty:
                 state.setdefault(name, parameter.default)

@@ -53,7 +53,7 @@ def _has_probabilities(self):
     curve_shape="ndarray of shape (`n_iter_`,) or (`n_iter_`, n_classes)",
     n_iter_note=",\n    the maximum over the classes",
     clip_note=(
-        " In the\n    refinement: part of the rows that lost more than half of their"
+        " In the\n    refinement: share of the rows that lost more than half of their"
         " weight."
     ),
     max_iter_note="",
@@ -64,38 +64,40 @@ def _has_probabilities(self):
     early_note="",
     patience_default="5",
     patience_updates="20,000",
-    scale_note=", the\n    latter corrected by the spread of values clipped at 5 of it",
-    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature "
-    "that recent rows have left",
+    scale_note=", corrected\n    by the spread of values clipped at 5 such deviations",
+    units_note="If the scale of a feature in\n    later calls of :meth:`partial_fit` "
+    "differs from its unit, the unit changes",
     leverage_formula="``min(1, chi2 / |z|^2)``",
     leverage_note="",
 )
 class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     """Linear classifiers by stochastic gradient descent on medians of gradients.
 
-    Where :class:`~sklearn.linear_model.SGDClassifier` steps along each sample's
-    gradient, this estimator steps along running *medians* of the gradients [1]_, which
-    a share of wrong labels or of outlying samples cannot decide. SPP tracks the
-    gradients of the positive and of the negative class apart and weights them by the
-    classes' frequencies: the median of all of them would forget a minority class.
-    Several classes are fitted one versus the rest. From there `fit` refines one
-    multinomial model, robust against wrong labels, with calibrated probabilities.
+    :class:`~sklearn.linear_model.SGDClassifier` steps along each sample's gradient.
+    This estimator steps along running *medians* of the gradients [1]_, which a share of
+    wrong labels or of outlying samples cannot decide. SPP, the stochastic proximal
+    point method, tracks one median for the gradients of each class and weights the
+    medians by the frequencies of the classes, because the median of all gradients would
+    ignore a minority class. Several classes are fitted one versus the rest. `fit` then
+    refines one multinomial model with calibrated probabilities, on which wrong labels
+    have little influence.
 
     Parameters
     ----------
     {{loss}}
-        The loss whose gradients are taken; as in
+        The loss whose gradients are taken, as in
         :class:`~sklearn.linear_model.SGDClassifier`. The default is logistic
-        regression, for most gradients of the hinge loss, and so their median, are 0.
+        regression, because most gradients of the hinge loss are 0, and so is their
+        median.
     {{gradient_estimator}}
     {{n_gradients}}
     {{batch_size}}
     tau : 'auto' or float, default='auto'
-        Radius of SPP: how far one gradient may move the location of its class, in the
-        unit of the gradients. 'auto' is 2.5 times a running median of the distance
-        between gradient and location (for 'spp-l1', of each component's). ``inf``
-        clips nothing: with `momentum=0` that is plain SGD, if `standardize` is False.
-        Ignored by the other estimators.
+        Radius of SPP: a gradient moves the location of its class by at most `tau`, in
+        the unit of the gradients. 'auto' is 2.5 times a running median of the distance
+        between gradient and location (for 'spp-l1', of each component). ``inf`` clips
+        nothing: with `momentum=0` that is plain SGD, if `standardize` is False. Ignored
+        by the other estimators.
     {{momentum}}
     {{penalty}}
     {{alpha}}
@@ -133,20 +135,20 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     {{validation_fraction}}
     {{n_iter_no_change}}
     class_weight : dict, {class_label: weight} or 'balanced', default=None
-        Weights of the classes, 1 where not given. 'balanced' uses
-        ``n_samples / (n_classes * np.bincount(y))``. For SPP they multiply the classes'
-        shares in a step, else the weights of the samples; in the refinement they
-        multiply the weights of the samples. 'balanced' favours minorities; without it
-        the refined probabilities are those of the classes as frequent as in `y`.
+        Weights of the classes, 1 where not given. 'balanced' uses ``n_samples /
+        (n_classes * np.bincount(y))``. For SPP they multiply the classes' shares in a
+        step. For other estimators and in the refinement they multiply the weights of
+        the samples. 'balanced' favours minorities. Without it the refined probabilities
+        are those of classes as frequent as in `y`.
     {{warm_start}}
     {{average}}
     {{standardize}}
     {{leverage_weights}}
     refine : bool, default=True
-        Whether `fit` goes on, after a short median stage, with one multinomial model
-        (for two classes a logistic one) that gives back the accuracy and the calibrated
-        probabilities that a median costs. Only for `loss='log_loss'` and a median;
-        other losses and `gradient_estimator='mean'` have no refinement.
+        Whether `fit` fits one multinomial model (for two classes a logistic one) after
+        a short median stage. The model regains the accuracy and the calibrated
+        probabilities that a median costs. Only for `loss='log_loss'` and a median.
+        Other losses and `gradient_estimator='mean'` have no refinement.
         :meth:`partial_fit` carries a refined estimate beside the median, see Notes.
     {{half_life}}
 
@@ -162,16 +164,16 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     {{n_iter_}}
     {{t_}}
     tau_ : float or ndarray of shape ([n_classes,] 2[, n_features + 1])
-        The radius last used: for `tau='auto'` those of the negative and the positive
-        class, of each binary problem if there are several, and by coordinate for
-        'spp-l1'. Only for SPP.
+        The radius last used. With `tau='auto'` the negative and the positive class of
+        each binary problem have one, and for 'spp-l1' one for each coordinate. Only for
+        SPP.
     loss_curve_ : ndarray of shape (`n_iter_`,) or (`n_iter_`, n_classes)
-        The statistic that the stopping criterion watches, after each epoch. A class
-        that has stopped keeps its last value.
+        The statistic of the stopping criterion after each epoch. A class that has
+        stopped keeps its last value.
     {{clip_fraction_curve_}}
     stage_starts_ : ndarray of shape (n_later_stages,) of int
-        The epoch with which the refinement begins, if there is one. Its curve is that
-        of the objective over its iterations. Only after :meth:`fit`.
+        The epoch at which the refinement begins, if there is one. The curve of the
+        refinement is its objective over its iterations. Only after :meth:`fit`.
     weights_ : ndarray of shape (n_samples,)
         The weight of each training row in the refined model, from 0 to 1: small where
         the label is implausible or the row is far out. Only after a refinement.
@@ -191,43 +193,45 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     Notes
     -----
-    A class's share is its frequency among the
-    samples seen so far, times its weight. The sample medians see the classes mixed:
-    for imbalanced or many classes use SPP. With ``tau=inf`` and no momentum nothing is
-    tracked. With `standardize=False` as well the steps are those of
-    :class:`~sklearn.linear_model.SGDClassifier`: fits of dense data with the same loss,
-    `learning_rate`, `eta0` and `random_state` and with `tol=None` agree to rounding.
+    The share of a class in a step is its frequency among the samples seen so far, times
+    its weight. The sample medians mix the classes: for imbalanced or many classes use
+    SPP. With ``tau=inf`` and no momentum nothing is tracked. With `standardize=False`
+    as well the steps are those of :class:`~sklearn.linear_model.SGDClassifier`: fits of
+    dense data with the same loss, `learning_rate`, `eta0` and `random_state` and with
+    `tol=None` agree to rounding.
 
     The refinement minimises the gamma-divergence of the labels from a multinomial model
-    [3]_, with gamma = 1: the log loss in which a row whose label is implausible counts
-    little. Leverage weights multiply the rows. It goes in three steps. The direction of
-    the coefficients is found under a normal prior on top of the penalty, which keeps a
-    model with many features from memorising wrong labels. Then the size of the
-    coefficients is fitted, which the prior has made too small. With at most 20 rows for
-    a feature, held-out rows choose the strength of the prior, the size and the
-    intercepts; they allow for wrong labels among themselves. With more, the intercepts
-    are set so that plausible labels are as frequent as predicted. The result hardly
-    depends on `random_state`. `tol` bounds the progress of an iteration,
-    `early_stopping` ends the refinement when the held-out rows make no progress, and
-    `max_iter` counts epochs of the median stage and iterations together.
+    [3]_, with gamma = 1. It is similar to the log loss, but a row with an implausible
+    label counts little. Leverage weights multiply the rows. The refinement has three
+    steps. First, the direction of the coefficients is fitted under a normal prior in
+    addition to the penalty. The prior prevents a model with many features from
+    memorising wrong labels. Second, the size of the coefficients is fitted, because the
+    prior makes it too small. With at most 20 rows for a feature, held-out rows choose
+    the strength of the prior, the size and the intercepts. The choice allows for wrong
+    labels among them. Third, with more rows for a feature, the intercepts are set so
+    that plausible labels are as frequent as predicted. The result hardly depends on
+    `random_state`. `tol` bounds the progress of an iteration, `early_stopping` ends the
+    refinement when the held-out rows make no progress, and `max_iter` counts epochs of
+    the median stage and iterations together.
 
-    With ``refine=False`` probabilities are less calibrated: samples whose gradients are
-    clipped are those that would make probabilities less sure.
+    With ``refine=False`` probabilities are less calibrated, because the clipped
+    gradients are those of samples that would make probabilities less certain.
 
     *Streams.* With `refine`, `loss='log_loss'` and without an L1 penalty
-    :meth:`partial_fit` carries two estimates. The median's leads. The refined estimate
-    begins with the refinement of the first 1,000 rows, which are kept until then, and
-    begins again at 4,000 rows; up to 1,000 rows `coef_`, `intercept_` and the
-    probabilities are the median's, one versus the rest. Each later piece of the rows
-    moves the coefficients of each class by a Newton step along the gradient of the
-    gamma-divergence, in the metric of all rows so far. Accuracy and log loss are about
-    those of :meth:`fit` on all rows. The state has the square of the number of
-    parameters of each class; if these are more than 2**19 numbers, it has a diagonal,
-    and steps are implicit. Rows that come again, such as in several passes over the
-    same data, are noticed by some of the first rows: the prior is then on each pass, so
-    that later passes do not memorise wrong labels. After :meth:`fit` the estimate goes
-    on from the fit. If the median alone predicts clearly more of the recent labels, as
-    after a jump of the coefficients, the refined estimate begins anew.
+    :meth:`partial_fit` carries two estimates. One is the tracked median. The other one,
+    the refined estimate, begins with the refinement of the first 1,000 rows, and begins
+    again at 4,000 rows. The rows are kept until then. Up to 1,000 rows `coef_`,
+    `intercept_` and the probabilities are the median's, one versus the rest. Each later
+    piece of the rows moves the coefficients of each class by a Newton step along the
+    gradient of the gamma-divergence, in the metric of all rows so far. Accuracy and log
+    loss are about those of :meth:`fit` on all rows. The state has a matrix of the
+    parameters of each class. If these are more than 2**19 numbers, it has a diagonal,
+    and steps are implicit. The stream recognises rows that come again, such as in
+    several passes over the same data, by some of the first rows. The prior then counts
+    once for each pass, so that later passes do not memorise wrong labels. After
+    :meth:`fit` the estimate continues the fit. If the median alone predicts clearly
+    more of the recent labels, such as after a jump of the coefficients, the refined
+    estimate begins anew.
 
     References
     ----------
@@ -265,7 +269,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     _stream_type = ClassStream
 
     def __setstate__(self, state):
-        # As it was before there was a refinement.
+        # Files from before the refinement have no `refine`.
         super().__setstate__({"refine": False} | state)
 
     def __init__(
@@ -361,7 +365,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         return makers, min(lead_epochs(len(data.rows)), -(-plan.max_iter // 2))
 
     def _forget_refinement(self):
-        """Drop what a refinement has told of the rows it was fitted to."""
+        """Drop the attributes of the rows of a refinement."""
         for name in ("_is_multinomial", "weights_", "outliers_", "stage_starts_"):
             vars(self).pop(name, None)
 
@@ -386,7 +390,8 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     def _finish(self, training, data, problems, states):
         if not training.guarded:
-            # Targets are -1 and 1. Those of a perceptron have no size.
+            # Targets are -1 and 1. The perceptron is independent of the size of
+            # targets.
             target_size = float(training.plan.loss != "perceptron")
             self._check_divergence(training.plan, data.units, target_size)
             self._follow(training.plan, data, states)
@@ -416,10 +421,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of individual samples, as if a sample came that many times; samples
             of weight 0 are left out. In a median a weight multiplies the sample's
-            influence. For the sample medians weights are not the same as copies: a
-            sample of weight 3 is most of one median of 5 gradients, and three copies
-            of it are in three such medians. Sample weights come on top of
-            `class_weight`.
+            influence. For the sample medians weights differ from copies: a sample of
+            weight 3 is most of one median of 5 gradients, and three copies of it are in
+            three such medians. Sample weights are multiplied by `class_weight`.
 
         Returns
         -------
@@ -446,9 +450,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     ) -> Self:
         """Make one pass over the given samples.
 
-        The state of the gradient estimator lives on from call to call, so that a stream
-        fed in pieces tracks the same medians throughout. With ``tau="auto"`` the first
-        samples of each class set its first scale: a few dozen make a good start.
+        The state of the gradient estimator is kept from call to call, so that all calls
+        track the same medians. With ``tau="auto"`` the first samples of each class set
+        its first scale. Give it a few dozen samples of each class or more.
 
         Parameters
         ----------
@@ -492,7 +496,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         return self._partial_fit(X, y, sample_weight, first=first)
 
     def decision_function(self, X: MatrixLike) -> Floats:
-        """Signed distance of samples to the hyperplanes, times the norm of `coef_`.
+        """Return signed distances to the hyperplanes, times the norm of `coef_`.
 
         Parameters
         ----------
@@ -509,7 +513,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: MatrixLike) -> Floats:
-        """Probability estimates.
+        """Return probability estimates.
 
         Only for `loss` 'log_loss' and 'modified_huber'. After a refinement they are the
         softmax of the decision function; else, with several classes, the binary
@@ -544,13 +548,13 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         positive = (np.clip(self.decision_function(X), -1, 1) + 1) / 2
         if len(self.classes_) == 2:
             return np.column_stack([1 - positive, positive])
-        # Where no class is possible, all are equally so.
+        # If no class is possible, all are equally probable.
         positive[np.all(positive == 0, axis=1)] = 1
         return positive / positive.sum(axis=1, keepdims=True)
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: MatrixLike) -> Floats:
-        """Logarithm of the probability estimates.
+        """Return the logarithm of the probability estimates.
 
         Parameters
         ----------

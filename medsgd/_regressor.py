@@ -45,7 +45,8 @@ OUTLIER = 2.5
     default_loss="'squared_error'",
     curve_shape="ndarray of shape (`n_iter_`,)",
     n_iter_note=", and of\n    passes of the S step and the M step",
-    clip_note=" In the refinement, part of the samples\n    that the bisquare rejects.",
+    clip_note=" In the\n    refinement, share of the samples that the bisquare "
+    "rejects.",
     max_iter_note=". With `refine`\n    the median stage takes at most half of them; "
     "each pass of the S step and of the\n    M step counts as one",
     alpha_type="'auto' or float, default='auto'",
@@ -60,37 +61,37 @@ OUTLIER = 2.5
     patience_updates="20,000 of the medians and 100,000 of a stochastic\n    "
     "refinement",
     scale_note="",
-    units_note="Later calls of :meth:`partial_fit` change the\n    unit of a feature "
-    "that recent rows leave by more than a factor of two, by at most a\n    factor of "
-    "four in 200 rows",
+    units_note="If the scale of a feature in\n    later calls of :meth:`partial_fit` "
+    "differs from its unit by more than a factor of\n    two, the unit changes, by at "
+    "most a factor of four in 200 rows",
     leverage_formula="``min(1, chi2 / |z|^2)^3``",
     leverage_note=" and in\n    the refinement, where good leverage counts in full",
 )
 class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     """Linear regression by stochastic gradient descent on the median of gradients.
 
-    Where :class:`~sklearn.linear_model.SGDRegressor` steps along each sample's
-    gradient, whose average a few outliers can decide, this estimator steps along a
-    running *median* of the gradients [1]_. It takes the same parameters, streams in the
-    same way with :meth:`partial_fit`, and fits dense and sparse data.
+    :class:`~sklearn.linear_model.SGDRegressor` steps along each sample's gradient, and
+    a few outliers can decide the average of these gradients. This estimator steps along
+    a running *median* of the gradients [1]_, tracked by the stochastic proximal point
+    method (SPP). It takes the same parameters, has the same :meth:`partial_fit` for
+    streams, and fits dense and sparse data.
 
     Parameters
     ----------
     {{loss}}
-        The loss whose gradients are taken; as in
+        The loss whose gradients are taken, as in
         :class:`~sklearn.linear_model.SGDRegressor`. 'bisquare' is Tukey's [3]_: the
-        gradient is 0 for residuals beyond 4.685 times a running robust scale of them.
-        With `gradient_estimator='mean'` it suits streams whose outliers are rare.
+        gradient is 0 for residuals beyond 4.685 times their running robust scale. With
+        `gradient_estimator='mean'` it suits streams with rare outliers.
     {{gradient_estimator}}
     {{n_gradients}}
     {{batch_size}}
     tau : 'auto' or float, default='auto'
-        Radius of SPP: how far one gradient may move the location, in the unit of the
-        gradients. 'auto' is 0.1 times a running median of the distance between
-        gradient and location (for 'spp-l1', of each component's), so that a fit
-        commutes with scaling `y`. ``inf`` clips nothing: with `momentum=0` that is
-        plain SGD, if `standardize` and `refine` are False. Ignored by the other
-        estimators.
+        Radius of SPP: a gradient moves the location by at most `tau`, in the unit of
+        the gradients. 'auto' is 0.1 times a running median of the distance between
+        gradient and location (for 'spp-l1', of each component), so that a fit commutes
+        with scaling `y`. ``inf`` clips nothing: with `momentum=0` that is plain SGD, if
+        `standardize` and `refine` are False. Ignored by the other estimators.
     {{momentum}}
     {{penalty}}
     {{alpha}}
@@ -129,16 +130,16 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     {{standardize}}
     {{leverage_weights}}
     refine : bool, default=True
-        Whether :meth:`fit` goes on from the median stage to an MM-estimate [5]_, as R's
-        ``lmrob`` computes it. The S step finds the coefficients whose residuals have
-        the smallest M-scale, which nearly half of the rows cannot spoil. The M step
-        minimises the bisquare loss, with a threshold of 4.685 of these scales: it
-        regains the efficiency that a median costs on clean data, and removes the bias
-        that outliers on one side leave. Both steps are exact: they solve least-squares
+        Whether :meth:`fit` computes an MM-estimate [5]_ after the median stage, as R's
+        ``lmrob`` does. The S step finds the coefficients whose residuals have the
+        smallest M-scale, a scale that tolerates nearly half of the rows as outliers.
+        The M step minimises the bisquare loss, with a threshold of 4.685 of these
+        scales. It regains the efficiency that a median loses on clean data, and removes
+        the bias by outliers on one side. Both steps are exact: they solve least-squares
         problems until they have converged, so that neither the seed nor
         `gradient_estimator` decides the result. See Notes for small and for sparse
-        data. :meth:`partial_fit` carries a refined estimate beside the median where it
-        can, see Notes. Ignored for `gradient_estimator='mean'`.
+        data. :meth:`partial_fit` carries a refined estimate beside the median, see
+        Notes. Ignored for `gradient_estimator='mean'`.
     {{half_life}}
 
     Attributes
@@ -150,16 +151,16 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     {{n_iter_}}
     {{t_}}
     tau_ : float or ndarray of shape (n_features + 1,)
-        The radius last used; by coordinate, the intercept's last, for 'spp-l1' with
-        `tau='auto'`. Only for SPP.
+        The radius last used. For 'spp-l1' with `tau='auto'` there is one for each
+        coordinate, that of the intercept last. Only for SPP.
     loss_curve_ : ndarray of shape (`n_iter_`,)
-        What each stage lowers, after each epoch or pass: in the median stage the
-        statistic that the stopping criterion watches, in the S step the scale of the
-        residuals, in the M step the objective (see Notes). The unit changes from stage
-        to stage.
+        The quantity that each stage lowers, after each epoch or pass. In the median
+        stage it is the statistic of the stopping criterion, in the S step the scale of
+        the residuals, and in the M step the objective (see Notes). The unit differs
+        between stages.
     {{clip_fraction_curve_}}
     stage_starts_ : ndarray of shape (n_later_stages,) of int
-        Where in the curves the S step and the M step begin:
+        Epochs in the curves at which the S step and the M step begin:
         ``np.split(loss_curve_, stage_starts_)`` is the curve of each stage. Empty
         without refinement.
     scale_ : float
@@ -178,11 +179,11 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         an exact fit it marks the rows that are not fitted exactly. Not after
         :meth:`partial_fit`.
     weights_ : ndarray of shape (n_samples,)
-        The weight in [0, 1] that the bisquare gives each row given to :meth:`fit`,
-        ``(1 - min(1, r / (4.685 * scale_))**2)**2`` for the residual r, whatever its
-        sample weight. 0 is a row that the refinement rejects. After an exact fit it
-        is 1 for the rows that are fitted exactly and 0 for all others. Only with a
-        refinement, and not after :meth:`partial_fit`.
+        The weight in [0, 1] that the bisquare gives each row given to :meth:`fit`, ``(1
+        - min(1, r / (4.685 * scale_))**2)**2`` for the residual r. It does not depend
+        on the sample weight. The weight of a row that the refinement rejects is 0.
+        After an exact fit it is 1 for the rows that are fitted exactly and 0 for all
+        others. Only with a refinement, and not after :meth:`partial_fit`.
     {{n_features_in_}}
     {{feature_names_in_}}
 
@@ -197,35 +198,34 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     Notes
     -----
-    The median of the gradients is near their mean where the noise is symmetric;
-    outliers on one side move it in proportion to their share, never to their size. The
+    The median of the gradients is near their mean if the noise is symmetric. Outliers
+    on one side move the median in proportion to their share, but not to their size. The
     refinement removes that bias. No method can recover the model if over half of the
-    rows are contaminated, for then the outliers are the majority. A fit tolerates
-    coherent bad leverage points, which all tell the same wrong story, up to 40% of the
-    rows where they are far from the others, and up to about 30% where they are two
-    standard deviations away in each of ten features. Without refinement, `n_gradients`
-    sample medians break down at lower shares than SPP, as most of 5 random samples may
-    be outliers.
+    rows are contaminated, because the outliers are then the majority. A fit tolerates
+    coherent bad leverage points, which all follow the same wrong model. They may be up
+    to 40% of the rows if they are far from the others, and up to about 30% if they are
+    two standard deviations away in each of ten features. Without refinement, sample
+    medians break down at lower shares than SPP, because most of 5 random samples may be
+    outliers.
 
     *The exact refinement* has several starting points, the solution of the median stage
     and that of a warm start among them. The scale of the residuals chooses between
-    them, guarded by a scale in which samples of high leverage count less. The M step
-    minimises, for residuals r and the scale s of the S step,
+    them, and a scale in which samples of high leverage count less guards the choice.
+    The M step minimises, for residuals r and the scale s of the S step,
 
     ``mean((c * s)**2 / 6 * rho(r / (c * s))) + alpha / 2 * |w|**2``
 
     with c = 4.685, ``rho(u) = 1 - (1 - min(u**2, 1))**3`` and w the coefficients of the
     standardised features (those of `X` if `standardize` is False). Near 0 the loss is
     ``r**2 / 2``. The penalties 'l1' and 'elasticnet' have the term of
-    :class:`~sklearn.linear_model.SGDRegressor`. Samples count by their weights, as that
-    many copies of an integer weight do. Collinear features get the coefficients of
-    least norm.
+    :class:`~sklearn.linear_model.SGDRegressor`. An integer sample weight counts as that
+    many copies of the sample. Collinear features get the coefficients of least norm.
 
     - The refinement is exact if there are at least two samples a parameter, or five of
       more than 64 parameters with an L1 penalty. With fewer samples it is stochastic:
       plain SGD on the bisquare loss, first with a tight and then with the efficient
       threshold, in place of the S step and the M step. `eta0`, `tol` and
-      `n_iter_no_change` then concern it as well, and the result depends on the seed.
+      `n_iter_no_change` then have an effect on it, and the result depends on the seed.
     - The median stage only has to give one of the starting points. Before an exact
       refinement it takes one epoch of at most 1,000 of the samples, or up to four of
       fewer samples.
@@ -237,41 +237,43 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
       changes predictions by less than .005 scales.
     - The result does not depend on `random_state`, `shuffle`, the order of the samples,
       the number of threads or a robust `gradient_estimator`: coefficients in float64
-      agree to some 1e-4 of their standard errors, not to the last bit. Of more than
-      10,000 samples (or ten a parameter) the S step sees a sample, always the same;
-      another order of the samples then moves coefficients by up to .02 standard errors.
-    - `max_iter` may end the steps early. A
-      :class:`~sklearn.exceptions.ConvergenceWarning` says so.
+      agree to about 1e-4 of their standard errors, not to the last bit. The S step sees
+      a fixed subset of more than 10,000 samples (or ten a parameter). Another order of
+      the samples then moves coefficients by up to .02 standard errors.
+    - If `max_iter` ends the steps early, there is a
+      :class:`~sklearn.exceptions.ConvergenceWarning`.
 
-    *Streams.* With `refine` :meth:`partial_fit` carries two estimates. The median's
-    leads. The refined estimate begins with the exact refinement of the first 500 rows,
-    or 5 a parameter, and again of four and of 16 times as many, or 20 a parameter,
-    which are kept until then; before the first ones `coef_`, `intercept_` and `scale_`
-    are the median's. Each later row adds its outer product and its target, weighted by
-    the curvature of the bisquare at the coefficients and the scale of that time, to
-    sums whose solution is the estimate [8]_. Its error is about that of :meth:`fit` on
-    all rows. The state has the square of the number of parameters. With more than 2,048
-    of them, or an L1 penalty, it has the diagonal of that square, and up to two million
-    values of first rows. After :meth:`fit` the sums, or with more than 500 parameters
-    their diagonal, go on from the fit. If the median fits 1,000 rows or more so much
-    better that their residual scale is 1.2 times smaller, such as after a jump of the
-    coefficients, the refined estimate begins anew; so it does if the residuals of 400
-    rows or more are ten times larger than before. On Dask there is none.
+    *Streams.* With `refine` :meth:`partial_fit` carries two estimates. One is the
+    tracked median. The other one, the refined estimate, begins with the exact
+    refinement of the first 500 rows, or 5 a parameter. It begins again with four and
+    with 16 times as many rows, or 20 a parameter, and the rows are kept until then.
+    Before the first refinement `coef_`, `intercept_` and `scale_` are the median's.
+    Each later row adds its outer product and its target to sums whose solution is the
+    estimate [8]_. The weight of the row is the curvature of the bisquare at the
+    coefficients and the scale when the row arrives. The error is about that of
+    :meth:`fit` on all rows. The state has a matrix of the parameters. With more than
+    2,048 parameters, or with an L1 penalty, it has the diagonal of that matrix, and up
+    to two million values of first rows. After :meth:`fit` the sums, or with more than
+    500 parameters their diagonal, continue the fit. The refined estimate begins anew in
+    two cases. After a jump of the coefficients, the median fits 1,000 rows or more so
+    much better that their residual scale is 1.2 times smaller. Or the residuals of 400
+    rows or more are ten times larger than before. On Dask there is no refined estimate
+    of a stream.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as
-    where most of `y` is one value, the fit is the least-squares fit of these samples,
-    `scale_` is 0 and a warning says so.
+    a `y` that is mostly one value, the fit is the least-squares fit of these samples.
+    `scale_` is then 0, and there is a warning.
 
-    *Skewed noise.* Where not outliers but all of the noise is skewed, the fit estimates
-    the centre of the targets, not their mean, as every robust loss does. The intercept
-    then differs from the mean's, and so do the coefficients of features with which the
-    noise grows. The refinement rejects the long tail and does not change that;
-    `batch_size` does in part, without refinement.
+    *Skewed noise.* If all of the noise is skewed, the fit estimates the centre of the
+    targets, not their mean, as every robust loss does. The intercept then differs from
+    that of the mean, and so do the coefficients of features with which the noise grows.
+    The refinement rejects the long tail and does not change that. Without refinement
+    `batch_size` changes it in part.
 
     On sparse data the mean takes 0.01 times the steps for the intercept, as in
-    scikit-learn; the medians do not. Their fits of dense and of sparse data differ by
-    the centring alone, which `standardize` and `leverage_weights` need: with both False
-    they agree to rounding.
+    scikit-learn. The medians do not. Fits of a median to dense and to sparse data
+    differ by the centring alone, which `standardize` and `leverage_weights` need. With
+    both False they agree to rounding.
 
     References
     ----------
@@ -392,7 +394,8 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         return {"coef_": coef[0]}
 
     def _unit_weights(self, plan, data):
-        # Few rows are enough where the units only say where exact steps begin.
+        # If the units only have an effect on the start of exact steps, few rows set
+        # them.
         is_small = data.X.shape[1] < MOST_OUTER and plan.exact_alpha == 0
         if is_small and is_exact(plan, data, len(data.rows)):
             return few_rows(data.X, data.y, data.weight)
@@ -407,7 +410,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
             return makers, max_epochs
 
         def make():
-            # The medians give one of many starts, for which few rows are enough.
+            # The median stage gives one of many starts, for which few rows are enough.
             problem = makers[0]()
             few = problem.rows[:: -(-len(problem.rows) // UPDATES)].copy()
             return replace(problem, rows=few)
@@ -453,7 +456,7 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     @contextmanager
     def _stage(self, X, y, sample_weight):
-        """The stage of the exact steps of given rows, and how many have a weight."""
+        """Yield the stage of the exact steps of rows, and the number with a weight."""
         X, y, weight = self._validate(X, y, sample_weight, reset=False)
         y = self._check_targets(y, X.dtype, first=False)
         data = Data(X=X, y=y, weight=weight, given_weight=weight, units=self._units)
@@ -484,9 +487,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of individual samples, as if a sample came that many times; samples
             of weight 0 are left out. In a median a weight multiplies the sample's
-            influence. For the sample medians weights are not the same as copies: a
-            sample of weight 3 is most of one median of 5 gradients, and three copies
-            of it are in three such medians.
+            influence. For the sample medians weights differ from copies: a sample of
+            weight 3 is most of one median of 5 gradients, and three copies of it are in
+            three such medians.
 
         Returns
         -------
@@ -520,12 +523,11 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     ) -> Self:
         """Make one pass over the given samples.
 
-        The state of the gradient estimator lives on from call to call, so that a stream
-        fed in pieces tracks one median throughout. With `refine` a refined estimate
-        follows, see Notes. The samples of the first call set
-        the first scale of ``tau="auto"``, where the intercept starts and, unless they
-        are fewer than 30, the units of the features: a few dozen of them or more make a
-        good start.
+        The state of the gradient estimator is kept from call to call, so that all calls
+        track one median. With `refine` the stream has a refined estimate, see Notes.
+        The samples of the first call set the first scale of ``tau="auto"``, the first
+        intercept and, unless they are fewer than 30, the units of the features. Give it
+        a few dozen samples or more.
 
         Parameters
         ----------

@@ -20,10 +20,10 @@ __all__ = [
     "make_heavy_tailed_regression",
 ]
 
-# Where bad leverage points lie, in standard deviations of a column.
+# Distance of bad leverage points, in standard deviations of a column.
 LEVERAGE = 10.0
 
-# What the parameters may be.
+# Constraints of the parameters.
 POSITIVE = [Interval(Integral, 1, None, closed="left")]
 FINITE = [Interval(Real, None, None, closed="neither")]
 NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
@@ -60,7 +60,7 @@ DISTRIBUTIONS = {
 
 
 def _variates(random_state, distribution, tail_index, shape):
-    """Variates of a distribution, standard normal ones without a tail index."""
+    """Return variates of a distribution, standard normal without a tail index."""
     if tail_index is None:
         return random_state.standard_normal(shape)
     return DISTRIBUTIONS[distribution](random_state, tail_index, shape)
@@ -69,7 +69,7 @@ def _variates(random_state, distribution, tail_index, shape):
 def _features(
     random_state, shape, correlation, density, distribution=None, tail_index=None
 ):
-    """A dense array, or CSR rows with a share ``density`` of entries."""
+    """Return a dense array, or CSR rows with a share ``density`` of entries."""
     if density == 1:
         X = _variates(random_state, distribution, tail_index, shape)
         if correlation:
@@ -100,12 +100,12 @@ def _check_stable(**tail_indices):
 
 
 def _outlier_mask(random_state, n_samples, contamination):
-    """Rows to replace: those of a smaller share are among those of a larger one."""
+    """Return the rows to replace. A larger share includes those of a smaller one."""
     return random_state.permutation(n_samples) < round(contamination * n_samples)
 
 
 def _move_out(random_state, X, rows, n_leverage_features):
-    """X with ``rows`` far out in the first so many columns."""
+    """Return X with ``rows`` far out in the first columns."""
     n_features = X.shape[1]
     k = n_features if n_leverage_features is None else n_leverage_features
     if k > n_features:
@@ -123,7 +123,7 @@ def _move_out(random_state, X, rows, n_leverage_features):
 
 
 def _class_priors(weights, n_classes):
-    """Shares of the classes, which sum to 1."""
+    """Return the shares of the classes, which sum to 1."""
     priors = np.ones(n_classes) if weights is None else np.asarray(weights, float)
     if priors.shape != (n_classes,) or not np.all((priors > 0) & np.isfinite(priors)):
         raise ValueError(
@@ -134,14 +134,14 @@ def _class_priors(weights, n_classes):
 
 
 def _class_intercepts(scores, priors):
-    """Intercepts at which the mean probabilities of the classes are ``priors``."""
+    """Return intercepts with which the mean probabilities are ``priors``."""
 
     def objective(intercepts):
         logits = scores + intercepts
         value = logsumexp(logits, axis=1).mean() - priors @ intercepts
         return value, softmax(logits, axis=1).mean(axis=0) - priors
 
-    # Where its gradient is 0 the means are what they should be; it is convex.
+    # The function is convex, and its gradient is 0 at the wanted means.
     return minimize(objective, np.log(priors), jac=True, method="BFGS").x
 
 
@@ -187,9 +187,9 @@ def make_heavy_tailed_regression(
     n_samples, n_features : int, default=100, default=20
         Numbers of rows and columns. All features are informative.
     distribution : {'student-t', 'stable', 'pareto'}, default='student-t'
-        Where heavy tails are from: Student's t distribution with as many degrees of
-        freedom as the tail index says; the symmetric alpha-stable distribution [1]_,
-        the tail index its alpha; or the Pareto distribution of the second kind with
+        Distribution with heavy tails: Student's t distribution, whose degrees of
+        freedom are the tail index; the symmetric alpha-stable distribution [1]_, whose
+        alpha is the tail index; or the Pareto distribution of the second kind with
         random signs. At a tail index of 1 the first two are the Cauchy distribution.
     tail_index : float or None, default=1.5
         Tail index of the noise; smaller is heavier. The default has a mean, but no
@@ -202,9 +202,10 @@ def make_heavy_tailed_regression(
         Whether the noise has both signs. False: its absolute value is added, and its
         median is not 0.
     heteroscedasticity : float, default=0.0
-        How much the noise grows with the signal: it is multiplied by
-        ``exp(heteroscedasticity * arcsinh(z))`` with ``z = X @ coef / norm(coef)``.
-        That is exponential near 0 and a power of z far out, so as not to overflow.
+        Growth of the noise with the signal. The noise is multiplied by
+        ``exp(heteroscedasticity * arcsinh(z))`` with ``z = X @ coef / norm(coef)``. The
+        factor is exponential near 0 and a power of large z, so that it does not
+        overflow.
     noise : float, default=1.0
         Scale of the noise.
     bias : float, default=0.0
@@ -216,10 +217,10 @@ def make_heavy_tailed_regression(
         Share of the entries of `X` that are drawn; the others are 0. Below 1.0 `X` is
         a CSR array.
     return_truth : bool, default=False
-        Whether to return what the data were made of as well.
+        Whether to return the true coefficients and outliers as well.
     random_state : int, RandomState instance or None, default=None
         Seed of the random numbers. For one seed, `X` and the coefficients are the same
-        whatever the noise.
+        for any noise.
 
     Returns
     -------
@@ -320,7 +321,7 @@ def make_contaminated_regression(
     contamination : float, default=0.1
         Share of the rows that are outliers; their number is rounded.
     outliers : {'shift', 'wild', 'cluster', 'leverage'}, default='shift'
-        What the outliers are.
+        The kind of the outliers.
 
         - 'shift': `outlier_size` is added to their targets, all on one side.
         - 'wild': normal noise of standard deviation `outlier_size` is added.
@@ -328,10 +329,11 @@ def make_contaminated_regression(
         - 'leverage': bad leverage points [2]_. Their features are normal around 10, and
           their targets are shifted from the model there by `outlier_size`.
     outlier_size : float, default=100.0
-        How far off the outliers are, in the unit of `y`; below the model if negative.
-        The default is gross for noise and features of variance 1.
+        Distance of the outliers from the model, in the unit of `y`; below it if
+        negative. The default is gross for noise and features of variance 1.
     n_leverage_features : int or None, default=None
-        In how many columns, the first ones, 'leverage' moves its rows. None: in all.
+        Number of columns, the first ones, in which 'leverage' moves its rows. None:
+        all.
     noise : float, default=1.0
         Standard deviation of the noise.
     bias : float, default=0.0
@@ -343,10 +345,10 @@ def make_contaminated_regression(
         Share of the entries of `X` that are drawn; the others are 0. Below 1.0 `X` is
         a CSR array.
     return_truth : bool, default=False
-        Whether to return what the data were made of as well.
+        Whether to return the true coefficients and outliers as well.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random numbers. For one seed, the clean rows are the same whatever
-        the outliers, and a larger share of outliers replaces more of them.
+        Seed of the random numbers. For one seed, the clean rows are the same for any
+        outliers, and a larger share of outliers replaces more of them.
 
     Returns
     -------
@@ -446,19 +448,19 @@ def make_contaminated_classification(
     contamination : float, default=0.1
         Share of the rows that are contaminated; their number is rounded.
     outliers : {'labels', 'rows'}, default='labels'
-        What is done to them.
+        The kind of the contamination.
 
         - 'labels': they get random labels other than their own, as in [1]_.
         - 'rows': their features are multiplied by `outlier_size`, and they get random
           labels, which by chance may be their own.
     outlier_size : float, default=30.0
-        What 'rows' multiplies by. The default takes rows far out of the others.
+        Factor of the features for 'rows'. The default moves rows far out.
     weights : array-like of shape (n_classes,) or None, default=None
         Shares of the classes before contamination, in any unit. The intercepts are such
         that the probabilities of the rows average to them. None: equal shares.
     class_sep : float, default=1.0
-        Standard deviation of the coefficients. The larger it is the less the classes
-        overlap; at 0.0 the features say nothing of the labels.
+        Standard deviation of the coefficients. A larger value makes the classes overlap
+        less. At 0.0 the features are independent of the labels.
     correlation : float, default=0.0
         Correlation of neighbouring columns, which are an autoregressive process of
         order 1. Only for dense rows.
@@ -466,10 +468,10 @@ def make_contaminated_classification(
         Share of the entries of `X` that are drawn; the others are 0. Below 1.0 `X` is
         a CSR array.
     return_truth : bool, default=False
-        Whether to return what the data were made of as well.
+        Whether to return the true coefficients and outliers as well.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random numbers. For one seed, the clean rows are the same whatever
-        the outliers, and a larger share of outliers replaces more of them.
+        Seed of the random numbers. For one seed, the clean rows are the same for any
+        outliers, and a larger share of outliers replaces more of them.
 
     Returns
     -------
@@ -516,11 +518,11 @@ def make_contaminated_classification(
     coef = class_sep * random_state.standard_normal((n_classes, n_features))
     scores = X @ coef.T
     intercept = _class_intercepts(scores, priors)
-    # The largest logit after Gumbel noise is a draw from their softmax.
+    # The class of the largest logit plus Gumbel noise is a draw from the softmax.
     gumbel = random_state.gumbel(size=scores.shape)
     y_clean = np.argmax(scores + intercept + gumbel, axis=1)
     is_outlier = _outlier_mask(random_state, n_samples, contamination)
-    first = 1 if outliers == "labels" else 0  # 0 steps on is the right label
+    first = 1 if outliers == "labels" else 0  # 0 steps lead to the correct label
     steps = random_state.randint(first, n_classes, size=np.count_nonzero(is_outlier))
     y = y_clean.copy()
     y[is_outlier] = (y[is_outlier] + steps) % n_classes

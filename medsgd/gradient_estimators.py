@@ -1,7 +1,7 @@
 """Estimators of the location of stochastic gradients, for models of your own.
 
-An estimator takes gradients, one or several at a time, and says along which vector to
-step:
+An estimator takes gradients, one or several at a time, and returns the vector along
+which to step:
 
 >>> import numpy as np
 >>> from medsgd.gradient_estimators import SPPL2
@@ -17,8 +17,9 @@ array([1., 2., 3.])
 The updates are those of :class:`~medsgd.MedianSGDRegressor`, in the same compiled code.
 :func:`~medsgd.minimize_stochastic` is a loop like the one above.
 
-The vectors need not be gradients: where their distribution stays, an estimator follows
-its mean or median, and the average of the estimates comes near it.
+The vectors need not be gradients. An estimator follows the mean or median of any
+vectors. If their distribution is constant, the average of the estimates converges to
+it.
 
 .. currentmodule:: medsgd
 
@@ -57,46 +58,47 @@ GradientEstimatorName: TypeAlias = Literal[
 ]
 # The list of choices in the documentation of a parameter.
 DESCRIPTIONS = """\
-    - 'mean': their mean; with `momentum=0` and `n_gradients=1` this is plain SGD.
+    - 'mean': the mean of the gradients of an iteration. With `momentum=0` and
+      `n_gradients=1` this is plain SGD.
     - 'coord-median': the componentwise median of the `n_gradients` gradients of an
-      iteration. With sparse rows it is 0 wherever fewer than half of the rows have
-      the coordinate: raise `batch_size`, or use SPP.
+      iteration. With sparse rows it is 0 in coordinates that fewer than half of the
+      rows have: raise `batch_size`, or use SPP.
     - 'geometric-median': the point with the least sum of Euclidean distances to
       the `n_gradients` gradients of an iteration.
     - 'spp-l1' and 'spp-l2': the componentwise and the geometric median over all
       iterations, tracked by the stochastic proximal point method [1]_. Each gradient
-      moves the location by at most `tau`, so that no sample has more influence than
-      any other. They cost little more than the mean."""
+      moves the location by at most `tau`, so that the influence of each sample is
+      bounded. They cost little more than the mean."""
 
 _DOCS = {
     "tau": """
 tau : 'auto' or float, default='auto'
-    Radius: how far a gradient of weight 1 may move the estimate{tau_note}, in the unit
-    of the gradients. 'auto' is 0.1 times `scale_`, so that nothing depends on that
-    unit. The estimate fluctuates by about as much, and where the distribution is
-    skewed a smaller radius brings its average nearer to the median. ``inf`` clips
-    nothing.""",
+    Radius: a gradient of weight 1 moves the estimate by at most `tau`{tau_note}, in the
+    unit of the gradients. 'auto' is 0.1 times `scale_`, so that the estimate scales
+    with the gradients. The estimate fluctuates by about the radius. If the distribution
+    is skewed, a smaller radius brings the average estimate nearer to the median.
+    ``inf`` clips nothing.""",
     "momentum": """
 momentum : float, default=0.0
     Memory, in [0, 1): ``m += (1 - momentum) * (g - m)``. 0 is {momentum_note}
     of the last call's gradients alone.""",
     "spp_momentum": """
 momentum : float, default=0.0
-    In [0, 1). Above 0 the norm becomes its Huber function, quadratic below
-    ``tau * momentum / (1 - momentum)``: the estimate is then between the median and
-    the mean. A gradient of weight k acts like k of them.""",
+    Memory, in [0, 1). Above 0 the Huber function replaces the norm. It is quadratic
+    below ``tau * momentum / (1 - momentum)``, so that the estimate is between the
+    median and the mean. A gradient of weight k acts like k gradients.""",
     "scale_": """
 scale_ : {scale_shape}
     Running median of the distance between gradient and estimate{scale_note}. It begins
-    with the median of the first call's and then moves by a factor, up or down, with
-    each gradient. Only for `tau='auto'`.""",
+    with the median distance of the first call, and each gradient then changes it by a
+    factor. Only for `tau='auto'`.""",
     "paper": """
 .. [1] F. Schaipp, G. Garrigos, U. Simsekli and R. Gower, "Tracking the Median of
    Gradients with a Stochastic Proximal Point Method", TMLR 2025, arXiv 2402.12828.""",
     "estimate_": """
 estimate_ : ndarray of shape (n_features,)
-    The location at present. It has the dtype of the first gradients, float32 or
-    float64. It begins at 0, or where it is set to be.""",
+    The current location. It has the dtype of the first gradients, float32 or float64.
+    It begins at 0, unless it is set to another value.""",
     "n_updates_": """
 n_updates_ : int
     Number of gradients that the estimate has seen.""",
@@ -107,7 +109,7 @@ n_skipped_ : int
 
 
 class _GradientEstimator(BaseEstimator):
-    """Validation and state. Subclasses say by which compiled estimator to step."""
+    """Validation and state. Subclasses name the compiled estimator."""
 
     estimate_: Floats
     n_updates_: int
@@ -147,8 +149,8 @@ class _GradientEstimator(BaseEstimator):
         ValueError
             If a parameter is not valid; if the shapes do not fit each other, or those
             of earlier calls; if a weight is negative, NaN or infinite; if a gradient is
-            not finite and the estimator is :class:`Mean`, which one such gradient
-            spoils: medians skip it. The estimator is then as before.
+            not finite and the estimator is :class:`Mean`. Medians skip such a gradient.
+            After an error the estimator is as before.
         """
         settings = self._settings()
         g, weights = self._validated(gradients, weights)
@@ -158,8 +160,8 @@ class _GradientEstimator(BaseEstimator):
         n_skipped = len(g) - int(np.count_nonzero(finite))
         if n_skipped and not self._skips:
             raise ValueError(
-                f"{n_skipped} of {len(g)} gradients are not finite, and neither would "
-                "their mean be. Leave them out, or take an estimator of a median."
+                f"{n_skipped} of {len(g)} gradients are not finite, so that their "
+                "mean is not finite. Leave them out, or use an estimator of a median."
             )
         if n_skipped:
             g, weights = g[finite], weights[finite]
@@ -168,7 +170,7 @@ class _GradientEstimator(BaseEstimator):
             self.estimate_ = getattr(self, "estimate_", np.zeros(g.shape[1], g.dtype))
         self.n_skipped_ += n_skipped
         if len(g):
-            # What compiled code changes is new.
+            # Compiled code changes copies.
             location, scale = _padded(self.estimate_, g.dtype), self._scale(g)
             self._track(settings, g, weights, location, scale)
             self.estimate_ = location[:-1]
@@ -189,14 +191,14 @@ class _GradientEstimator(BaseEstimator):
         return self
 
     def _settings(self):
-        """Parameters for compiled code, validated where they are new."""
+        """Return parameters for compiled code, validated if they are new."""
         params = {name: getattr(self, name) for name in self._parameter_constraints}
         if not all(isinstance(value, Hashable) for value in params.values()):
             self._validate_params()
         return _compiled_settings(type(self), **params)
 
     def _validated(self, gradients, weights):
-        """Gradients as rows, in the estimate's dtype, and the weight of each."""
+        """Return gradients as rows, in the estimate's dtype, and their weights."""
         known = getattr(self, "estimate_", None)
         known = known if known is None else np.asarray(known)
         g = np.asarray(gradients)
@@ -234,18 +236,18 @@ class _GradientEstimator(BaseEstimator):
         return g, weights
 
     def _is_finite(self, g):
-        """Which gradients can be taken in."""
+        """Return whether each gradient can be used."""
         return np.isfinite(g).all(axis=1)
 
     def _track(self, settings, g, weights, location, scale):
         update(settings, g, weights, location, scale, self.n_updates_)
 
     def _scale(self, g):
-        """Room for the compiled code's scale."""
+        """Return an array for the scale of compiled code."""
         return np.zeros(1, dtype=g.dtype)
 
     def _keep(self, scale):
-        """Take the scale back."""
+        """Store the scale of compiled code."""
 
 
 class _ProximalPoint(_GradientEstimator):
@@ -279,18 +281,18 @@ def _compiled_settings(cls, *, momentum, tau=np.inf):
 
 
 def _padded(array, dtype):
-    """A copy, with room for the intercept that compiled code puts last."""
+    """Return a copy with an element for the intercept of compiled code."""
     return np.append(array, 0).astype(dtype, copy=False)
 
 
 def _has_norm(g):
-    """Of which gradients the square of the norm is finite."""
+    """Return whether the squared norm of each gradient is finite."""
     with np.errstate(over="ignore"):
         return np.isfinite(row_norms(g, squared=True))
 
 
 def _typical(sizes):
-    """Median along the first axis of what is neither 0 nor infinite; 0 if all is."""
+    """Return the median along the first axis of values not 0 or infinite, else 0."""
     useful = (sizes > 0) & (sizes < np.inf)
     sizes = np.sort(np.where(useful, sizes, np.inf), axis=0)
     count = useful.sum(axis=0)[np.newaxis]
@@ -303,10 +305,11 @@ def _typical(sizes):
 
 @fill(_DOCS, momentum_note="the mean")
 class Mean(_GradientEstimator):
-    """Mean of gradients: what plain SGD steps along, and with momentum the heavy ball.
+    """Mean of gradients: plain SGD steps along it, and with momentum the heavy ball.
 
-    One gradient can move it anywhere; a median only so far. With `momentum` and steps
-    of constant size it is the heavy ball [1]_, its step ``1 - momentum`` times `eta`.
+    One gradient can move the mean by any distance, but a median by a bounded distance
+    only. With `momentum` and steps of constant size it is the heavy ball [1]_, whose
+    step is ``1 - momentum`` times `eta`.
 
     Parameters
     ----------
@@ -363,8 +366,8 @@ class CoordMedian(_GradientEstimator):
 
     Notes
     -----
-    With one gradient in a call it is that gradient. Where half of the weight lies on
-    either side of two values, the median is their mean.
+    With one gradient in a call the median is that gradient. Between two values with
+    half of the weight on either side, the median is the mean of the two.
 
     Examples
     --------
@@ -401,9 +404,9 @@ class GeometricMedian(_GradientEstimator):
 
     Notes
     -----
-    It turns with the coordinates, as the componentwise median does not, and is found by
-    Weiszfeld's iteration, safeguarded after [1]_, on the gradients' inner products: the
-    cost of a call is ``n_gradients ** 2 * n_features``.
+    The geometric median rotates with the coordinates, but the componentwise median does
+    not. It is found by Weiszfeld's iteration, safeguarded after [1]_, on the inner
+    products of the gradients. The cost of a call is ``n_gradients ** 2 * n_features``.
 
     References
     ----------
@@ -424,7 +427,7 @@ class GeometricMedian(_GradientEstimator):
         return _has_norm(g)
 
     def _track(self, settings, g, weights, location, scale):
-        # Far from 0, inner products would say little of differences.
+        # Inner products of vectors far from 0 would lose the digits of differences.
         center = np.median(g, axis=0)
         location[:-1] -= center
         super()._track(settings, g - center, weights, location, scale)
@@ -500,10 +503,10 @@ class SPPL1(_ProximalPoint):
 class SPPL2(_ProximalPoint):
     """Geometric median over all gradients, by stochastic proximal points.
 
-    Each gradient g moves the estimate m by
-    ``min(1 - momentum, tau / norm(g - m)) * (g - m)``, the proximal point of
-    ``tau * norm(m - g)`` [1]_, or of its Huber function where `momentum` is above 0.
-    For a step ``-eta * m`` that is SGD with the difference of gradients clipped.
+    Each gradient g moves the estimate m by ``min(1 - momentum, tau / norm(g - m)) * (g
+    - m)``, the proximal point of ``tau * norm(m - g)`` [1]_, or of its Huber function
+    where `momentum` is above 0. With steps ``-eta * m`` this is SGD with clipped
+    differences of gradients.
 
     Parameters
     ----------
@@ -528,7 +531,7 @@ class SPPL2(_ProximalPoint):
 
     Examples
     --------
-    The median of a stream of vectors whose mean does not exist:
+    The example tracks the median of vectors whose mean does not exist:
 
     >>> import numpy as np
     >>> from medsgd.gradient_estimators import SPPL2

@@ -23,9 +23,9 @@ from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
 __all__ = ["minimize_stochastic"]
 
-# So many gradients begin a running scale, which should not hang on one of them.
+# Gradients that begin a running scale, which one gradient alone should not set.
 _N_FIRST = 25
-# After so many iterations without a gradient at the end of a run it has failed.
+# A run has failed if it ends with so many iterations without a finite gradient.
 _N_STUCK = 20
 _DONE, _OVERFLOW, _NO_GRADIENT, _STOPPED = 0, 1, 2, 99
 _MESSAGES = {
@@ -79,9 +79,9 @@ def minimize_stochastic(
 ) -> OptimizeResult:
     """Minimize a function of which there are stochastic gradients.
 
-    Each iteration draws `n_gradients` gradients at the current x, takes them into an
-    estimator of their location m, and steps: ``x -= eta * m``. With a median for
-    location it converges where gradients have heavy tails or some of them are wrong.
+    Each iteration draws `n_gradients` gradients at the current x, updates an estimator
+    of their location m, and steps: ``x -= eta * m``. With a median as location it
+    converges even if gradients have heavy tails or some of them are wrong.
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ def minimize_stochastic(
     {{gradient_estimator}}
         The location of gradients, or one of :mod:`medsgd.gradient_estimators` with
         parameters of your choice, or any object with such a method ``update``. An
-        object is copied and goes on from its state.
+        object is copied and continues from its state.
     n_gradients : 'auto' or int, default='auto'
         Number of gradients drawn in each iteration. 'auto' is 5 for the two sample
         medians, as in [1]_, and 1 otherwise.
     learning_rate : {'constant', 'invscaling'} or callable, default='invscaling'
         The step size of iteration t = 1, 2, ...: `eta0`, or ``eta0 / t**power_t``, or
-        what the callable returns for t.
+        the result of the callable for t.
     eta0 : float, default=0.01
         The first step size.
     power_t : float, default=0.25
@@ -118,7 +118,7 @@ def minimize_stochastic(
         the average so far. It may raise ``StopIteration`` to end the run.
     random_state : None, int or anything :func:`numpy.random.default_rng` takes, \
 default=None
-        What makes ``rng``. Pass an int for reproducible output.
+        Seed of ``rng``. Pass an int for reproducible output.
 
     Returns
     -------
@@ -126,7 +126,8 @@ default=None
         With
 
         - `x` : ndarray of shape (n,), the last iterate or the average;
-        - `success` : whether all iterations were made, and not in vain;
+        - `success` : whether all iterations were made, with finite gradients at the
+          end;
         - `status`, `message` : why the run ended: 0 all iterations were made, 1 the
           iterate overflowed and `x` is what it was before, 2 no gradient of the last 20
           iterations was finite, 99 the callback asked for it;
@@ -274,7 +275,7 @@ def _step_size(learning_rate, eta0, power_t, t):
 
 
 def _notifier(callback):
-    """The callback, called by what SciPy's convention reads from its signature."""
+    """Return the callback in the form that its signature asks for, as in SciPy."""
     if callback is None:
         return lambda result: None
     try:

@@ -3,10 +3,10 @@
 Imbalanced classes
 ==================
 
-If one class in twenty is the one that matters, a robust method has to tell its samples
-from outliers. :class:`~medsgd.MedianSGDClassifier` predicts probabilities that add up
-to about as many samples of the minority class as there are. To favour that class, use
-``class_weight="balanced"``, as with other classifiers.
+If one sample in twenty is of the class that matters, a robust method has to distinguish
+these samples from outliers. :class:`~medsgd.MedianSGDClassifier` predicts probabilities
+that add up to about as many samples of the minority class as there are. To favour that
+class, use ``class_weight="balanced"``, as with other classifiers.
 """
 
 import matplotlib.pyplot as plt
@@ -48,8 +48,8 @@ def data(**contamination):
 # %%
 # Models
 # ------
-# Each without class weights and with ``class_weight="balanced"``, which gives both
-# classes the same influence.
+# Each model is fitted without class weights and with ``class_weight="balanced"``, which
+# gives both classes the same influence.
 
 
 def models(class_weight):
@@ -84,12 +84,12 @@ for contamination, settings in CONTAMINATIONS.items():
 # Results
 # -------
 # Recall and precision are those of the minority class. Without class weights the
-# medians predict it where they are sure: their precision is higher than that of
-# logistic regression on clean data, and their recall is lower. With class weights
-# recall is about the same, and precision is a little lower.
+# medians predict the minority only if its probability is high: their precision is
+# higher than that of logistic regression on clean data, and their recall is lower. With
+# class weights recall is about the same, and precision is a little lower.
 #
-# Wild rows make the models that step along the mean useless, and with class weights
-# they still harm them. They change little for the medians.
+# Corrupted rows make the models that step along the mean useless, and with class
+# weights still less accurate. The medians change little.
 #
 # If 5% of the labels are wrong, about half of the rows labelled as minority are of the
 # majority. Without class weights the medians reject them and find most of the minority.

@@ -4,9 +4,9 @@ Wrong labels
 ============
 
 A share of the training rows of scikit-learn's digits is corrupted: first by wrong
-labels alone, then by wild rows. Wild rows have wrong labels, and their pixels are in a
-wrong unit. The example measures what each classifier loses on a clean test set, and
-whether wrong labels can be found.
+labels alone, then by wild rows. "Wild rows" have wrong labels, and their pixels are in
+a wrong unit. The example measures the loss of accuracy of each classifier on a clean
+test set, and whether a classifier finds the wrong labels.
 """
 
 import matplotlib.pyplot as plt
@@ -54,9 +54,9 @@ def spoilt(share, kind):
 # %%
 # Accuracy, and finding wrong labels
 # ----------------------------------
-# A label is suspect if the fitted model gives it a low probability. As many of the most
-# suspect rows are taken as there are wrong labels. The precision is the share of wrong
-# labels among them.
+# A label is suspect if the fitted model gives it a low probability. The number of most
+# suspect rows that are taken is that of the wrong labels. The precision is the share of
+# wrong labels among these rows.
 
 scores = {kind: {name: [] for name in MODELS} for kind in KINDS}
 precision = {name: [] for name in MODELS}
@@ -78,9 +78,9 @@ for kind in KINDS:
 # Wrong labels alone harm :class:`~sklearn.linear_model.SGDClassifier` most, and
 # :class:`~sklearn.linear_model.LogisticRegression` less: its penalty is stronger, and
 # pixels lie between 0 and 1, so that no row has much influence. A fifth of wild rows
-# makes both nearly useless. :class:`~medsgd.MedianSGDClassifier` is ahead on clean data
-# as well, because it refines one multinomial model, and the other two fit each digit
-# against the rest.
+# makes both nearly useless. :class:`~medsgd.MedianSGDClassifier` is more accurate on
+# clean data as well, because it refines one multinomial model, and the other two fit
+# each digit against the rest.
 #
 # More than nine in ten of the suspects have wrong labels. Logistic regression finds as
 # many.
@@ -102,8 +102,8 @@ axes[0].set_ylabel("accuracy on the test set")
 axes[0].legend()
 
 # %%
-# The most suspect rows with a fifth of wrong labels, by
-# :class:`~medsgd.MedianSGDClassifier`:
+# The figure has the most suspect rows by :class:`~medsgd.MedianSGDClassifier` with a
+# fifth of wrong labels:
 
 X, y, is_wrong = spoilt(0.2, "wrong labels")
 clf = MedianSGDClassifier(random_state=0).fit(X, y)

@@ -5,8 +5,8 @@ Text classification
 
 Words are counted, each document becomes a sparse row, and a linear classifier learns
 its topic. In collections of text some labels are wrong, and some documents are one
-word, repeated hundreds of times. The corpus is generated here, so that the right topics
-are known.
+word, repeated hundreds of times. The example generates the corpus, so that the correct
+topics are known.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ from medsgd import MedianSGDClassifier
 # %%
 # Corpus
 # ------
-# A fifth of the words of a document are from its own topic and a tenth from any other,
-# the rest are common ones.
+# A fifth of the words of a document are from its own topic, and a tenth are from any
+# other topic. The others are common words.
 
 TOPICS = [
     "recipe oven butter flour sugar onion garlic simmer bake dough salt soup sauce",
@@ -68,10 +68,10 @@ print(corpus(1, seed=0)[0][0])
 # %%
 # Classifiers
 # -----------
-# The vectorizers give CSR rows, which all three take as they are. TF-IDF divides each
-# row by its length, so that no document can be larger than others. Counts grow with the
-# length of a document. The models built on SGD take each topic against the rest; so
-# does logistic regression here.
+# The vectorizers give CSR rows, which all three classifiers take as they are. TF-IDF
+# divides each row by its length, so that no document can be larger than others. Counts
+# grow with the length of a document. The models fit each topic against the rest, also
+# logistic regression here.
 
 VECTORIZERS = {"counts": CountVectorizer(), "TF-IDF": TfidfVectorizer()}
 MODELS = {
@@ -107,7 +107,7 @@ print(f"{type(X).__name__}, shape {X.shape}, {X.nnz / X.shape[0]:.1f} entries a 
 # %%
 # Results
 # -------
-# Spam does harm by its size. On counts a tenth of spam costs
+# Spam is harmful because its rows are large. On counts a tenth of spam costs
 # :class:`~sklearn.linear_model.SGDClassifier` two fifths of its accuracy and
 # :class:`~sklearn.linear_model.LogisticRegression` a quarter, but
 # :class:`~medsgd.MedianSGDClassifier` next to nothing. TF-IDF removes the size, and the

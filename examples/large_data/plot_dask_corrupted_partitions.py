@@ -5,9 +5,9 @@ A quarter of the nodes corrupt
 
 Sixteen partitions of a data set lie in files, as they would on sixteen nodes. In four
 of them the targets are wrong: in the wrong unit, shuffled against the rows, or not
-numbers. The example shows how near to the truth each aggregator comes, round by round.
+numbers. The example shows the error of each aggregator, round by round.
 
-No cluster is needed: without one, partitions are worked on by Dask's local scheduler.
+No cluster is needed, because Dask's local scheduler also computes partitions.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ coef = rng.normal(size=N_FEATURES)
 # %%
 # Chunked files
 # -------------
-# A file for each partition, with the target in the last column. Partitions 1, 5, 9 and
+# Each partition has a file, with the target in the last column. Partitions 1, 5, 9 and
 # 13 are corrupt.
 
 
@@ -46,8 +46,8 @@ for k in range(N_PARTITIONS):
     np.save(Path(folder.name) / f"part{k:02d}.npy", np.column_stack([X, y]))
 
 # %%
-# A dask array of them reads a file when its partition is needed. With ``persist=False``
-# it is read again in each round, so that data may be larger than memory. By default
+# A dask array reads a file when its partition is needed. With ``persist=False`` the
+# file is read again in each round, so that data may be larger than memory. By default
 # converted partitions are kept for the length of a fit.
 
 files = sorted(Path(folder.name).glob("*.npy"))
@@ -61,10 +61,11 @@ X, y = data[:, :-1], data[:, -1]
 # %%
 # Error after each round
 # ----------------------
-# A callback sees what the estimator would be if the fit ended now. Without refinement,
-# rounds are stochastic: each partition makes passes over its rows, and the aggregator
-# makes one update of what these change. With refinement, a sample of the rows comes to
-# the coordinator. Then partitions only add up the sums that the exact steps ask for.
+# After each round a callback gets the estimator as if the fit ended. Without
+# refinement, rounds are stochastic: each partition makes passes over its rows, and the
+# aggregator combines the changes to one update. With refinement, a sample of the rows
+# is sent to the coordinator. The partitions then only compute the sums that the exact
+# steps need.
 
 
 class Errors:
@@ -100,10 +101,10 @@ for name, params in FITS.items():
     curves[name], left_out[name] = errors.curve, np.flatnonzero(reg.n_rejected_ > 6)
 
 # %%
-# Within few rounds the medians settle near the truth, at a distance that the corrupt
-# partitions and the noise of single partitions cause. The mean follows the corrupt
-# partitions. The refinement leaves the corrupt partitions out, and ends where one
-# machine would end with the rows of the others.
+# Within few rounds the medians converge near the true coefficients. The corrupt
+# partitions and the noise of single partitions cause the remaining error. The mean
+# follows the corrupt partitions. The refinement leaves the corrupt partitions out, and
+# gives the fit of one machine to the rows of the others.
 
 COLORS = dict(
     zip(
@@ -121,7 +122,7 @@ ax.legend(title="aggregator, or refined")
 plt.show()
 
 # %%
-# Predictions are lazy, a task for each partition.
+# Predictions are lazy, with a task for each partition.
 
 print(reg.predict(X))
 folder.cleanup()

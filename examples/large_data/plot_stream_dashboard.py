@@ -5,8 +5,8 @@ A stream with drift, and its gauges
 
 Sensors send rows without end. The coefficients drift, a tenth of the targets are wrong,
 one sensor is switched on late, and one begins to report in another unit. A few numbers
-that :meth:`~medsgd.MedianSGDRegressor.partial_fit` leaves behind tell how the model is
-doing, without knowing the truth.
+after each :meth:`~medsgd.MedianSGDRegressor.partial_fit` show how well the model
+predicts. They do not need the true coefficients.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +23,8 @@ SWITCHED_ON, OTHER_UNIT = 40, 80  # chunks
 # The stream
 # ----------
 # Each chunk has its own coefficients. The last sensor reports 0 until it is switched
-# on; the first one reports thousandths from chunk 80 on, for instance millimetres in
-# place of metres.
+# on. The first sensor reports in a unit a thousand times smaller from chunk 80 on, such
+# as millimetres instead of metres.
 
 rng = np.random.default_rng(0)
 coefs = 2 * rng.normal(size=N_FEATURES) + np.cumsum(
@@ -48,9 +48,9 @@ def chunk(k):
 # %%
 # Gauges
 # ------
-# Each chunk is predicted before it is learned. Three gauges need no truth: the running
-# scale of the residuals, the share of targets beyond 2.5 times it, and the median of
-# the absolute errors. The same error is noted for
+# Each chunk is predicted before it is learned. Three gauges need no true coefficients:
+# the running scale of the residuals, the share of targets beyond 2.5 times it, and the
+# median of the absolute errors. The same error is recorded for
 # :class:`~sklearn.linear_model.SGDRegressor` behind a
 # :class:`~sklearn.preprocessing.StandardScaler` that learns from each chunk first.
 
@@ -79,9 +79,9 @@ for k in range(N_CHUNKS):
 # -------------
 # When the unit changes, the scale and the share of outliers rise for three chunks: the
 # features' units follow, and the refined estimate begins anew. The late sensor hardly
-# shows, for its coefficient is found from the first rows that have it. The scale stays
-# nearly where it is while three times as many targets are wrong; the share of outliers
-# tells that.
+# changes the gauges, because the first rows that have it determine its coefficient. The
+# scale is nearly constant while three times as many targets are wrong. The share of
+# outliers shows these.
 
 COLORS = {"MedianSGDRegressor": "#D55E00", "StandardScaler and SGDRegressor": "#0072B2"}
 fig, axes = plt.subplots(3, 1, figsize=(8, 7), sharex=True, layout="constrained")
@@ -103,8 +103,8 @@ for ax in axes[1:]:
 plt.show()
 
 # %%
-# Over the quiet parts the error is that of the noise, whose median size is 0.67. It is
-# larger in the chunks with 30% of wrong targets, for these are counted here.
+# In the other parts the error is that of the noise, whose median size is 0.67. It is
+# larger in the chunks with 30% of wrong targets, because it includes them.
 
 quiet = {"before": (10, 40), "switched on": (45, 60), "30% wrong": (60, 70)}
 quiet |= {"after": (72, 80), "other unit": (90, N_CHUNKS - 1)}

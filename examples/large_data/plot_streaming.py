@@ -27,8 +27,8 @@ OUTLIER = 100
 # %%
 # The file
 # --------
-# One row after the other, the target in the last column. The file is written in chunks
-# as well. Here it has 5 MB; nothing below depends on its size.
+# The file holds one row after the other, with the target in the last column. It is
+# written in chunks as well. Here it has 5 MB, but nothing below depends on its size.
 
 rng = np.random.default_rng(0)
 directory = tempfile.TemporaryDirectory()
@@ -51,12 +51,12 @@ del rows
 # %%
 # Models
 # ------
-# To follow a drift an estimate has to forget. For
-# :class:`~medsgd.MedianSGDRegressor` a row counts half after ``half_life`` rows; for
+# To follow a drift, an estimate has to give old rows less weight. For
+# :class:`~medsgd.MedianSGDRegressor` a row counts half after ``half_life`` rows. For
 # :class:`~sklearn.linear_model.SGDRegressor` the steps must not shrink, hence
 # ``learning_rate="constant"``. Both are a compromise between noise and delay. Huber's
-# loss makes the latter robust as well, once its `epsilon` is set to the size of the
-# noise, which is known here to be 1.
+# loss makes :class:`~sklearn.linear_model.SGDRegressor` robust as well, if `epsilon` is
+# set to the size of the noise, which is known here to be 1.
 
 HALF_LIFE = 500
 ETA0 = 0.003
@@ -75,9 +75,9 @@ STYLES = {
 # %%
 # The stream
 # ----------
-# With `mmap_mode` only the rows that are asked for are read. Before a chunk is learned
-# the model has predicted it: targets that lie beyond 2.5 times `scale_`, the running
-# scale of the residuals, are reported as outliers at once.
+# With `mmap_mode` only the rows that are used are read. The model predicts each chunk
+# before it learns it. Targets beyond 2.5 times `scale_`, the running scale of the
+# residuals, are reported as outliers at once.
 
 stream = np.load(path, mmap_mode="r")
 errors = {name: [] for name in MODELS}
@@ -102,10 +102,10 @@ directory.cleanup()
 # %%
 # Results
 # -------
-# The outliers throw the plain model off again and again. The other two follow the
-# drift. Huber's loss is faster in the first chunk and does nearly as well later, as
-# long as `epsilon` fits the noise; the median has set its radius from the stream. All
-# outliers are reported, and few other rows.
+# The outliers move the plain model away repeatedly. The other two follow the drift.
+# Huber's loss is faster in the first chunk and does nearly as well later, as long as
+# `epsilon` fits the noise. The median sets its radius from the stream. All outliers are
+# reported, and few other rows.
 
 print(f"{'mean error of the coefficients':32s}{'first chunk':>12s}{'second half':>12s}")
 for name, row in errors.items():

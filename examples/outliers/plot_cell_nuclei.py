@@ -27,8 +27,8 @@ y = data["concavity error"]
 # %%
 # Errors on held-out images
 # -------------------------
-# The median and the 90% quantile of the absolute errors tell how well a model predicts
-# a usual image. The root mean square is decided by the few images that do not fit in.
+# The median and the 90% quantile of the absolute errors show how well a model predicts
+# a usual image. The few images that do not fit in decide the root mean square.
 
 
 def models():
@@ -64,7 +64,7 @@ for name, row in errors.items():
 # The images that do not fit in
 # -----------------------------
 # The residuals of two images are 29 and 21 scales. :class:`~medsgd.ResidualsDisplay`
-# draws all of them. They are worth a look before anything is concluded from them.
+# draws all residuals. Look at these two images before you draw conclusions from them.
 
 reg = MedianSGDRegressor(random_state=0).fit(X, y)
 in_scales = np.abs(y - reg.predict(X)) / reg.scale_

@@ -38,8 +38,8 @@ def models(seed):
 # %%
 # Errors
 # ------
-# Student's t distribution with as many degrees of freedom as the tail index says, first
-# for the noise alone, then also for the features.
+# The noise has Student's t distribution, whose degrees of freedom are the tail index.
+# The second table has such features, too.
 
 
 def error_of(model, X, y, coef):
@@ -78,10 +78,10 @@ errors = {
 # :class:`~sklearn.linear_model.QuantileRegressor` falls behind.
 #
 # With heavy-tailed features, rows far out carry much information about the
-# coefficients. All three robust models use that, and their errors at a tail index of 1
-# are within a quarter of each other. :class:`~medsgd.MedianSGDRegressor` loses little
-# by also tolerating bad leverage points, which the other two do not; see the example on
-# leverage points. From 2 on all four are about equal.
+# coefficients. All three robust models use this information, and their errors at a tail
+# index of 1 are within a quarter of each other. :class:`~medsgd.MedianSGDRegressor`
+# loses little by also tolerating bad leverage points, which the other two do not
+# tolerate: see the example on leverage points. From 2 on all four are about equal.
 
 for kind, rows in errors.items():
     print(f"{kind:26s}" + "".join(f"{index:9g}" for index in TAIL_INDICES))

@@ -4,10 +4,10 @@ Leverage points
 ===============
 
 A leverage point is a row far out in its features. A good leverage point lies on the
-model and tells more about the coefficients than any other row. A bad leverage point
-lies off the model and can turn a fit around. A robust loss alone, such as Huber's, does
-not tolerate bad leverage points: their residuals are small once the fit has followed
-them.
+model, and has more information about the coefficients than other rows. A bad leverage
+point lies off the model, and can change the sign of a coefficient. A robust loss alone,
+such as Huber's, does not tolerate bad leverage points: their residuals are small once
+the fit has followed them.
 """
 
 import matplotlib.pyplot as plt
@@ -38,7 +38,8 @@ MODELS = {
 # %%
 # A picture
 # ---------
-# One feature, and a fifth of the rows far to the right and 30 below the line.
+# The data have one feature. A fifth of the rows lie far to the right and 30 below the
+# line.
 
 X, y, truth_of_picture = make_contaminated_regression(
     200,
@@ -69,7 +70,7 @@ plt.show()
 # %%
 # Shares of bad leverage
 # ----------------------
-# Ten features, in all of which the bad rows are far out.
+# The data have ten features, and the bad rows are far out in all of them.
 
 SHARES = (0, 0.05, 0.2, 0.3, 0.4)
 
@@ -112,7 +113,7 @@ plt.show()
 # %%
 # Good leverage
 # -------------
-# With ``outlier_size=0`` the far rows lie on the model. A method that takes them for
+# With ``outlier_size=0`` the far rows lie on the model. A method that rejects them as
 # bad leverage points loses their information.
 
 X, y, truth = make_contaminated_regression(
@@ -138,8 +139,8 @@ good = {name: error_of(model, X, y, truth.coef) for name, (model, _) in MODELS.i
 # The median stage alone (``refine=False``) tolerates 40% as well, because rows of high
 # leverage have less influence there. With ``leverage_weights=False`` it is lost from
 # 20% on. But a median is less efficient: its error on clean rows is 1.5 times that of
-# least squares, and nearly twice with good leverage points. The refinement, which goes
-# on from the median stage to an MM-estimate, counts every row that agrees with the
+# least squares, and nearly twice with good leverage points. The refinement, which
+# computes an MM-estimate after the median stage, counts every row that agrees with the
 # model in full. Its error with good leverage points is that of least squares.
 
 print(f"slope in the picture (true: {truth_of_picture.coef[0]:.2f})")

@@ -32,8 +32,8 @@ STYLES = {
 # Models
 # ------
 # :class:`~medsgd.MedianSGDRegressor` has a median stage, which steps along the median
-# of the gradients; with `refine=False` it is the only stage. The refinement goes on
-# from there to an MM-estimate, in which samples that are far off do not count.
+# of the gradients; with `refine=False` it is the only stage. The refinement then
+# computes an MM-estimate, in which samples that are far off do not count.
 
 
 def models():
@@ -80,9 +80,9 @@ for kind in KINDS:
 # clean data, and twice for wild targets. On clean data it is about that of least
 # squares.
 #
-# `outliers_` has all rows that are shifted, and most of the wild ones: the others are
-# within the noise. Of the correct rows it has 1 to 2% on clean data. On contaminated
-# data it has fewer, because outliers inflate the scale.
+# `outliers_` marks all rows that are shifted, and most of the wild rows: the others are
+# within the noise. It marks 1 to 2% of the correct rows on clean data, and fewer on
+# contaminated data, because outliers inflate the scale.
 
 print(f"{'error with a share of':42s}" + "".join(f"{share:8.0%}" for share in SHARES))
 for (kind, name), row in errors.items():

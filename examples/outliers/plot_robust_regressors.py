@@ -4,8 +4,8 @@ Comparison with scikit-learn's robust models
 ============================================
 
 Scikit-learn has four robust linear regressions, each for another kind of contamination.
-One feature makes it possible to look at their lines, beside those of least squares and
-of :class:`~medsgd.MedianSGDRegressor`, on four kinds of contamination.
+With one feature, a plot compares their lines with those of least squares and of
+:class:`~medsgd.MedianSGDRegressor`, on four kinds of contamination.
 """
 
 import matplotlib.pyplot as plt
@@ -78,8 +78,8 @@ KINDS = {
 # %%
 # Models
 # ------
-# With their default parameters, but for a quantile regression without penalty, and
-# Theil-Sen with a tenth of the default subsets, for speed.
+# The models have their default parameters, with two exceptions: the quantile regression
+# has no penalty, and Theil-Sen has a tenth of the default subsets, for speed.
 
 
 def models():
@@ -124,12 +124,12 @@ for kind, draw in KINDS.items():
 # -------
 # Each of the four has its domain. The Huber and quantile regressions are made for noise
 # in the targets, and are efficient there: without contamination and on Cauchy noise the
-# quantile regression is the best. Outliers on one side move Huber's regression far away
-# and the quantile regression a part of that way. Both follow bad leverage as least
-# squares does. Theil-Sen tolerates some of each kind and is never the best. RANSAC
-# tolerates all of it, and is by far the best on two lines, where rows of the other line
-# lie near the first line as well. RANSAC fits few rows, so that its error is two to
-# three times that of the others where there are no outliers.
+# quantile regression is the best. Outliers on one side move Huber's regression far
+# away, and the quantile regression less far. Both follow bad leverage as least squares
+# does. Theil-Sen tolerates some of each kind and is never the best. RANSAC tolerates
+# all of it, and is by far the best on two lines, where rows of the other line lie near
+# the first line as well. RANSAC fits few rows, so that its error is two to three times
+# that of the others where there are no outliers.
 #
 # :class:`~medsgd.MedianSGDRegressor` is like Huber's regression on noise and better
 # than RANSAC on outliers, except on two lines, where its error is nearly three times

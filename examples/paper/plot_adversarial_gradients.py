@@ -3,8 +3,8 @@
 Adversarial gradients
 =====================
 
-Of eleven workers that each send a gradient per iteration, some are adversaries. They
-see what the honest ones send, agree on an answer, and all send it. The honest gradients
+Eleven workers each send a gradient per iteration, and some of them are adversaries. The
+adversaries see the honest gradients, and all send the same answer. The honest gradients
 are those of a strongly convex function, with normal noise. The example shows which
 share of adversaries each estimator tolerates, and which attacks.
 """
@@ -62,7 +62,7 @@ STYLES = {
 # %%
 # Descent
 # -------
-# The sample medians take the eleven gradients of an iteration together, SPP takes them
+# The sample medians take the eleven gradients of an iteration together. SPP takes them
 # one after the other, in random order. All runs have the same noise.
 
 solution = np.ones(N_FEATURES)

@@ -3,10 +3,10 @@
 Asymmetric and dependent noise
 ==============================
 
-Where noise is symmetric, the median of gradients is their mean. The paper [1]_ leaves
-open what happens where it is not, or where one gradient's noise goes on in the next
-one's. The first half is about skewed noise in the targets of a regression, the second
-about gradients in sequence.
+If noise is symmetric, the median of gradients is their mean. The paper [1]_ leaves open
+the cases of skewed noise, and of noise that depends on that of the gradient before. The
+first half of this example is about skewed noise in the targets of a regression, the
+second about dependent gradients.
 
 .. [1] F. Schaipp, G. Garrigos, U. Simsekli and R. Gower, "Tracking the Median of
    Gradients with a Stochastic Proximal Point Method", TMLR 2025, arXiv 2402.12828.
@@ -125,10 +125,10 @@ for panel in axes[1]:
 # %%
 # Dependent noise
 # ---------------
-# Now vectors of which each goes on from the one before, ``z = r * z_before + e``, with
-# e normal or, for heavy tails, spherical Cauchy. The size of e is such that the
-# distribution of a single z hardly depends on r. The location is 0. The sample medians
-# take 5 vectors in sequence in a call.
+# Each vector depends on the one before, ``z = r * z_before + e``. e is normal or, for
+# heavy tails, spherical Cauchy. The size of e is such that the distribution of a single
+# z hardly depends on r. The location is 0. The sample medians take 5 vectors in
+# sequence in a call.
 
 N_GRADIENTS = 2000
 DIMENSION = 20

@@ -161,8 +161,8 @@ trajectories = {
 # Results
 # -------
 # Iterates differ by rounding alone. The noise is the same for all methods. Heavy ball,
-# which tracks the mean, spreads a wild gradient over many moves and is carried far off,
-# where a direction that tracks a median changes by no more than tau with each gradient.
+# which tracks the mean, spreads a large gradient over many moves and is carried far
+# away. A direction that tracks a median changes by no more than tau with each gradient.
 # Plain clipping moves by no more than eta * tau, and so is slow to arrive.
 
 differences, excursions, arrivals = {}, {}, {}

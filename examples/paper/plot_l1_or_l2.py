@@ -98,7 +98,7 @@ errors = {
 # %%
 # More dimensions
 # ---------------
-# The same for Cauchy noise and SPP alone, with the rotated noise.
+# This part varies the dimension, for rotated Cauchy noise and SPP alone.
 
 DIMENSIONS = (5, 10, 20, 50, 100)
 TRACKED = ("spp-l1", "spp-l2")
@@ -183,7 +183,7 @@ plt.show()
 
 # %%
 # Where heavy tails are a matter of single components, the l1 norm wins, and by more the
-# more components there are: one wild component makes the whole gradient long, and the
+# more components there are: one large component makes the whole gradient long, and the
 # l2 norm then gives the others little influence. At tail index 1 and 50 components the
 # error of SPP with the l2 norm is 5 times that with the l1 norm, at 100 components 7
 # times. From a tail index of 2 on the difference is small.

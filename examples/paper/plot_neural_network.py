@@ -88,9 +88,9 @@ def accuracy(x):
 # %%
 # Corruption
 # ----------
-# A corrupt gradient is either a random vector of length 100, or the gradient for
-# random labels, 100 times as long as it should be. The latter agree with each other:
-# all of them lead to a network that knows nothing.
+# A corrupt gradient is either a random vector of length 100, or the gradient for random
+# labels, 100 times as long as it should be. The gradients for random labels agree with
+# each other: they lead to a network with random predictions.
 
 
 def random_vector(x, X, y, rng):
@@ -172,11 +172,11 @@ plt.show()
 #
 # The sample medians are as good only while most of the 5 gradients are right. That
 # fails in 3 or 4 of the 200 iterations, for the coordinate median with a visible loss.
-# Random vectors differ from each other, so that it is passing, and the geometric
-# median shows none. Wrong labels agree, and a single such iteration undoes the
-# training: the step is 100 times as long as it should be. What moves the location of
-# SPP is one gradient at a time, none by more than the radius, whatever the other
-# gradients of the iteration are.
+# Random vectors differ from each other, so that it is passing, and the geometric median
+# shows none. Wrong labels agree, and a single such iteration undoes the training: the
+# step is 100 times as long as it should be. SPP moves its location by one gradient at a
+# time, and each moves it by at most the radius, independent of the other gradients of
+# the iteration.
 
 print(f"{'test accuracy':36s}{'last':>8s}{'lowest after 50':>18s}")
 print(f"{'nothing corrupt':18s}{'mean':18s}{clean[-1]:8.3f}{clean[10:].min():18.3f}")

@@ -1,13 +1,13 @@
 """
 =======================================
-How many gradients, of how many samples
+Number of gradients and size of batches
 =======================================
 
 A sample median needs several gradients for each step, n of them, and each may be the
 average of a batch of samples. The paper [1]_ leaves open how to choose them. Here both
 vary while the work does not: each fit makes 10 passes over the same 5000 samples, so
-that a larger n means fewer steps, and at no time is a fit refined. SPP, which needs no
-more than one gradient for a step, is given n gradients too, for comparison.
+that a larger n means fewer steps. No fit is refined. SPP needs one gradient for a step,
+but gets n gradients too, for comparison.
 
 .. [1] F. Schaipp, G. Garrigos, U. Simsekli and R. Gower, "Tracking the Median of
    Gradients with a Stochastic Proximal Point Method", TMLR 2025, arXiv 2402.12828.
@@ -106,8 +106,8 @@ axes[1].legend(fontsize="small")
 # %%
 # Batches and time
 # ----------------
-# The other way to spend samples: 5 gradients, each the average of a batch. A batch with
-# one outlier is an outlier.
+# This part takes 5 gradients, each the average of a batch. A batch with one outlier is
+# an outlier.
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 SHARE = 0.1
@@ -145,14 +145,14 @@ plt.show()
 # gradients suffice, with 30% 51 do not quite. The geometric median needs fewer, for a
 # majority of outliers that differ in their features does not pull in one direction.
 #
-# What n costs is steps. Up to 21 the error on clean data grows by a third at most; with
-# 51 there are only 980 steps, and at this step size it is 1.5 to 3 times that of 21,
-# for SPP too. The time of a pass grows most for the geometric median, which compares
-# each pair of gradients.
+# A larger n costs steps. Up to 21 the error on clean data grows by a third at most;
+# with 51 there are only 980 steps, and at this step size it is 1.5 to 3 times that of
+# 21, for SPP too. The time of a pass grows most for the geometric median, which
+# compares each pair of gradients.
 #
-# Batches are no substitute. The share of batches with an outlier grows from 10% to 34%
-# at 4 samples and passes a half at 8, where SPP breaks too. What batches are good for
-# is noise that is not symmetric, in another of these examples.
+# Batches do not replace a larger n. The share of batches with an outlier grows from 10%
+# to 34% at 4 samples and passes a half at 8, where SPP breaks too. Batches help if
+# noise is not symmetric, as another of these examples shows.
 
 print(
     f"{'error':18s}{'outliers':>9s}" + "".join(f"{f'n={n}':>8s}" for n in N_GRADIENTS)

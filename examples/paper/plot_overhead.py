@@ -1,11 +1,11 @@
 """
-===================
-What a median costs
-===================
+================
+Cost of a median
+================
 
-The time of a call of each estimator's ``update``, against the number of parameters and
-the number of gradients in the call. NumPy's mean of the same gradients is the
-yardstick: it has the same numbers to read. A step of
+This example measures the time of a call of each estimator's ``update``, against the
+number of parameters and the number of gradients in the call. NumPy's mean of the same
+gradients is the reference, because it reads the same numbers. A step of
 :class:`~medsgd.MedianSGDRegressor` runs the same updates without a call from Python.
 """
 
@@ -36,7 +36,7 @@ N_REPEATS = 15
 # %%
 # Measurements
 # ------------
-# The median of repeats, as a few calls are always slowed down by something else. Each
+# The time is the median of repeats, because other programs slow down a few calls. Each
 # call has other gradients than the one before.
 
 

@@ -27,9 +27,9 @@ ALPHAS = [1.1, 1.3, 1.5, 1.7, 2.0]
 # %%
 # Estimators
 # ----------
-# The mean and the two sample medians know the five observations of one iteration alone.
-# Momentum and the two SPP estimators remember. `tau` is left at its default, which
-# adapts to the noise: nothing is tuned to alpha.
+# The mean and the two sample medians use the five observations of one iteration alone.
+# Momentum and the two SPP estimators remember earlier iterations. `tau` has its
+# default, which adapts to the noise, so that no parameter is tuned to alpha.
 
 ESTIMATORS = {
     "mean": Mean(),
@@ -52,8 +52,8 @@ STYLES = {
 # Errors
 # ------
 # Two errors are taken: that of the estimate itself, along which SGD would step, and
-# that of the average of all estimates so far. The average tells whether errors cancel
-# over time, whatever the memory of the estimator.
+# that of the average of all estimates so far. The average shows whether errors cancel
+# over time, for any memory of the estimator.
 
 direction = np.random.default_rng(0).normal(size=N_FEATURES)
 vector = 10 * direction / np.linalg.norm(direction)
@@ -80,8 +80,8 @@ for alpha in ALPHAS:
         errors[name, alpha], average_errors[name, alpha] = result
 
 # %%
-# How large is an estimate's error in the long run, how far off is the last average, and
-# with which power of their number do averages come nearer?
+# The table has the error of an estimate in the long run, the error of the last average,
+# and the power of the number of estimates with which the error of averages falls.
 
 half = slice(N_ITERATIONS // 2, None)
 rms = {key: np.sqrt(np.mean(error[half] ** 2)) for key, error in errors.items()}
@@ -110,9 +110,9 @@ for name in ESTIMATORS:
 # %%
 # Results
 # -------
-# The upper panels are for the heaviest tails, alpha = 1.1. Single observations throw
-# the mean, and momentum only spreads their blows over the next iterations: the averages
-# of both come nearer in fits and starts, and slowly. The averages of all four medians
+# The upper panels are for the heaviest tails, alpha = 1.1. Single observations move the
+# mean far away, and momentum only spreads such an observation over the next iterations.
+# The averages of both converge slowly and irregularly. The averages of all four medians
 # come near the vector with about the inverse square root of their number. For the
 # median of five such observations has a variance, although the observations have none.
 #

@@ -61,13 +61,13 @@ def m_scale(
     residual : ndarray of shape (n_fits, n_rows)
     weight : ndarray of shape (n_rows,)
     target : float
-        What the weighted sum of the bisquare is to be.
+        Wanted weighted sum of the bisquare.
     start : ndarray of shape (n_fits,)
         First guesses.
     constant : float
         The threshold of the bisquare, in scales.
     floor : float
-        The least scale: so many residuals may be 0 that no scale reaches the target.
+        The least scale. If many residuals are 0, no scale reaches the target.
     tolerance : float, default=1e-10
         Relative change at which the iterations end.
     n_iter : int, default=100
@@ -145,7 +145,7 @@ def weigh(
 
 
 def pull(const double[::1] residual, const double[::1] weight, double threshold):
-    """Return what a step needs of the rows.
+    """Return weights and sums of the rows for a step.
 
     Returns
     -------

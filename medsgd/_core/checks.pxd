@@ -22,8 +22,8 @@ cdef inline int require(bint holds, str name) except -1:
 cdef inline bint all_below(
     const Py_ssize_t* index, Py_ssize_t n, Py_ssize_t bound
 ) noexcept nogil:
-    """Whether all indices are from 0 to bound - 1."""
-    # The highest bit, negative numbers', without a branch.
+    """Return whether all indices are from 0 to bound - 1."""
+    # The highest bit of negative numbers is set. This test has no branch.
     cdef size_t wrong = 0, largest = bound - 1
     cdef Py_ssize_t i
     for i in range(n):
@@ -46,7 +46,7 @@ cdef inline int check_pass(
     const floating[::1] sample_weight, const double[::1] losses,
     Py_ssize_t n_samples, Py_ssize_t n_features,
 ) except -1:
-    """Check what a pass knows of its samples, of their strata and of locations."""
+    """Check the samples, strata and locations of a pass."""
     cdef Py_ssize_t size = iterations.shape[1], n = cfg.n_gradients
     cdef Py_ssize_t n_strata = len(state.location), width
     require(n_features > 0, "X")
@@ -84,7 +84,7 @@ cdef inline int check_pass(
 cdef inline Py_ssize_t longest_row(
     const Index[::1] indptr, Py_ssize_t n_entries
 ) nogil:
-    """Entries of the longest row; -1 if rows are not where entries are."""
+    """Return the entries of the longest row; -1 if rows are out of range."""
     cdef Py_ssize_t i, n = 0, last = indptr.shape[0] - 1
     cdef bint right = last >= 0 and indptr[0] >= 0 and indptr[last] <= n_entries
     if not right:

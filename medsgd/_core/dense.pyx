@@ -20,8 +20,8 @@ from medsgd._core.vector cimport (
     prefetch, products,
 )
 
-# The order is shuffled but known: rows are on their way before they are needed. The
-# hardware sees for itself that a long row goes on.
+# The order is shuffled but known, so that rows can be prefetched. The hardware
+# prefetches the rest of a long row.
 cdef Py_ssize_t AHEAD = 4
 cdef size_t LONGEST_PREFETCH = 1024
 
@@ -36,7 +36,7 @@ cdef inline const floating* read_row(
     const floating* inverse_scale, floating* z, const floating* u, const floating* m,
     Py_ssize_t d, Products* product, Sample* sample,
 ) noexcept nogil:
-    """Return a row as the fit sees it, ``z`` where that is standardised."""
+    """Return a row in the units of the fit: ``z`` if it is standardised."""
     sample.leverage = 1
     if cfg.standardize:
         product[0] = products(x, center, inverse_scale, z, u, m, d)
@@ -88,9 +88,9 @@ def run_pass(
 
     Each row of ``iterations`` holds the n_gradients * batch_size samples, all of one
     stratum, of an iteration. Rows are standardised by ``center`` and ``inverse_scale``
-    where the settings say so. The loss of each sample goes to ``losses``. Returned are
-    the mean over samples of loss + penalty (for the mean of gradients; else nan) and
-    the number of residuals measured, and clipped or rejected.
+    if the settings ask for it. The loss of each sample is stored in ``losses``. Return
+    the mean over samples of loss + penalty (for the mean of gradients, else nan), the
+    number of measured residuals, and the number of those that were clipped or rejected.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The middle box: from an iteration's gradients to the location that they track."""
+"""The gradient estimator: from an iteration's gradients to their location."""
 
 from cython cimport floating
 from libc.math cimport INFINITY, sqrt
@@ -157,8 +157,8 @@ cdef inline double average(
 ) noexcept nogil:
     """Move the tracked location towards the iteration's location; return the factor.
 
-    The iteration's weight multiplies the iteration's location. Were the weight to
-    multiply the step, it would multiply what earlier iterations have left.
+    The iteration's weight multiplies the iteration's location. If the weight multiplied
+    the step, it would also multiply the part of earlier iterations.
     """
     cdef double factor = 1 - cfg.momentum
     result.multiple *= result.step_weight
@@ -191,8 +191,8 @@ cdef inline const floating* estimate(
 
     The location is a scalar, in ``result``, times the row that is returned. Where the
     location is a gradient, these are the gradient's scalar and row: nothing is rounded,
-    and without memory (cfg.tracks_location false) no location is stored. Of a lazy
-    location that is not a gradient no row is made.
+    and without memory (cfg.tracks_location false) no location is stored. A lazy
+    location that is not a gradient has no row.
 
     ``total_weight``, the weight of the iteration's samples, multiplies the step along a
     location of SPP, which earlier iterations share.
@@ -200,7 +200,7 @@ cdef inline const floating* estimate(
     cdef double factor = 1
     cdef const floating* row
     if not cfg.tracks_location and (cfg.proximal or g.n == 1):
-        # Compilers inline this much, and so plain SGD calls nothing.
+        # Compilers inline this case, so that plain SGD calls no function.
         set_gradient(g, total_weight, result)
         return x[g.n - 1]
     set_gradient(g, total_weight, result)

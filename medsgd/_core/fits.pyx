@@ -28,7 +28,7 @@ cdef inline void factorise(
             rest = row[j] * root[i] * root[j] - f64.dot(row, other, j)
             row[j] = rest * other[j]
             other += j + 1
-        # The diagonal keeps inverses of the factor's.
+        # The diagonal stores the inverses of that of the factor.
         rest = row[i] * root[i] * root[i] + ridge - f64.dot(row, row, i)
         row[i] = 1 / sqrt(rest if rest > ridge * ridge else 1)
         moments[i] = (moments[i] * root[i] - f64.dot(row, moments, i)) * row[i]
@@ -41,7 +41,7 @@ cdef inline void factorise(
 
 
 def solve(double[:, ::1] sums, Py_ssize_t p, double ridge):
-    """Return the solutions of symmetric systems, their diagonals a little raised.
+    """Return the solutions of symmetric systems with a small ridge.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def solve(double[:, ::1] sums, Py_ssize_t p, double ridge):
     p : int
         Number of unknowns.
     ridge : float
-        The matrices, scaled to a diagonal of 1, have this added to it.
+        Number that is added to the diagonals, which are scaled to 1.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def through_rows(
 ):
     """Return the coefficients that fit the first independent rows of each draw.
 
-    Where fewer rows than parameters are independent, the coefficients are the shortest.
+    If fewer rows than parameters are independent, the coefficients are the shortest.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def through_rows(
                 for j in range(p):
                     rest[j] = row[j] / norm
                 target = y[drawn[k, i]] / norm
-                # Gram and Schmidt, twice for the rounding.
+                # Gram-Schmidt orthogonalisation, repeated to remove rounding.
                 for _ in range(2):
                     for j in range(count):
                         along = f64.dot(&basis[j, 0], &rest[0], p)
@@ -143,12 +143,12 @@ cdef inline double level(
 ) noexcept nogil:
     """Return the key up to which smaller keys have the total weight (quickselect).
 
-    Keys and weights change places.
+    The order of keys and weights changes.
     """
     cdef Py_ssize_t first = 0, last = n - 1, i, j, k
     cdef double pivot, below
     while first < last:
-        # Sorted data must not be the worst case.
+        # A random pivot, so that sorted data are not the worst case.
         pivot = key[first + (last - first) // 2]
         i, j, below = first, last, 0
         while i <= j:
@@ -181,7 +181,8 @@ cdef inline double level(
 def smallest(const double[:, ::1] keys, const double[::1] weight, double total):
     """Return the weights of the rows with the smallest keys, up to a total weight.
 
-    Of rows with the same key each counts in part, so that their order decides nothing.
+    Rows with the same key share the remaining weight, so that their order has no
+    effect.
 
     Parameters
     ----------

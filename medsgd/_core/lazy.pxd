@@ -1,18 +1,18 @@
-"""Coefficients and locations of which a sparse row moves only what it has.
+"""Coefficients and locations of which a sparse row visits only its coordinates.
 
-What a coordinate needs lies side by side in a record of doubles: one place in memory,
+The numbers of a coordinate are side by side in a record of doubles, which is at most
 one cache line.
 
-- Linear (mean with momentum, sample medians, SPP for the l2 norm): what a row lacks of
-  m shrinks by common factors, and the coefficients move along m. With m = shrink * v,
-  coefficients are frame.decay * (u + drift v), so that this costs a few scalars; a
-  change of v is made up for in u. Where shrink is small, u and drift v would cancel:
-  then a new *generation* begins, with a shrink and a drift of its own, which a
-  coordinate joins when a row has it. Those that stay behind four newer ones have an m
-  below 1e-16 of what it was: their generation is frozen from then on.
+- Linear (mean with momentum, sample medians, SPP for the l2 norm): coordinates of m
+  that a row lacks shrink by common factors, and the coefficients move along m. With m =
+  shrink * v, coefficients are frame.decay * (u + drift v), so that an update costs a
+  few scalars. A change of v is compensated in u. If shrink is small, u and drift v
+  would cancel. A new *generation* with a shrink and a drift of its own then begins, and
+  a coordinate joins it when a row has the coordinate. In a generation with four newer
+  ones m is below 1e-16 of its value: the generation is frozen from then on.
 - Soft thresholding (SPP for the l1 norm): m_j moves towards 0 by its radius at each
-  update. As a row that has j moves m_j by at most a radius, few are not 0: these
-  *members* are listed, and each update and each step goes through all of them.
+  update. A row that has j moves m_j by at most a radius, so that few m_j are not 0.
+  These *members* are listed, and each update and each step goes through all of them.
 """
 
 from libc.math cimport fabs, sqrt
@@ -94,7 +94,7 @@ cdef struct Lazy:
 
 
 cdef struct Along:
-    # Inner products of a row with what is recalled.
+    # Inner products of a row with the numbers that ``recall`` reads.
     double own
     double location
 
@@ -122,8 +122,8 @@ cdef inline double along(
 cdef inline double along_locations(const Lazy* lazy, const double* c) noexcept nogil:
     """Return the coefficient of a record over frame.decay, less u.
 
-    Whoever makes a coefficient 0 sets u to the opposite of this number. The sum of both
-    is 0 then, where any other order of additions may leave a rounding error.
+    Code that makes a coefficient 0 sets u to the opposite of this number. The sum of
+    both is 0 then, where any other order of additions may leave a rounding error.
     """
     cdef double value = 0
     cdef Py_ssize_t k
@@ -136,7 +136,7 @@ cdef inline double along_locations(const Lazy* lazy, const double* c) noexcept n
 cdef inline Along recall(
     Lazy* lazy, const double* x, const Support* support
 ) noexcept nogil:
-    """Look up what ``lazy_follow`` needs of coordinates."""
+    """Read the numbers of coordinates for ``lazy_follow``."""
     cdef Py_ssize_t i, k = lazy.k, n = support.n
     cdef Py_ssize_t m_offset = lazy.offset.m + k
     cdef Py_ssize_t generation_offset = lazy.offset.generation + k
@@ -163,7 +163,7 @@ cdef inline Along recall(
 
 
 cdef inline void first_generation(Stratum* stratum) noexcept nogil:
-    """Begin anew: all coordinates are of generation 0, and v is m."""
+    """Begin anew: all coordinates have generation 0, and v is m."""
     stratum.newest = 0
     stratum.generations[0].shrink = 1
     stratum.generations[0].drift = stratum.generations[0].lag = 0
@@ -200,7 +200,7 @@ cdef inline void settle_stratum(Lazy* lazy, Py_ssize_t k) noexcept nogil:
 cdef inline void next_generation(Lazy* lazy, Py_ssize_t k) noexcept nogil:
     cdef Stratum* stratum = &lazy.strata[k]
     cdef Generation* new
-    # So many generations that this is seldom, measured by the number of features.
+    # There are so many generations that this sweep over all features is rare.
     if stratum.newest + 1 == lazy.most_generations:
         settle_stratum(lazy, k)
     if stratum.newest + 1 >= MOVING:
@@ -310,11 +310,12 @@ cdef inline void lazy_follow_l1(
     cdef Py_ssize_t i, j, n, n_all = 0, n_left = 0
     stratum.n_updates += 1
     set_rate(rate, tracking_rate(stratum.n_updates, g.sample_weight[which]))
-    # The row, then the other members; those of the row are of generation -1 till then.
+    # The row first, then the other members. Generation -1 marks coordinates of the row.
     for i in range(support.n):
         c = lazy.records + starts[i]
         if c[member_offset] < 0:
-            # Of a column twice in a row only the first: there is room for no more.
+            # Only the first of equal columns of a row counts: there is no memory for
+            # more.
             continue
         c[member_offset] = -1
         value[n_all], m[n_all], s[n_all] = x[i], c[m_offset], c[s_offset]
@@ -336,7 +337,7 @@ cdef inline void lazy_follow_l1(
     for i in range(n_all):
         c = lazy.records + lazy.touched[i]
         c[s_offset] = s[i]
-        # With momentum, what is this far below the radius changes no coefficient.
+        # With momentum, an m_j this far below the radius changes no coefficient.
         if m[i] == 0 or (i >= n and fabs(m[i]) <= 1e-18 * (cfg.c_tau * s[i] + cfg.tau)):
             c[m_offset] = c[member_offset] = 0
         else:

@@ -19,7 +19,7 @@ class LossProperties(NamedTuple):
     c_epsilon : float
         Scales of the residuals that ``epsilon="auto"`` means.
     degree : int
-        How the loss grows with the unit of the targets: where y, p and epsilon are
+        Degree of the loss in the unit of the targets: if y, p and epsilon are
         multiplied by a > 0, the loss is multiplied by a ** degree.
     redescending : bool
         Whether the derivative is 0 for residuals beyond epsilon, so that the loss
@@ -34,7 +34,7 @@ class LossProperties(NamedTuple):
 
 
 # Smola, Murata, Schoelkopf and Mueller, ICANN 1998: the most efficient insensitivity
-# where the noise is normal.
+# for normal noise.
 _INSENSITIVITY = 0.612
 REGRESSION_LOSSES = {
     "squared_error": LossProperties(SQUARED_ERROR, 0.0),
@@ -55,7 +55,7 @@ CLASSIFICATION_LOSSES = {
     "modified_huber": LossProperties(MODIFIED_HUBER, 0.0),
     "squared_hinge": LossProperties(SQUARED_HINGE, 1.0),
     "perceptron": LossProperties(HINGE, 0.0),
-    # The scale of the residuals from labels is no unit.
+    # Residuals from labels have no scale that could set epsilon.
     **{
         name: loss for name, loss in REGRESSION_LOSSES.items() if not loss.redescending
     },
@@ -63,7 +63,7 @@ CLASSIFICATION_LOSSES = {
 
 
 def evaluate(Loss loss, double epsilon, const floating[::1] y, const double[::1] p):
-    """Values and derivatives of a loss at targets y and predictions p."""
+    """Return values and derivatives of a loss at targets y and predictions p."""
     cdef Py_ssize_t i, n = y.shape[0]
     if p.shape[0] != n:
         raise ValueError(f"{n} targets, but {p.shape[0]} predictions")

@@ -19,7 +19,7 @@ cdef struct Gradients:
     double* work  # of 5 n doubles, for a geometric median n * n more
 
 cdef class Room:
-    # Memory for a pass. To make an array for it would take longer than a short pass.
+    # Memory for a pass. An array would take longer to make than a short pass.
     cdef char* start
 
 cdef size_t size_of_gradients(

@@ -12,9 +12,9 @@ from medsgd._core.settings cimport COORD_MEDIAN, GEOMETRIC_MEDIAN, GradientEstim
 from medsgd._core.vector cimport axpy, coordinate_median, dot, f64
 
 
-# Relative difference of sums of distances that rounding in float32 explains.
+# Relative difference of sums of distances that may be rounding in float32.
 cdef double TIE = 1e-6
-# Distance of points, by their size, that rounding of its square explains.
+# Distance of points, over their size, that may be rounding of its square.
 cdef double SAME = 1e-7
 # Weiszfeld's steps end where no share moves more than this, or after so many.
 cdef double TOLERANCE = 1e-6
@@ -34,14 +34,14 @@ cdef class Room:
 cdef size_t size_of_gradients(
     Py_ssize_t n, GradientEstimator estimator
 ) noexcept nogil:
-    """Bytes of room for n gradients."""
+    """Return the bytes of memory for n gradients."""
     # One row of inner products a gradient.
     cdef Py_ssize_t n_products = n if estimator == GEOMETRIC_MEDIAN else 0
     return n * (n_products + 10) * sizeof(double)
 
 
 cdef void place_gradients(Gradients* g, Py_ssize_t n, double* start) noexcept nogil:
-    """Let n gradients have the room there, which is 0."""
+    """Set the arrays of n gradients in zeroed memory."""
     g.n, g.inner = n, 0
     g.has_norms = g.has_inner = False
     g.multiple, g.intercept = start, start + n
@@ -56,9 +56,9 @@ cdef void geometric_median_weights(
 
     Weiszfeld's iteration, safeguarded after Vardi and Zhang, "The multivariate
     L1-median and associated data depth", PNAS 2000: it starts from the best of the
-    points, which either is the median or is left for good. ``gram`` holds the inner
-    products of the points, and has room for 2 n more numbers. Points at infinity are
-    left out.
+    points, which either is the median or is never reached again. ``gram`` holds the
+    inner products of the points, and has room for 2 n more numbers. Points at infinity
+    are left out.
     """
     cdef Py_ssize_t i, j, step, best = -1
     cdef double total, pull, rest, size, norm, inner, moved, gap, change, along
@@ -90,7 +90,7 @@ cdef void geometric_median_weights(
                 total += moved
                 size += fabs(moved)
             share[i] = gap
-        # Of several medians (points on a line) the same one whatever the rounding.
+        # Of several medians (points on a line) choose the same one for any rounding.
         if best < 0 or total < -TIE * size:
             best = j
             for i in range(n):
@@ -156,14 +156,14 @@ cdef void geometric_median_weights(
         further = 2 * further + 1 if step > 0 and growing else 0
         along = along / size if step > 0 and not growing else 0
         for i in range(n):
-            # From here on, how far a share goes beyond Weiszfeld's.
+            # Below, the extrapolation of a share beyond Weiszfeld's step.
             change = further * last_change[i] - along * (distance[i] - last[i])
             last[i], share[i] = distance[i], distance[i] + change
             outside = outside or (share[i] <= 0 and change < 0)
         if outside:
             memcpy(share, last, n * sizeof(double))
             further = 0
-        # Next to a point that is not the median they begin small.
+        # Steps near a point that is not the median begin small.
         if moved < TOLERANCE and step > 0 and not (growing and moved > 1e-12):
             break
 
@@ -172,9 +172,9 @@ cdef double location_of(
     GradientEstimator estimator, const floating** x, const Gradients* g,
     Py_ssize_t n_features, floating* out, floating* room,
 ) noexcept nogil:
-    """Mean or median of the gradients: features to ``out``, the intercept returned.
+    """Write the mean or median of the gradients to ``out``; return its intercept.
 
-    ``room`` is for g.n times MEDIAN_ROOM numbers.
+    ``room`` has memory for g.n times MEDIAN_ROOM numbers.
     """
     cdef Py_ssize_t i, j, n = g.n
     cdef double* share = g.work
@@ -220,9 +220,9 @@ cdef double location_of(
 
 
 def weighted_median(const double[::1] values, weights=None):
-    """Median of numbers, each counted as often as its weight says; NaN as infinity.
+    """Return the median of weighted numbers; NaN counts as infinity.
 
-    The mean of two where half of the weight lies on either side.
+    Between two numbers with half of the weight on either side, it is their mean.
     """
     cdef Py_ssize_t i, n = values.shape[0]
     cdef double[::1] v = np.empty(n), w = v
@@ -244,7 +244,7 @@ def weighted_median(const double[::1] values, weights=None):
 def column_medians(
     const Py_ssize_t[:] column, const double[:] size, const double[:] weight
 ):
-    """The columns present, the weighted median size in each and the total weight.
+    """Return the columns present, with weighted median size and total weight.
 
     ``column`` is sorted. Of two sizes where half of the weight lies on either side the
     median is the smaller one.
@@ -261,7 +261,7 @@ def column_medians(
     median_, total_ = np.empty(n), np.empty(n)
     cdef Py_ssize_t[::1] present = present_
     cdef double[::1] median = median_, total = total_
-    # With one more number, below all others, no half of the weight is on either side.
+    # One more number, below all others, breaks ties of half of the weight.
     cdef double[::1] v = np.empty(n + 1), w = np.empty(n + 1)
     cdef bint equal
     with nogil:

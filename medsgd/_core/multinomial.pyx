@@ -26,7 +26,7 @@ cdef void less_the_largest(double[:, ::1] logits, double factor) noexcept nogil:
 cdef Py_ssize_t check_rows(
     const double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
 ) except -1:
-    """Make sure that arrays fit each other; return the number of classes."""
+    """Check that arrays fit each other; return the number of classes."""
     cdef Py_ssize_t n = logits.shape[0], n_classes = max(logits.shape[1], 2)
     require(logits.shape[1] > 0, "logits")
     require(label.shape[0] == n, "label")
@@ -39,7 +39,7 @@ def divergence(
     double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
     double gamma,
 ):
-    """Loss of each row; ``logits`` become the derivatives of their weighted sum.
+    """Return each row's loss; ``logits`` become derivatives of the weighted sum.
 
     The loss of a row is ``(a / gamma) * (1 - q ** (gamma / a))``, a = 1 + gamma, with q
     the probability of its label for the logits times a. One column of logits is that of
@@ -64,7 +64,7 @@ def divergence(
             less_the_largest(logits, a)
             for i in range(n):
                 loss[i] = logits[i, label[i]]
-        # NumPy's is several at a time.
+        # NumPy computes several exponentials at a time.
         np.exp(logits, out=np.asarray(logits))
     with nogil:
         for i in range(n):
@@ -72,7 +72,7 @@ def divergence(
             if n_outputs == 1:
                 sign = 1 if label[i] == 1 else -1
                 along = sign * a * row[0]
-                # log(q) and 1 - q without cancellation.
+                # These formulas of log(q) and 1 - q do not cancel.
                 if along > 0:
                     total = exp(-along)
                     kept = exp(-power * log1p(total))
@@ -99,7 +99,7 @@ def log_loss_with_noise(
     double[:, ::1] logits, const Py_ssize_t[::1] label, const double[::1] weight,
     const double[::1] share, double noise,
 ):
-    """Weighted sum of the log losses of labels of which a part is random.
+    """Return the weighted sum of log losses of labels, a part of them random.
 
     A label k has the probability ``(1 - noise) * p[k] + noise * share[k]``. ``logits``,
     as for ``divergence``, become the derivatives of the sum.

@@ -9,15 +9,15 @@ from medsgd._core.steps cimport Frame, penalty_value
 
 
 cdef struct Oracle:
-    # What the samples of a pass change: the running scale of the residuals, and for
-    # the mean of gradients the sum of loss + penalty.
+    # Numbers that the samples of a pass change: the running scale of the residuals, and
+    # for the mean of gradients the sum of loss + penalty.
     double residual_scale
     double objective
     Rate rate
 
 
 cdef struct Sample:
-    # A sample without its row, as the oracle knows it.
+    # The numbers of a sample, without its row, for the oracle.
     double y
     double prediction
     double weight
@@ -33,7 +33,7 @@ cdef inline double leverage_weight(Settings cfg, double squared_norm) noexcept n
 
 
 cdef inline double bounded(Settings cfg, double derivative) noexcept nogil:
-    """Return the derivative, bounded so that enormous values stay comparable."""
+    """Return the derivative, bounded so that enormous values stay finite."""
     if derivative > cfg.largest_derivative:
         return cfg.largest_derivative
     if derivative < -cfg.largest_derivative:
@@ -47,9 +47,9 @@ cdef inline double bounded(Settings cfg, double derivative) noexcept nogil:
 cdef inline double without_overshoot(
     Settings cfg, double derivative, double step, double squared_norm
 ) noexcept nogil:
-    """Return the derivative, less where a step would overshoot the sample's target.
+    """Return the derivative, reduced if a step would overshoot the target.
 
-    A step, which has the sample's weight in it, moves the sample's own prediction by
+    A step, which includes the sample's weight, moves the sample's own prediction by
     step (1 + |x|^2) derivative.
     """
     cdef double reach = step * (1 + squared_norm)

@@ -8,7 +8,7 @@ from medsgd._core.checks cimport all_below, highest, require
 
 
 cdef inline uint32_t random_integer(uint32_t* state) noexcept nogil:
-    """Marsaglia's 32-bit xorshift, as scikit-learn draws its orders."""
+    """Return the next number of Marsaglia's xorshift, as in scikit-learn."""
     if state[0] == 0:
         state[0] = 1
     state[0] ^= <uint32_t>(state[0] << 13)
@@ -33,10 +33,11 @@ def group(
     const Py_ssize_t[::1] order, const uint8_t[::1] strata, Py_ssize_t n_strata,
     Py_ssize_t size,
 ):
-    """Iterations of a pass: rows of the result, each of one stratum's next samples.
+    """Return the iterations of a pass, a row each, of a stratum's next samples.
 
-    An iteration comes when its stratum has gathered ``size`` samples. The last of a
-    stratum is filled up from its first, so that every median is over ``size`` of them.
+    A stratum has an iteration as soon as it has ``size`` samples. The last iteration of
+    a stratum is filled up with its first samples, so that every median is over ``size``
+    samples.
     """
     cdef Py_ssize_t i, k, row, start, n = order.shape[0]
     require(size > 0, "size")
@@ -62,7 +63,7 @@ def group(
         while True:
             if i == n:
                 if start == 0:
-                    # Second lap: only what is still open is filled up.
+                    # In the second loop only incomplete iterations are filled up.
                     start = 1
                     for k in range(n_strata):
                         n_open += counts[k] > 0

@@ -43,7 +43,7 @@ cdef inline void begin_iteration(Settings cfg, Pass* run) noexcept nogil:
 
 
 cdef inline void begin_gradient(Pass* run, Py_ssize_t i) noexcept nogil:
-    """Let gradient i have no samples yet."""
+    """Reset gradient i to no samples."""
     run.g.intercept[i] = run.g.sample_weight[i] = run.g.weight[i] = 0
 
 
@@ -116,7 +116,7 @@ cdef inline void end_iteration(
 cdef inline tuple end_pass(
     Settings cfg, state, const Pass* run, Frame* frame, Py_ssize_t n_samples
 ):
-    """Write the numbers back and return what ``run_pass`` returns."""
+    """Write the numbers back and return the result of ``run_pass``."""
     state.decay *= frame.decay
     state.sum_scale = frame.sum_scale
     leave(frame)

@@ -52,6 +52,6 @@ def standardise(
             target += first
             for j in range(d):
                 value = (row[j] - shift[j]) * factor[j]
-                # Comparisons that are false of NaN keep it.
+                # NaN is kept, because comparisons with NaN are false.
                 value = largest if value > largest else value
                 target[j] = -largest if value < -largest else value

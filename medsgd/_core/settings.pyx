@@ -6,7 +6,7 @@ from libc.math cimport INFINITY, sqrt
 
 from medsgd._core.losses import evaluate
 
-# The part that is L1; None where the estimator's ``l1_ratio`` is that.
+# Share of the L1 penalty; None for the estimator's ``l1_ratio``.
 PENALTIES = {"l2": 0.0, "l1": 1.0, "elasticnet": None, None: 0.0}
 LEARNING_RATES = {
     "constant": CONSTANT,
@@ -28,10 +28,10 @@ class EstimatorProperties(NamedTuple):
     n_gradients : int
         Gradients per iteration that ``n_gradients="auto"`` means.
     proximal : bool
-        Whether the location is tracked over iterations by the stochastic proximal point
-        method, else it is taken of the gradients of one iteration.
+        Whether the stochastic proximal point method tracks the location over
+        iterations. Otherwise it is the location of the gradients of one iteration.
     by_coordinate : bool
-        Whether each coordinate has a running scale, else their norm has one.
+        Whether each coordinate has a running scale. Otherwise the norm has one.
     """
 
     code: int
@@ -59,7 +59,7 @@ cdef class EstimatorSettings:
     c_tau
         The factor on the running scale that gives the radius where ``tau`` is None.
     n_strata
-        How many locations are tracked side by side.
+        Number of locations that are tracked.
     """
 
     def __init__(
@@ -94,13 +94,14 @@ cdef class Settings(EstimatorSettings):
         The loss's parameter, or None where it is ``c_epsilon`` times the running scale
         of the residuals.
     tracks_residuals, largest_residual_scale
-        Whether that scale is kept, and up to where.
+        Whether this scale is tracked, and its upper bound.
     standardize
         Whether rows are centred and scaled.
     leverage_limit, leverage_power
-        From which squared norm of a standardised row on its weight falls, and how fast.
+        Squared norm of a standardised row beyond which its weight falls, and the power
+        with which it falls.
     overshoot
-        How many times its distance from the target a sample's prediction may move.
+        Bound on the move of a sample's prediction, over its distance from the target.
     largest_derivative
         The bound on abs(loss').
     intercept_decay
@@ -140,8 +141,8 @@ cdef class Settings(EstimatorSettings):
         )
         self.eta0 = eta0
         self.power_t = power_t
-        # Bottou's t0: the first step is what a weight of typical size allows. His
-        # max(1, loss'(-w, 1)) is 1 for every loss here.
+        # Bottou's t0: a coefficient of typical size sets the first step. His max(1,
+        # loss'(-w, 1)) is 1 for every loss here.
         self.optimal_init = 1 / (sqrt(1 / sqrt(alpha)) * alpha) if alpha > 0 else 0
         self.average = average
         self.averages = average > 0
@@ -156,7 +157,7 @@ cdef class Settings(EstimatorSettings):
         )
 
     def evaluate(self, y, prediction, double residual_scale):
-        """Values and derivatives of the loss over arrays."""
+        """Return values and derivatives of the loss over arrays."""
         cdef double epsilon = self.epsilon
         if self.c_epsilon > 0:
             epsilon = self.c_epsilon * residual_scale

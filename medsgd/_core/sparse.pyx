@@ -23,11 +23,11 @@ from medsgd._core.settings cimport Settings
 from medsgd._core.steps cimport leave, must_leave
 from medsgd._core.vector cimport MEDIAN_ROOM, charge_l1, prefetch
 
-# Rows ahead of the current one at which its data, and what its coordinates need, are
-# asked for.
+# Rows ahead of the current one whose data, and whose coordinates' records, are
+# prefetched.
 cdef Py_ssize_t DATA_AHEAD = 8
 cdef Py_ssize_t RECORDS_AHEAD = 3
-# Bytes of records that stay near the processor anyway.
+# Records of fewer bytes stay in the cache without prefetching.
 cdef Py_ssize_t NEAR = 500_000
 
 
@@ -37,7 +37,7 @@ cdef inline bint is_grouped(Settings cfg) noexcept nogil:
 
 
 def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
-    """Return the offset of each array in the records, and how long a record is."""
+    """Return the offset of each array in the records, and the length of a record."""
     widths = {
         "coef": 1,
         "inverse_scale": cfg.standardize or cfg.leverage_limit < INFINITY,
@@ -56,7 +56,7 @@ def layout(Settings cfg not None, Py_ssize_t n_strata, bint averaging):
 
 
 cdef class Workspace:
-    """Memory of a pass, and the coefficients and locations in it as they begin."""
+    """Memory of a pass, with the first coefficients and locations."""
 
     cdef:
         Lazy lazy
@@ -66,7 +66,7 @@ cdef class Workspace:
         Support entries
         double* entry_values
         double* median_room
-        # The arrays that the pointers are to.
+        # References to the arrays behind the pointers.
         list arrays
 
     def __init__(
@@ -98,7 +98,7 @@ cdef class Workspace:
         if lazy.grouped:
             capacity = min(d, n * cfg.batch_size * capacity) + 1
             self.median_room = self.doubles(capacity + n * MEDIAN_ROOM)
-            # Slots are indices of memory: they are reset, whatever the input has.
+            # Slots are indices of memory: reset them, never trust the input.
             for i in range(d):
                 records[i, lazy.offset.slot] = 0
         # A structure has the size of so many numbers.
@@ -133,7 +133,7 @@ cdef class Workspace:
         return &array[0]
 
     cdef int begin_stratum(self, Py_ssize_t k, state) except -1:
-        """Look up the location of a stratum, and which coordinates are not 0."""
+        """Read the location of a stratum, and list its coordinates that are not 0."""
         cdef Lazy* lazy = &self.lazy
         cdef Stratum* stratum = &lazy.strata[k]
         cdef double* c = lazy.records
@@ -160,7 +160,7 @@ cdef class Workspace:
 
 
 cdef inline int end_strata(const Lazy* lazy, state) except -1:
-    """Write back what the strata's locations have beside their records."""
+    """Write back the parts of the strata's locations that are not in records."""
     for k in range(lazy.n_strata):
         state.location[k, -1] = lazy.strata[k].intercept
         state.scale[k, -1] = lazy.strata[k].s
@@ -181,9 +181,9 @@ cdef inline Entries gather(
     Settings cfg, Lazy* lazy, const floating* data, const Index* indices,
     Py_ssize_t n_entries, Support* support, double* values,
 ) noexcept nogil:
-    """Copy a row's non-zero entries as the fit sees them, and which coordinates.
+    """Copy a row's scaled non-zero entries, and the places of their records.
 
-    Where the location is linear its coordinates are recalled.
+    The coordinates of a linear location are read, too.
     """
     cdef const double* records = lazy.records
     cdef Py_ssize_t* starts = support.starts
@@ -199,7 +199,7 @@ cdef inline Entries gather(
         if value == 0:
             continue
         j = indices[i]
-        # Unsigned, for what is below 0.
+        # Unsigned, so that negative indices are too large.
         if <size_t>j >= n_features:
             lazy.n_outside += 1
             continue
@@ -334,8 +334,8 @@ def run_pass(
 ):
     """Go through ``iterations`` and bring ``state`` up to date.
 
-    As ``run_pass`` in dense.pyx, but rows are scaled without being centred, by what
-    stands in ``state.records``. Column indices of a row must be distinct.
+    Do as ``run_pass`` in dense.pyx, but scale rows without centring them.
+    ``state.records`` has the scales. Column indices of a row must be distinct.
 
     Raises
     ------

@@ -31,11 +31,11 @@ cdef inline void set_rate(Rate* rate, double value) noexcept nogil:
 cdef inline double step_share(
     EstimatorSettings cfg, double sample_weight
 ) noexcept nogil:
-    """Share of g - m that a gradient of this weight moves m by where it is not clipped.
+    """Share of g - m by which a gradient of this weight moves m without clipping.
 
-    A weight of k acts as k updates by the same gradient. Where the parameters follow by
-    k times m, it is the proximal point of k times the Huber function instead: then a
-    gradient adds k times itself to the sum of all steps, whatever the momentum.
+    A weight of k acts as k updates by the same gradient. If the parameters step by k
+    times m, the share is that of the proximal point of k times the Huber function. A
+    gradient then adds k times itself to the sum of all steps, for any momentum.
     """
     cdef double share = 1 - cfg.momentum
     if sample_weight == 1 or cfg.momentum == 0:
@@ -49,12 +49,13 @@ cdef inline double clip_factor(
     double residual, double radius, double keep
 ) noexcept nogil:
     """min(keep, radius / residual), the step along g - m; keep is 1 - momentum."""
-    # An infinite radius clips nothing; nor does infinity times a weight of 0, a NaN.
+    # An infinite radius clips nothing. Infinity times a weight of 0 is NaN, and clips
+    # nothing.
     return radius / residual if keep * residual > radius else keep
 
 
 cdef inline double tracking_rate(double n_updates, double weight) noexcept nogil:
-    """gamma_t of the scale tracker: fast at first, then following drifts."""
+    """gamma_t of the scale tracker: large at first, then constant to follow drifts."""
     # t^-0.6 reaches the floor of 0.05 at t = 147.4.
     cdef double rate = 0.05 if n_updates > 147 else pow(n_updates, -0.6)
     return min(1.0, rate * weight)
@@ -78,8 +79,8 @@ cdef inline double l2_factor(
 ) noexcept nogil:
     """Factor on g - m of an SPP step for the l2 norm, from |g - m| and |m|^2."""
     cdef double radius, factor, keep = step_share(cfg, sample_weight)
-    # Where it may be what rounding has left of |m|^2, whether it is 0 must not depend
-    # on how it was computed.
+    # A residual that may be rounding of |m|^2 counts as 0, so that dense and sparse
+    # rows agree on whether it is 0.
     if residual * residual <= 1e-12 * squared_norm < INFINITY:
         residual = 0
     n_updates[0] += 1

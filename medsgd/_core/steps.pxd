@@ -5,9 +5,9 @@ from libc.math cimport pow, sqrt
 from medsgd._core.settings cimport INVSCALING, OPTIMAL, Settings
 
 
-# Coefficients in a frame in which what concerns all of them alike costs nothing:
-# they are decay * u, the sum of the averaged ones is sum_scale * u + a, and a step on u
-# is undone in a (Bottou, "Stochastic gradient descent tricks", 2012, sections 5.1-5.2).
+# Coefficients in a frame in which a common factor costs nothing. They are decay * u,
+# and the sum of the averaged coefficients is sum_scale * u + a, where a compensates for
+# steps on u (Bottou, "Stochastic gradient descent tricks", 2012, sections 5.1-5.2).
 cdef struct Frame:
     double decay
     double sum_scale
@@ -24,7 +24,7 @@ cdef inline bint must_leave(const Frame* frame) noexcept nogil:
 cdef inline double learning_rate(Settings cfg, double t, double eta) noexcept nogil:
     """Step size of iteration t; ``eta`` where the schedule does not depend on t."""
     if cfg.learning_rate == INVSCALING:
-        # The usual powers, at a fraction of the cost of pow.
+        # The usual powers cost less by sqrt than by pow.
         if cfg.power_t == 0.25:
             return cfg.eta0 / sqrt(sqrt(t))
         if cfg.power_t == 0.5:
@@ -48,7 +48,7 @@ cdef inline void leave(Frame* frame) noexcept nogil:
 
 
 cdef inline double penalty_value(Settings cfg, const Frame* frame) noexcept nogil:
-    # A norm may be infinite, and 0 times that is no number.
+    # A norm may be infinite, and 0 times infinity is NaN.
     cdef double value = 0
     if cfg.l1_ratio < 1:
         value += (1 - cfg.l1_ratio) * 0.5 * frame.decay * frame.decay * (

@@ -1,4 +1,4 @@
-"""The middle box for gradients that are the rows of an array."""
+"""The gradient estimator for gradients that are the rows of an array."""
 
 from cython cimport floating
 
@@ -20,9 +20,9 @@ def update(
 ):
     """Bring the location ``m`` and its scale ``s`` up to date with some gradients.
 
-    Both have one element more than a gradient, for the intercept that gradients do not
-    have here (or one in all, for the norm's scale). ``n_updates`` counts the gradients
-    before these.
+    Both have one element more than a gradient, for an intercept, which these gradients
+    lack. The scale of a norm has one element. ``n_updates`` counts the gradients before
+    these.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def update(
         for i in range(n):
             x[i] = &gradients[i, 0]
             g.multiple[i], g.weight[i] = 1, weights[i]
-            # What an average or a sample median needs are weights relative to others.
+            # An average or a sample median needs relative weights.
             g.sample_weight[i] = weights[i] if cfg.proximal else 1
         row = estimate(
             cfg, &tracked, x, &g, 1, median_room, &rate, &clipping, &location,

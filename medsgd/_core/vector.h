@@ -4,10 +4,10 @@
  * pair (a, x) and never need a * x written out. Sums are kept in independent
  * lanes: the compiler may then vectorise them without -ffast-math.
  *
- * Each loop is compiled for several instruction sets, of which the best that the
- * processor has is chosen when the library is loaded, or the one that the environment
- * variable MEDSGD_INSTRUCTION_SET names. As the lanes are the same for all, and
- * products and sums are not contracted, so are the results, to the last bit.
+ * Each loop is compiled for several instruction sets. The best one of the processor is
+ * chosen when the library is loaded, or the one that the environment variable
+ * MEDSGD_INSTRUCTION_SET names. The lanes are the same for all instruction sets, and
+ * products and sums are not contracted, so that results are the same to the last bit.
  */
 #ifndef MEDSGD_VECTOR_H
 #define MEDSGD_VECTOR_H
@@ -20,14 +20,14 @@
 #define MEDSGD_PREFETCH(address) ((void)(address))
 #endif
 
-/* Ask for memory that is needed soon, in cache lines. */
+/* Prefetch memory, in cache lines. */
 static inline void medsgd_prefetch(const void *start, size_t size) {
     for (size_t offset = 0; offset < size; offset += 64)
         MEDSGD_PREFETCH((const char *)start + offset);
 }
 
-/* What a pass asks of a row z: its inner products with the coefficients, with itself
- * and with the tracked location. */
+/* Inner products of a row z with the coefficients, with itself and with the tracked
+ * location. */
 typedef struct {
     double along_coef, squared_norm, along_location;
 } medsgd_products;

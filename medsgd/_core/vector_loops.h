@@ -5,8 +5,8 @@
 #define NAME(name) EXPAND(name, SUFFIX, SET)
 #define KERNEL TARGET static
 
-/* Sums are kept in LANES parts whatever the instruction set, in vectors that hold PART of
- * them; without vectors in the language, in scalars. */
+/* Sums have LANES parts for every instruction set, in vectors that hold PART of them, or
+ * in scalars if the compiler has no vectors. */
 #define LANES ((int)(64 / sizeof(T)))
 #if defined(__GNUC__) || defined(__clang__)
 #define VECTOR_OF(bytes) __attribute__((vector_size(bytes), aligned(sizeof(T))))
@@ -83,7 +83,7 @@ KERNEL void NAME(multiply)(double a, T *w, ptrdiff_t n) {
         w[j] *= b;
 }
 
-/* Inlined with constant flags, so that each combination is a loop of its own. */
+/* Inlined with constant flags, so that each combination has a separate loop. */
 KERNEL inline medsgd_products NAME(products_of)(
     const int standardised, const int tracked, const T *x, const T *center,
     const T *inverse_scale, T *restrict z, const T *u, const T *m, ptrdiff_t n) {
@@ -141,7 +141,7 @@ KERNEL medsgd_bisquare NAME(bisquare)(double a, const T *r, const T *w, ptrdiff_
         for (int p = 0; p < LANES; p += PART) {
             const VECTOR ratio = LOAD(VECTOR, r + j + p) * inverse;
             const VECTOR weight = LOAD(VECTOR, w + j + p);
-            /* In this order a ratio that is no number gives 0. */
+            /* In this order a ratio that is NaN gives 0. */
             const VECTOR kept = MAX(1 - ratio * ratio, zero);
             const VECTOR square = kept * kept;
             loss[p / PART] += weight * (1 - square * kept);
@@ -204,7 +204,7 @@ KERNEL inline void NAME(spp_l1_of)(const int tracked, double keep, double tau,
         const T size = ABS(residual);
         const COUNT present = x[j] != 0;
         if (tracked) {
-            /* The first residual seen sets a scale that nothing has set before. */
+            /* The first residual sets a scale that is not set. */
             const T before = s[j];
             const T step = before * (size > before ? grow : shrink);
             const T moved = before > 0 ? step : size;
@@ -247,8 +247,8 @@ KERNEL inline void NAME(find_present)(const T *const *x, ptrdiff_t n_rows,
     }
 }
 
-/* Conditions choose between values: where they choose whether to store, compilers do
- * not use vectors. */
+/* Conditions choose between values. Compilers do not use vectors if conditions choose
+ * whether to store. */
 KERNEL void NAME(charge_l1)(double owed, double decay, double sum_scale,
                             const T *const *x, ptrdiff_t n_rows, const T *center,
                             T *u, T *paid, T *sums, ptrdiff_t n) {

@@ -18,7 +18,7 @@ def row_blocks(n, X):
 def fewer_rows(X, rows):
     """Return a CSR matrix that has the rows of X, and the indices of the rows in it.
 
-    X itself is returned where the rows are most of X: its conversion to CSC is then the
+    X itself is returned if the rows are most of X. Its conversion to CSC is then the
     only copy.
     """
     if 2 * len(rows) <= X.shape[0]:

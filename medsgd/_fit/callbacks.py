@@ -1,4 +1,4 @@
-"""Callbacks of scikit-learn, told of a fit and of its epochs."""
+"""Callbacks of scikit-learn: calls for a fit and for its epochs."""
 
 from contextlib import contextmanager
 
@@ -30,21 +30,21 @@ class Callbacks:
         self.interrupted = False
 
     def __bool__(self):
-        """Whether anybody listens."""
+        """Whether there are callbacks."""
         return bool(self._context._callbacks)
 
     def begin(self, X, y):
-        """Tell that the fit begins."""
+        """Call the callbacks at the beginning of the fit."""
         self._told |= {"X": X, "y": y}
         self._context.call_on_fit_task_begin(**self._told)
 
     def end(self):
-        """Tell that the fit has ended."""
+        """Call the callbacks at the end of the fit."""
         self._context.call_on_fit_task_end(**self._told, reconstruction_attributes={})
 
     @contextmanager
     def epoch(self, name, problems):
-        """Tell that an epoch begins, and that it has ended."""
+        """Call the callbacks at the beginning and at the end of an epoch."""
         task = self._context.subcontext(task_name=name)
         task.call_on_fit_task_begin(**self._told)
         yield

@@ -18,13 +18,13 @@ class Data:
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         In the units of the user.
     y : ndarray of shape (n_samples,)
-        Targets; of one problem in the dtype of X, else as the user gave them.
+        Targets: those of one problem in the dtype of X, others as the user gave them.
     weight : ndarray of shape (n_samples,)
         Sample weights, in units of the one that counts as 1.
     given_weight : ndarray of shape (n_samples,) or None
         The same in the units of the user.
     units : FeatureUnits or None
-        None as long as they are not known.
+        None until they are known.
     held_out : ndarray of shape (n_samples,) of bool, or None
         Samples not trained on.
     held_out_X : ndarray or CSR matrix or None
@@ -41,7 +41,7 @@ class Data:
 
     @cached_property
     def rows(self):
-        """Samples with a weight."""
+        """Return the samples with a weight."""
         return np.flatnonzero(self.weight)
 
     def of_rows(self, rows):

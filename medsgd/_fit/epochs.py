@@ -21,9 +21,9 @@ from medsgd._fit.state import State
 from medsgd._fit.stopping import HeldOut, StoppingRule, exact_share, penalty
 
 SMALLEST_ADAPTIVE_ETA = 1e-6
-# Where scikit-learn folds the factor of the decay into the coefficients.
+# At this decay scikit-learn multiplies the coefficients by it.
 SMALLEST_DECAY = 1e-9
-# A loss so many times that of a constant, and of where the fit began, has diverged.
+# A fit has diverged if its loss is so many times that of a constant and of its start.
 DIVERGED = 1e4
 
 
@@ -84,9 +84,9 @@ class Problem(Progress):
     data : Data
         Rows, with targets and weights of this problem.
     strata : ndarray of shape (n_samples,) of uint8, or None
-        The class of each sample where classes are tracked apart.
+        The class of each sample, if each class has a location.
     stratum_factors : ndarray of shape (n_strata,)
-        What multiplies the frequency of each stratum: the class weights.
+        Factors of the frequencies of the strata: the class weights.
     rows : ndarray of intp
         Samples with a weight, in the order of the last pass.
     seed : int
@@ -94,7 +94,7 @@ class Problem(Progress):
     watches_median : bool
         Whether the stopping statistic is the median of the losses, not their mean.
     held_out : HeldOut or None
-        What sets the stopping statistic if not the training losses.
+        Samples that set the stopping statistic, if not the training samples.
     visit_unit : float
         A pass visits a row as many times as its weight holds this one, to the nearest
         integer. A single visit would make the location that row's gradient, even that
@@ -143,7 +143,7 @@ class Problem(Progress):
         self.state.share_strata(factors)
 
     def training_rows(self):
-        """Rows with a weight that are not held out."""
+        """Return the rows with a weight that are not held out."""
         return self._trained(self.rows)
 
     def _trained(self, rows):
@@ -151,13 +151,13 @@ class Problem(Progress):
         return rows if held_out is None else rows[~held_out[rows]]
 
     def release(self):
-        """Let go of the samples."""
+        """Drop the references to the samples."""
         self.data = self.loss_weight = self.strata = None
         self.visits = self.visit_weight = None
         self.rows = self.losses = self.held_out = None
 
     def next_stage(self, state, rows):
-        """The same problem for a refinement, going on from this one."""
+        """Return the problem of a refinement that continues this one."""
         return replace(
             self,
             state=state,
@@ -174,7 +174,7 @@ class Problem(Progress):
         )
 
     def run_epoch(self, settings, *, shuffled):
-        """Make one pass over the training samples and note its statistic.
+        """Make one pass over the training samples and record its statistic.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Problem(Progress):
                 settings, state, visited, self.strata, iterations
             )
 
-        # Estimator checks of scikit-learn fit plain SGD where it diverges.
+        # scikit-learn's estimator checks fit plain SGD that diverges.
         guarded = self.guarded and not settings.plain_sgd
         if guarded and self.largest_loss is None:
             self.largest_loss = DIVERGED * self._first_loss(settings)
@@ -247,7 +247,7 @@ class Problem(Progress):
         return median(losses, None) if self.watches_median else losses.mean()
 
     def _first_loss(self, settings):
-        """The larger loss of a constant and of where the fit begins."""
+        """Return the larger loss of a constant and of the start of the fit."""
         rows, state, data = self.training_rows(), self.state, self.data
         y = data.y[rows].astype(np.float64)
         constant = np.zeros(len(y))
@@ -341,7 +341,7 @@ def new_problem(
 
 
 def as_columns(curves):
-    """Curves side by side; a problem that has stopped keeps its last value."""
+    """Return curves as columns; a problem that has stopped keeps its last value."""
     if len(curves) == 1:
         return np.array(curves[0])
     length = max(map(len, curves))
@@ -349,12 +349,12 @@ def as_columns(curves):
 
 
 class Training:
-    """Runs stages of epochs, with what is shown and called between epochs.
+    """Stages of epochs, with reports and callbacks between epochs.
 
     Attributes
     ----------
     unit : str
-        What an epoch is called.
+        Name of an epoch.
     n_epochs : int
         Epochs so far, of all stages.
     converged : bool
@@ -362,7 +362,7 @@ class Training:
     guarded : bool
         Whether losses that diverge are an error.
     abandoned : Event
-        Set where nobody waits for the result any more.
+        Set if the result will not be used.
     """
 
     unit = "epoch"
@@ -381,7 +381,7 @@ class Training:
         return bool(self.callbacks) and self.callbacks.interrupted
 
     def run_new(self, makers, settings, max_epochs, *, adaptive):
-        """Make problems and run them; what has a size of n_samples is let go.
+        """Make problems and run them, and drop their arrays of n_samples.
 
         Several problems run one after the other, or as many at a time as there are
         jobs, so that the memory for them does not grow with their number. With
@@ -408,7 +408,7 @@ class Training:
                     delayed(run_one)(make) for make in makers
                 )
             except BaseException:
-                # Neither a failure of one thread nor Ctrl-C reaches the others.
+                # Other threads get neither the failure of a thread nor Ctrl-C.
                 self.abandoned.set()
                 raise
         trainings, problems = zip(*results, strict=True)
@@ -422,7 +422,7 @@ class Training:
         return problem
 
     def run(self, problems, settings, max_epochs, *, adaptive):
-        """Epochs until every problem has stopped, or ``max_epochs``."""
+        """Run epochs until every problem has stopped, or ``max_epochs``."""
         pool, n_jobs = nullcontext(), self.plan.n_jobs
         if len(problems) > 1 and effective_n_jobs(n_jobs) > 1:
             pool = Parallel(n_jobs=n_jobs, require="sharedmem")
@@ -448,7 +448,7 @@ class Training:
             )
 
     def note_iteration(self, problems):
-        """Count an iteration that is no pass; whether a callback has asked to stop."""
+        """Count an iteration that is no pass; return whether a callback stops it."""
         with self.epoch(problems):
             if self.plan.verbose:
                 for problem in problems:
@@ -471,7 +471,7 @@ class Training:
 
     @contextmanager
     def epoch(self, problems):
-        """Count an epoch, and tell callbacks of it."""
+        """Count an epoch, and call the callbacks."""
         self.n_epochs += 1
         if self.plan.verbose:
             print(f"-- {self.unit.capitalize()} {self.n_epochs}")
@@ -498,7 +498,7 @@ class Training:
         self._report_time()
 
     def report_pass(self, problem, progress):
-        """Print where a pass of an exact step has led."""
+        """Print the result of a pass of an exact step."""
         coef = problem.state.coef
         print(
             f"{progress.stage}: Norm: {np.linalg.norm(coef):.2f}, "

@@ -1,7 +1,8 @@
 """Content of pickles of fitted estimators besides parameters and public attributes.
 
-The state of training is pickled as arrays and numbers: such a file does not name
-private classes, and predicts also where the state is of a version that is not read.
+The state of training is pickled as arrays and numbers. Such a file does not name
+private classes. Its estimator predicts even if the version of the state is not
+readable.
 """
 
 import copy
@@ -21,7 +22,7 @@ OLDEST = 1
 
 
 def as_plain(units, states, first_rows, typical_weight, stream, recent_rows):
-    """The state of training as arrays, numbers and strings."""
+    """Return the state of training as arrays, numbers and strings."""
     return {
         "version": VERSION,
         "medsgd": medsgd.__version__,
@@ -37,18 +38,19 @@ def as_plain(units, states, first_rows, typical_weight, stream, recent_rows):
 
 def from_plain(plain):
     """Return the arguments that ``as_plain`` was given."""
-    # In buffers of pickle's protocol 5 and in memory maps arrays may begin anywhere.
+    # Arrays in buffers of pickle's protocol 5 and in memory maps may begin at any
+    # address.
     plain = copy.deepcopy(plain)
     recent = plain.get("recent_rows")
     return (
         FeatureUnits(**plain["units"]),
         [State(**s | {"dtype": np.dtype(s["dtype"])}) for s in plain["states"]],
         chunks(plain["first_rows"]),
-        # Early files of version 1 lack it: the next chunk sets it.
+        # Early files of version 1 lack this: the next chunk sets it.
         plain.get("typical_weight"),
-        # Version 1 has no refined estimate of a stream.
+        # Files of version 1 have no refined estimate of a stream.
         plain.get("stream"),
-        # Nor does it have rows by which units follow.
+        # Files of version 1 have no recent rows, which units follow.
         recent and RecentRows(**recent | {"chunks": tuple(chunks(recent["chunks"]))}),
     )
 
@@ -59,7 +61,7 @@ def is_readable(plain):
 
 
 def why_not_readable(plain):
-    """Return the message for a state from which partial_fit cannot go on."""
+    """Return the message for a state from which partial_fit cannot continue."""
     writer = f"medsgd {plain['medsgd']}" if "medsgd" in plain else "an early medsgd"
     return (
         f"partial_fit cannot go on: the state of this estimator was saved by {writer} "
@@ -70,7 +72,7 @@ def why_not_readable(plain):
 
 
 def plain_chunks(chunks):
-    """Chunks of rows, and what belongs to each, as tuples of arrays."""
+    """Return chunks of rows with their targets and weights as tuples of arrays."""
     return chunks and [(_as_arrays(X), *rest) for X, *rest in chunks]
 
 

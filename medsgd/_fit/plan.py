@@ -1,4 +1,4 @@
-"""All that parameters decide about a fit, made once for each call."""
+"""All decisions of the parameters about a fit, made once for each call."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +11,16 @@ from medsgd._fit.stopping import StoppingRule
 from medsgd._fit.tasks import Task
 from medsgd._fit.units import feature_units, leverage_limit
 
-# Beyond which a clock of doubles stands still.
+# Doubles beyond this are not changed by adding 1.
 LARGEST_COUNT = 2**53
 PASSIVE_AGGRESSIVE = ("pa1", "pa2")
-# As scikit-learn bounds them.
+# scikit-learn has the same bound.
 LARGEST_MEAN_DERIVATIVE = 1e12
 SGD_ETA0 = 0.01
 SGD_ALPHA = 1e-4
 SGD_N_ITER_NO_CHANGE = 5
-# Work is counted in updates: with a million samples one pass is many of them, with
-# twenty it is next to nothing. Measured: fewer leave correlated features half fitted.
+# Patience counts updates, because a pass over a million samples makes many updates, and
+# one over twenty makes few. Measured: with fewer, correlated features do not converge.
 UPDATES_NO_CHANGE = 20_000
 LONGEST_PATIENCE = 200
 # Steps on the bisquare may overshoot an outlying row's residual by at most this factor:
@@ -30,10 +30,10 @@ OVERSHOOT = 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All that parameters decide about a fit.
+    """All decisions of the parameters about a fit.
 
-    Attributes are the parameters of the estimator of the same name, as given, but for
-    those listed here.
+    Attributes are the estimator's parameters of the same names. Those that differ from
+    the parameters are listed here.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Plan:
     exact_alpha : float
         Strength of the penalty in exact steps.
     l1_ratio : float
-        The L1 penalty's part of the strength, by `penalty` and `l1_ratio`.
+        The share of the L1 penalty in the strength, by `penalty` and `l1_ratio`.
     standardize : bool
     """
 
@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def uses_median(self):
-        """Whether gradients become a median, which outliers cannot decide."""
+        """Whether steps follow a median of gradients."""
         return self.gradient_estimator != "mean"
 
     @property
@@ -134,26 +134,27 @@ class Plan:
 
     @property
     def repeats_rows(self):
-        """Whether a row comes as often as it weighs; else weights multiply steps."""
+        """Whether a pass visits a row by its weight; else weights multiply steps."""
         return self.uses_median and not self.follows_each
 
     @property
     def n_strata(self):
         """Return the number of locations that a problem tracks."""
-        # Without clipping and memory nothing is tracked that could forget a class.
+        # Without clipping and memory no location is tracked, which could ignore a
+        # class.
         tracks = self.is_proximal and not self.follows_each
         return 2 if self.task.is_classification and tracks else 1
 
     @property
     def radius(self):
-        """The radius of SPP; infinite where nothing is clipped, None if tracked."""
+        """Return the radius of SPP: infinite without clipping, None if tracked."""
         if not self.is_proximal:
             return np.inf
         return None if self.tau == "auto" else self.tau
 
     @property
     def refines(self):
-        """Whether fit goes on with a second stage."""
+        """Whether fit has a second stage."""
         is_refined = self.loss in self.task.refined_losses
         return self.refine and self.uses_median and is_refined
 
@@ -208,7 +209,7 @@ class Plan:
             weight,
             standardize=self.standardize,
             needed=self.standardize or (self.leverage_weights and self.uses_median),
-            # A model through the origin must stay one.
+            # Centring would move a model that passes through the origin.
             centered=self.fit_intercept,
             clip=self.task.scale_clip,
             rare_power=self.task.rare_power,
@@ -236,7 +237,7 @@ class Plan:
         return eta0
 
     def settings(self, data, **changes):
-        """Return what compiled code needs to know, with ``changes`` to it."""
+        """Return the settings of compiled code, with ``changes``."""
         X, units, task = data.X, data.units, self.task
         loss = task.losses[self.loss]
         epsilon = self.epsilon if loss.parameter is None else loss.parameter
@@ -275,7 +276,7 @@ class Plan:
             if self.leverage_weights:
                 settings["leverage_limit"] = leverage_limit(X.shape[1])
         else:
-            # A median's steps are bounded.
+            # Steps along a median are bounded without this.
             if loss.redescending:
                 settings["overshoot"] = OVERSHOOT
             if sparse.issparse(X):
@@ -285,7 +286,7 @@ class Plan:
     def stopping_rule(
         self, n_samples, settings, n_updates=UPDATES_NO_CHANGE, *, relative, **start
     ):
-        """The rule of a stage; "auto" waits for the epochs of ``n_updates`` updates."""
+        """Return the rule of a stage; "auto" waits for ``n_updates`` updates."""
         tol, patience = self.tol, self.n_iter_no_change
         if patience == "auto" and not relative:
             patience = SGD_N_ITER_NO_CHANGE

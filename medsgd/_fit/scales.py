@@ -1,4 +1,4 @@
-"""Robust scales: of residuals, and where the running scales of a pass start."""
+"""Robust scales: of residuals, and the start of the running scales of a pass."""
 
 from functools import partial
 
@@ -12,17 +12,17 @@ from medsgd._fit.blocks import column_blocks, fewer_rows, row_blocks
 
 # Samples at the initial coefficients whose gradients set the first scale of a stratum.
 N_SAMPLES = 256
-# Median of |z| for a standard normal z: what makes a median a standard deviation.
+# Median of |z| for a standard normal z, which turns a median into a deviation.
 NORMAL_MEDIAN = norm.ppf(0.75)
 
 
 def median(values, sample_weight=None):
-    """Median of numbers: of two where half of the weight lies on either side, the mean.
+    """Return the median; between two numbers with half of the weight, their mean.
 
     NaN counts as infinity; the median of no numbers is 0.
     """
     n = len(values)
-    # NumPy's selection is the faster one, but not to call.
+    # NumPy's selection is faster, but its call takes longer.
     if sample_weight is not None or n < 1000:
         return medians.weighted_median(values, sample_weight)
     values = np.partition(values, n // 2)
@@ -33,7 +33,7 @@ def median(values, sample_weight=None):
 
 
 def weighted_median(values, sample_weight):
-    """Median along the first axis, each value counted as often as its weight says."""
+    """Return the median along the first axis of values that count by their weights."""
     if np.all(sample_weight == sample_weight[0]):
         with np.errstate(over="ignore"):  # in the mean of two enormous values
             return np.median(values, axis=0)
@@ -43,13 +43,13 @@ def weighted_median(values, sample_weight):
 
 
 def residuals(y, prediction):
-    """Differences, of which some may be infinite."""
+    """Return differences, some of which may be infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return y - prediction
 
 
 def residual_scale(residual, sample_weight):
-    """Normalised median absolute residual of the samples with a weight."""
+    """Return the normalised median absolute residual of samples with a weight."""
     size = np.abs(residual)
     useful = np.isfinite(size) & (sample_weight > 0)
     if not useful.any():
@@ -60,23 +60,23 @@ def residual_scale(residual, sample_weight):
 
 
 def starting_scale(residual, sample_weight):
-    """The same of residuals not 0, for where most are 0 before anything is fitted."""
+    """Return the scale of the residuals; of those not 0 if most are 0 before a fit."""
     scale = residual_scale(residual, sample_weight)
     return scale or residual_scale(residual, sample_weight * (residual != 0))
 
 
 def shrinkage_factor(n_rows, n_parameters):
-    """Return sqrt(n / (n - p)), by how much a fit has shrunk the residuals."""
+    """Return sqrt(n / (n - p)), the factor by which a fit has shrunk residuals."""
     n_free = n_rows - n_parameters
     return np.sqrt(n_rows / n_free) if n_free > 0 else 1.0
 
 
 def start_scales(settings, state, data, strata, iterations):
-    """Set scales not yet set, from the first samples of a pass.
+    """Set scales that are not set, from the first samples of a pass.
 
-    Each stratum's scale becomes the median size of g - m over its first samples, the
-    scale of the residuals that of the first samples of all. Returned is whether all are
-    set.
+    The scale of a stratum is set to the median size of g - m over its first samples.
+    The scale of the residuals is set to that of the first samples of all strata. Return
+    whether all scales are set.
     """
     batches = iterations.reshape(-1, settings.batch_size)
     few = max(1, N_SAMPLES // settings.batch_size)
@@ -128,7 +128,7 @@ def start_scales(settings, state, data, strata, iterations):
 
 
 def _predict(state, data, rows):
-    """Predictions for rows, and their squared norms, as the fit sees them."""
+    """Return predictions for rows, and their squared norms, in units of the fit."""
     prediction, squared = np.empty(len(rows)), np.empty(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):
         for block in row_blocks(len(rows), data.X):
@@ -171,7 +171,7 @@ def _gradients(factors, data, rows):
 
 
 def _coordinate_scales(features, n_features, intercept):
-    """Median size of each coordinate over the gradients that have it.
+    """Return the median size of each coordinate over the gradients that have it.
 
     ``features()`` yields blocks of columns of the gradients.
     """
@@ -185,14 +185,14 @@ def _coordinate_scales(features, n_features, intercept):
             scales[columns][present], counts[columns][present] = median, count
     few = np.flatnonzero(counts < 2)
     if len(few) and counts.any():
-        # A coordinate that the first samples lack starts from what is typical.
+        # A coordinate that the first samples lack starts from a typical scale.
         sizes, n = np.empty(int(counts.sum())), 0
         for _, block in features():
             _, size = _sizes(block)
             sizes[n : n + len(size)] = size
             n += len(size)
         typical = np.median(sizes, overwrite_input=True)
-        # One sample alone may only make it smaller than that.
+        # A single sample may only make the scale smaller than that.
         scales[few] = np.where(
             counts[few] == 1, np.minimum(scales[few], typical), typical
         )

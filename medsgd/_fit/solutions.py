@@ -7,7 +7,7 @@ from medsgd._utils.guards import checked
 
 
 def as_given(init, shape, dtype, name):
-    """Coefficients or intercepts of a caller, a row or an element a problem.
+    """Return a caller's coefficients or intercepts, one row or element a problem.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def as_given(init, shape, dtype, name):
     except (ValueError, TypeError) as error:
         raise ValueError(f"Provided {name} must be real numbers: {error}.") from error
     if shape[0] == 1 and (len(shape) == 2 or array.ndim == 0):
-        # As SGD takes what belongs to one problem.
+        # SGD takes the same shapes for one problem.
         array = array.reshape((1, -1)[: len(shape)])
     if array.shape != shape:
         raise ValueError(
@@ -37,13 +37,13 @@ def as_given(init, shape, dtype, name):
 
 
 def start(units, coef, intercept, dtype):
-    """Coefficients and intercept in the user's units as fields of a state."""
+    """Return coefficients and intercept in the user's units as fields of a state."""
     coef, intercept = units.from_user(coef, intercept)
     return {"coef": np.array(coef, dtype=dtype), "intercept": float(intercept)}
 
 
 def solutions(states, units):
-    """Coefficients and intercepts in the user's units, a row a state.
+    """Return coefficients and intercepts in the user's units, a row for each state.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def solutions(states, units):
 
 
 def as_attributes(solutions, dtype):
-    """Coefficients and intercepts in the user's units side by side, in a dtype.
+    """Return coefficients and intercepts in the user's units, in a dtype.
 
     Raises
     ------

@@ -19,15 +19,15 @@ class State:
     coef, intercept : ndarray of shape (n_features,), float
         The current iterate.
     sums, sum_scale : ndarray of shape (n_features,) or None, float
-        The coefficients since averaging began add up to ``sums + sum_scale * coef``;
-        the latter is 0 but where the L1 penalty is charged as in scikit-learn.
+        The coefficients since averaging began add up to ``sums + sum_scale * coef``.
+        ``sum_scale`` is 0, except if the L1 penalty is charged as in scikit-learn.
     average_intercept, n_averaged : float
         Mean of the intercepts since averaging began; the number of iterates so far.
     residual_scale : float
         Normalised running median of the absolute residuals; 0 where unset.
     location : ndarray of shape (n_strata, n_features + 1)
         The tracked location m of the gradients of each stratum, the intercept's last.
-        No columns where the estimator has no memory.
+        It has no columns if the estimator has no memory.
     scale : ndarray of shape (n_strata, 1) or (n_strata, n_features + 1)
         Running median s of abs(g - m), of the norm or by coordinate; 0 where unset.
     n_updates : ndarray of shape (n_strata,)
@@ -42,9 +42,9 @@ class State:
         The largest median absolute target of a call of a regressor so far.
     norms : tuple of two floats
         Squared l2 and l1 norm of the coefficients that the last step touched, before
-        the L1 penalty: what scikit-learn takes for the penalty term of the mean.
+        the L1 penalty. scikit-learn computes the penalty term of the mean from them.
     squared_norm, l1_norm : float
-        Those of the coefficients after a pass.
+        The same norms of the coefficients after a pass.
     decay : float
         Factor by which the L2 penalty has shrunk the coefficients in this call.
     t : float
@@ -52,10 +52,11 @@ class State:
     eta : float
         Step size, where the schedule does not depend on t.
     dtype : dtype
-        That of the data, and of the arrays but in records.
+        The dtype of the data, and of arrays that are not views of ``records``.
     records : ndarray of shape (n_features + 1, n_columns) or None
-        Where passes go over sparse rows: the arrays, which are views of it, side by
-        side by coordinate. The last row is the intercept's, for the location.
+        For passes over sparse rows: the other arrays are views of its columns, so that
+        all numbers of a coordinate are side by side. The last row has the location of
+        the intercept.
     """
 
     coef: np.ndarray
@@ -91,12 +92,12 @@ class State:
         return vars(self) | {"records": None}
 
     def prepared(self, settings, *, n_strata, inverse_scale=None):
-        """Copy for one call of fit or partial_fit, with arrays that fit the settings.
+        """Return a copy for one call, with arrays that fit the settings.
 
-        What an estimator with other parameters has tracked is forgotten; the L1 penalty
-        and the step size start anew with each call, as in scikit-learn. With
-        ``inverse_scale``, that of the features, it is ready for passes over sparse
-        rows.
+        The copy drops locations and scales that other parameters have tracked. The L1
+        penalty and the step size start anew with each call, as in scikit-learn. With
+        ``inverse_scale``, that of the features, the copy is ready for passes over
+        sparse rows.
         """
         state = copy.copy(self)
         n_features, dtype = self.coef.size, self.dtype
@@ -104,7 +105,7 @@ class State:
 
         def kept(array, shape):
             if array.shape == shape:
-                # Passes over sparse rows reckon in doubles.
+                # Passes over sparse rows compute in doubles.
                 limit = np.finfo(dtype).max
                 return np.clip(array, -limit, limit).astype(dtype, "C", copy=False)
             return np.zeros(shape, dtype=dtype)
@@ -164,7 +165,7 @@ class State:
         self.records = records
 
     def share_strata(self, factors):
-        """Set each stratum's part of a step, by its weight so far and a factor."""
+        """Set each stratum's share in a step, by its weight so far and a factor."""
         frequency = self.stratum_weight / self.stratum_weight.sum()
         self.shares = frequency * factors
 
@@ -181,25 +182,25 @@ class State:
         self.sum_scale = self.average_intercept = self.n_averaged = 0.0
 
     def moved_to(self, coef, intercept):
-        """Copy with other coefficients, from which on it averages anew."""
+        """Return a copy with other coefficients, with a new average."""
         sums = None if self.sums is None else np.zeros_like(self.sums)
         state = replace(self, coef=coef, intercept=intercept, sums=sums)
         state.sum_scale = state.average_intercept = state.n_averaged = 0.0
         return state
 
     def note_targets(self, y):
-        """Take in the size of the targets of a call."""
+        """Record the size of the targets of a call."""
         if len(y):
             self.target_size = max(
                 self.target_size, median(np.abs(y.astype(np.float64)))
             )
 
     def keep_zeros(self):
-        """Average to 0 where the coefficients are 0: the L1 penalty is for zeros."""
+        """Set the average to 0 where the L1 penalty has set coefficients to 0."""
         self.sums[self.coef == 0] = 0
 
     def change_units(self, old, new):
-        """Go on in other units of the features; what was tracked starts anew."""
+        """Change the units of the features; locations and scales start anew."""
         if not (old.applied or new.applied):
             return
         dtype = self.dtype
@@ -212,19 +213,19 @@ class State:
         self.location, self.scale = np.empty((0, 0)), np.empty((0, 0))
 
     def follow_units(self, old, new):
-        """Go on in other units of the features, with what was tracked in them."""
+        """Change the units of the features, and convert locations and scales."""
         location, scale = self.location, self.scale
         self.change_units(old, new)
         if not (old.applied or new.applied):
             return
-        # A gradient is a factor, that of the intercept, times a standardised row.
+        # A gradient is a standardised row times the gradient of the intercept.
         ratio = new.inverse_scale / old.inverse_scale
         if location.size:
             shift = (old.center - new.center) * new.inverse_scale
             first = location[:, -1:]
             features = location[:, :-1] * ratio + shift * first
             location = np.hstack([features, first])
-        # Running scales find to other units within some dozen updates.
+        # Running scales adapt to other units within some dozen updates.
         self.location, self.scale = location, scale
 
     def is_finite(self):
@@ -235,7 +236,7 @@ class State:
         )
 
     def solution(self):
-        """Coefficients and intercept: averaged once averaging has begun."""
+        """Return coefficients and intercept, averaged once averaging has begun."""
         if self.sums is None or self.n_averaged == 0:
             return self.coef, self.intercept
         coef = (self.sums + self.sum_scale * self.coef) / self.n_averaged
@@ -244,5 +245,5 @@ class State:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _added(sums, n, coef, dtype):
-    """sums + n * coef in a dtype; the end of a pass notices what is too large."""
+    """Return sums + n * coef in a dtype; a pass checks that results are finite."""
     return (sums + n * coef).astype(dtype)

@@ -1,4 +1,4 @@
-"""When a fit stops: the statistic of an epoch, and the rule that watches it."""
+"""Stopping of a fit: the statistic of an epoch, and the rule that uses it."""
 
 import numpy as np
 from sklearn.metrics import accuracy_score, r2_score
@@ -12,7 +12,7 @@ def exact_share(dtype):
 
 
 class StoppingRule:
-    """No progress for ``n_iter_no_change`` epochs in a row.
+    """Stop after ``n_iter_no_change`` epochs without progress in a row.
 
     Parameters
     ----------
@@ -26,8 +26,8 @@ class StoppingRule:
     best : float
         The statistic to improve on.
     floor : float or None
-        A relative statistic this small is that of an exact fit, where relative progress
-        need not end; by default ``exact`` times the first statistic.
+        A relative statistic this small is that of an exact fit, whose relative progress
+        need not end. The default is ``exact`` times the first statistic.
     exact : float
         See ``exact_share``.
     """
@@ -44,7 +44,7 @@ class StoppingRule:
         self.n_stalled = 0
 
     def stalled(self, statistic):
-        """Take in one epoch; whether there was no progress for long enough."""
+        """Record one epoch, and return whether the fit has to stop."""
         if self.tol is None:
             return False
         if self.relative:
@@ -60,17 +60,17 @@ class StoppingRule:
 
 
 def penalty(settings, state):
-    """The penalty term of the objective."""
+    """Return the penalty term of the objective."""
     l2 = settings.penalty_factor * (1 - settings.l1_ratio)
     l1 = settings.penalty_factor * settings.l1_ratio
-    # A norm may be infinite, and 0 times that is no number.
+    # A norm may be infinite, and 0 times infinity is NaN.
     return (0.5 * l2 * state.squared_norm if l2 else 0.0) + (
         l1 * state.l1_norm if l1 else 0.0
     )
 
 
 def held_out_mask(splitter, y, rows):
-    """The samples among ``rows`` to hold out.
+    """Return a mask of the samples among ``rows`` to hold out.
 
     Raises
     ------
@@ -99,9 +99,9 @@ def held_out_mask(splitter, y, rows):
 class HeldOut:
     """The held-out part of one problem and its statistic.
 
-    For the medians that is the median of the losses; for the mean of gradients, as in
-    scikit-learn, 1 - score: the part of the variance not explained, or of the samples
-    not classified correctly.
+    For the medians the statistic is the median of the losses. For the mean of gradients
+    it is 1 - score, as in scikit-learn: the share of the variance that is not
+    explained, or of the samples that are not classified correctly.
     """
 
     def __init__(self, X, y, sample_weight, *, classification, watches_median):
@@ -122,5 +122,5 @@ class HeldOut:
         return 1 - r2_score(self.y, prediction, sample_weight=self.sample_weight)
 
     def score(self, statistic):
-        """The statistic as a score, greater is better."""
+        """Return the statistic as a score, of which greater is better."""
         return -statistic if self.watches_median else 1 - statistic

@@ -34,9 +34,9 @@ class Task:
     c_tau, c_eta : float
         Factors of "auto" for `tau` and `eta0`.
     leverage_power : float
-        How fast the weight of a row falls beyond the leverage limit.
+        Power with which the weight of a row falls beyond the leverage limit.
     scale_clip, rare_power, scale_reach : float or None
-        How features are scaled; see ``feature_units``.
+        Parameters of ``feature_units``.
     """
 
     is_classification: bool
@@ -60,11 +60,11 @@ class Task:
         return np.zeros(self.n_problems)
 
     def makers(self, plan, data, states, settings):
-        """Return the data, some held out, and what makes each problem at its state."""
+        """Return the data, some held out, and a maker of each problem at its state."""
         raise NotImplementedError
 
     def _holding_out(self, plan, data):
-        """The data, without a part for early stopping."""
+        """Return the data without a part for early stopping."""
         if not plan.early_stopping:
             return data
         kind = StratifiedShuffleSplit if self.is_classification else ShuffleSplit
@@ -80,15 +80,15 @@ def as_targets(y, dtype):
     Raises
     ------
     ValueError
-        If they are no numbers, or not finite.
+        If they are not numbers, or not finite.
     """
     if y.dtype.kind not in "biuf":
-        try:  # as SGDRegressor does with strings and times
+        try:  # SGDRegressor converts strings and times, too
             y = y.astype(np.float64)
         except (ValueError, TypeError) as error:
             raise ValueError(f"y must be numbers: {error}.") from error
     with summing_quietly():
-        assert_all_finite(y, input_name="y")  # None has become NaN by now
+        assert_all_finite(y, input_name="y")  # None has become NaN
     # Values beyond the range of a narrower dtype stay enormous, but finite.
     limit = np.finfo(dtype).max
     return np.clip(y, -limit, limit).astype(dtype, copy=False)
@@ -121,7 +121,7 @@ class Regression(Task):
         rows = data.rows
         if not (plan.uses_median and plan.fit_intercept and len(rows)):
             return np.zeros(1)
-        # So that an offset costs no epochs.
+        # The median as intercept saves the epochs that an offset would take.
         fitted = 0.0 if coef is None else data.X @ coef[0]
         residual = residuals(data.y.astype(np.float64), fitted)
         return np.atleast_1d(weighted_median(residual[rows], data.weight[rows]))
@@ -130,14 +130,14 @@ class Regression(Task):
         data = self._holding_out(plan, data)
         random_state = check_random_state(plan.random_state)
         seed = random_state.randint(0, MAX_INT)
-        # scikit-learn draws once more: the same random_state goes on in the same way.
+        # scikit-learn draws once more, so that later draws are the same.
         random_state.randint(1, MAX_INT)
         return data, [partial(new_problem, plan, data, states[0], seed, settings)]
 
 
 @dataclass(frozen=True, eq=False)
 class Classification(Task):
-    """A problem for two classes, or for each of several against the others.
+    """One problem for two classes, or one for each of several classes.
 
     Attributes
     ----------
@@ -149,18 +149,18 @@ class Classification(Task):
     is_classification = True
     losses = CLASSIFICATION_LOSSES
     passive_aggressive_loss = "hinge"
-    # The second stage is of the multinomial model of this one.
+    # The second stage fits the multinomial model of this loss.
     refined_losses = ("log_loss",)
     # Measured: a radius this wide keeps the accuracy of the mean on clean data; a
     # smaller one helps minorities, a larger one calibration on clean data.
     c_tau = 2.5
     c_eta = 0.2
-    # Nothing gives back later what good leverage loses here.
+    # No later stage regains the information of good leverage that is lost here.
     leverage_power = 1.0
     # Measured: features that differ by class are skewed, and medians of deviations make
     # their units too small.
     scale_clip = 5.0
-    # Measured on texts: rare words at unit scale cost accuracy, at their own time.
+    # Measured on texts: rare words at unit scale cost accuracy and time.
     rare_power = 0.25
     # Measured on splines, whose values are of many orders of magnitude.
     scale_reach = 30.0
@@ -211,7 +211,7 @@ class Classification(Task):
         ]
 
     def _against_others(self, plan, data, k, factors, state, seed, settings):
-        """A class against the others, of the weights given in ``factors``."""
+        """Return the problem of a class against the others, with class weights."""
         is_positive = data.y == self.classes[k]
         y = np.where(is_positive, 1, -1).astype(data.X.dtype)
         if plan.n_strata > 1:
@@ -225,7 +225,7 @@ class Classification(Task):
                 stratum_factors=factors,
             )
         factor = np.where(is_positive, factors[1], factors[0])
-        # Class weights make steps larger, and not a pass longer.
+        # Class weights make steps longer, but do not add visits to a pass.
         typical = np.average(factor, weights=data.weight) if plan.repeats_rows else 1.0
         weight = (data.weight * factor).astype(data.X.dtype)
         return new_problem(

@@ -12,38 +12,37 @@ from medsgd._core.medians import column_medians
 from medsgd._fit.blocks import column_blocks, fewer_rows, row_blocks
 from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
 
-# Rows whose medians are good enough for a preconditioner.
+# Number of rows whose medians are accurate enough for a preconditioner.
 N_ROWS = 10_000
-# So many rows of a stream set the units; fewer say too little of a spread.
+# Number of rows of a stream that set the units. A spread of fewer is too uncertain.
 ENOUGH_ROWS = 30
 # Lower bound on a sparse feature's share of non-zeros: without it the unit of a column
-# with one entry would be too small without bound.
+# with one entry could be arbitrarily small.
 SMALLEST_SHARE = 0.1
-# Rows of a stream that are looked at for whether the units still fit; of wide rows
-# fewer, up to so many values.
+# Rows of a stream with which the units are compared, and values of X for wide rows.
 N_RECENT, RECENT_VALUES = 200, 2**22
-# After at least so many rows units are compared, after twice as many each time that
-# they fit, up to the second number.
+# Units are compared after at least so many rows. If they fit, the next comparison is
+# after twice as many rows, up to the second number.
 N_BETWEEN, MOST_BETWEEN = 200, 3_200
 # Scales that differ by less than this factor, and centres by less than so many scales,
 # stay: a preconditioner need not be exact.
 LOOSE_SCALE, LOOSE_CENTER = 2.0, 1.0
 # In ``N_BETWEEN`` rows scales change by at most this factor, and centres by so many
-# scales: rows that are outliers do not spoil the units for long. Where the next rows
-# ask for more, they get it.
+# scales: outlying rows do not change the units for long. If the next rows confirm a
+# larger change, the bound is lifted.
 BOUND, MOST_POWER = 4.0, 100.0
-# Where the squared norms of so many rows of a call are typically so many times that of
-# earlier rows, the units are compared soon.
+# If the typical squared norm of so many rows of a call is so many times that of earlier
+# rows, the units are compared soon.
 N_LOOKED_AT, FAR = 32, 4.0
 # A feature has to be present in so many of the recent rows to change its unit.
 FEWEST_PRESENT = 10
-# Share of values equal to the median from which on a column counts as mixed.
+# A column with a larger share of values equal to the median counts as mixed.
 LARGEST_TIE = 0.05
-# Values smaller than this, and than this part of the largest, are 0 but for rounding,
+# Values smaller than this, and than this part of the largest, are rounding of 0, such
 # as those at the ends of splines.
 ROUNDED = 1e-30
-# A share of a feature's values up to this may be outliers; the quantile of the sizes of
-# standard normal values that as many exceed.
+# Largest share of a feature's values that may be outliers, and the quantile of the
+# sizes of standard normal values that the same share exceeds.
 OUTLYING, NORMAL_QUANTILE = 0.2, ndtri(0.9)
 # A row that is far out in more than this share of the features is an outlier.
 MOST_FAR = 0.5
@@ -51,7 +50,7 @@ MOST_FAR = 0.5
 
 @dataclass(frozen=True)
 class FeatureUnits:
-    """The units in which a fit works, and those in which it reports.
+    """Units of the features in a fit, and conversion to the units of X.
 
     Attributes
     ----------
@@ -62,7 +61,7 @@ class FeatureUnits:
     applied : bool
         Whether a fit works on standardised rows. If not, they only weight rows.
     squared_norm : float
-        That of a typical row, as the fit sees it.
+        Squared norm of a typical row in the units of the fit.
     """
 
     center: np.ndarray
@@ -72,7 +71,7 @@ class FeatureUnits:
     squared_norm: float
 
     def transform(self, X):
-        """A few rows as the fit sees them."""
+        """Return a few rows in the units of the fit."""
         if not self.applied:
             return X
         return _standardised(X, self.center, self.inverse_scale)
@@ -86,26 +85,27 @@ class FeatureUnits:
         )
 
     def to_user(self, coef, intercept):
-        """Coefficients and intercept in the units of X."""
+        """Return coefficients and intercept in the units of X."""
         if not self.applied:
             return coef, intercept
         coef = coef.astype(np.float64) * self.inverse_scale
         return coef, intercept - coef @ self.center
 
     def predict(self, X, coef, intercept):
-        """Predictions for rows in the units of X, by coefficients in those of a fit."""
+        """Return predictions for rows of X by coefficients in the units of a fit."""
         with np.errstate(over="ignore", invalid="ignore"):
             coef, intercept = self.to_user(coef, intercept)
             if sparse.issparse(X):
                 return np.asarray(X @ coef + intercept, dtype=np.float64)
-            # In blocks: for coefficients in float64 NumPy copies rows of float32.
+            # Blocks limit the copies of float32 rows that NumPy makes for float64
+            # coefficients.
             prediction = np.empty(len(X))
             for rows in row_blocks(len(X), X):
                 prediction[rows] = X[rows] @ coef + intercept
             return prediction
 
     def from_user(self, coef, intercept):
-        """Inverse of ``to_user``."""
+        """Return the inverse of ``to_user``."""
         if not self.applied:
             return coef, intercept
         coef = np.asarray(coef, dtype=np.float64)
@@ -124,20 +124,20 @@ def feature_units(
     rare_power=None,
     reach=None,
 ):
-    """Units from at most ``N_ROWS`` rows with a weight.
+    """Return the units that at most ``N_ROWS`` rows with a weight set.
 
-    Without ``needed`` nothing is centred or scaled; without ``centered``, as on sparse
-    rows, scales are those of deviations from 0. With ``clip`` the scales become
-    standard deviations of values clipped at so many scales: less robust against shares
-    of outliers above a fifth, but nearer to the spread of skewed features. With
-    ``rare_power`` the scale of a sparse feature is that of its entries times this power
-    of their share. With ``reach`` a scale is at least the 80% quantile of the sizes
-    over so many times that of a normal distribution: where more than a fifth of the
-    values are far out, they are the feature, as of splines.
+    Without ``needed`` features are neither centred nor scaled. Without ``centered``,
+    and for sparse rows, scales are those of deviations from 0. With ``clip`` the scales
+    are standard deviations of values clipped at so many scales. These are less robust
+    against shares of outliers above a fifth, but nearer to the spread of skewed
+    features. With ``rare_power`` the scale of a sparse feature is that of its entries
+    times this power of their share. With ``reach`` a scale is at least the 80% quantile
+    of the sizes, divided by so many times that of a normal distribution. More than a
+    fifth of values that are far out are no outliers, but the feature, such as a spline.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
-        # Always the same rows: they are part of the data, not of the shuffling.
+        # The rows are always the same, independent of the shuffling.
         generator = np.random.default_rng(0)
         rows = np.sort(generator.choice(rows, N_ROWS, replace=False, shuffle=False))
     weight = np.abs(sample_weight[rows]).astype(np.float64)
@@ -157,7 +157,7 @@ def feature_units(
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
         inverse_scale = (1 / scale).astype(X.dtype)
-    # A spread that rounding makes 0 is that of a constant.
+    # A feature whose spread is rounded to 0 counts as constant.
     inverse_scale[~np.isfinite(inverse_scale)] = 1
     units = FeatureUnits(center, inverse_scale, needed, standardize, 0.0)
     return replace(units, squared_norm=_typical_norm(units, X, rows, weight))
@@ -172,11 +172,11 @@ class RecentRows:
     n_rows : int
         How many rows there were.
     chunks : tuple of (X, weight)
-        Those of the last ones that are kept.
+        Some of the last rows.
     n_between : int
-        After how many rows the units are compared.
+        Number of rows after which the units are compared.
     is_confirmed : bool
-        Whether the rows before have asked for more than they got.
+        Whether the rows before needed a change beyond the bound.
     """
 
     n_rows: int = 0
@@ -189,7 +189,8 @@ class RecentRows:
         rows, chunks, most = np.flatnonzero(weight), self.chunks, N_RECENT
         n_rows, n_between = self.n_rows + len(rows), self.n_between
         soon = self.n_rows + N_BETWEEN
-        # Of calls with few rows some are looked at, for that takes longer than a pass.
+        # Of calls with few rows only some are checked, because a check takes longer
+        # than a pass.
         is_due = n_rows // N_LOOKED_AT > self.n_rows // N_LOOKED_AT
         if n_between > soon and is_due and _are_far(X, rows, units):
             n_between = soon
@@ -203,7 +204,7 @@ class RecentRows:
         return replace(self, n_rows=n_rows, chunks=chunks, n_between=n_between)
 
     def followed(self, old, new_units):
-        """Return units that fit the rows, and what begins to collect others.
+        """Return units that fit the rows, and an object that collects the next rows.
 
         ``new_units``: a function of rows and weights, as ``feature_units``.
         """
@@ -216,7 +217,7 @@ class RecentRows:
         )
 
     def _units(self, old, new_units):
-        """The old units, or others if the rows no longer fit them; if bounded."""
+        """Return the units, changed if needed, and whether a bound limited them."""
         X, weight = zip(*self.chunks, strict=True)
         X, weight = stacked(X), np.concatenate(weight)
         new = new_units(X, weight)
@@ -226,7 +227,7 @@ class RecentRows:
             present = np.count_nonzero(new.center != X, axis=0)
         power = MOST_POWER if self.is_confirmed else self.n_rows / N_BETWEEN
         bound = BOUND ** min(power, MOST_POWER)
-        # Only a feature that was constant has a scale of exactly 1.
+        # Only a constant feature has a scale of exactly 1.
         bounds = np.where(old.inverse_scale == 1, np.inf, bound)
         shift = (new.center - old.center) * old.inverse_scale
         growth = old.inverse_scale / new.inverse_scale
@@ -268,7 +269,7 @@ def leverage_limit(n_features):
 
 
 def stacked(chunks):
-    """Rows of several arrays or CSR matrices as one; a single one is not copied."""
+    """Return the rows of several arrays or CSR matrices; one alone is not copied."""
     if len(chunks) == 1:
         return chunks[0]
     if all(sparse.issparse(X) for X in chunks):
@@ -286,11 +287,11 @@ def _standardised(X, center, inverse_scale):
 
 
 def _center_and_scale(X, weight, centered, clip, reach=None):
-    """Medians and normalised median absolute deviations of the columns.
+    """Return medians and normalised median absolute deviations of the columns.
 
-    Where many values are the median itself, which would make the deviation small or 0,
-    the scale is what a normal distribution mixed with one value has: sqrt(share) times
-    that of the rest.
+    If many values equal the median, the deviation would be small or 0. The scale is
+    then that of a normal distribution mixed with one value: sqrt(share) times the scale
+    of the other values.
     """
     X[_are_rounded(np.abs(X))] = 0
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
@@ -323,36 +324,36 @@ def _center_and_scale(X, weight, centered, clip, reach=None):
 
 
 def _are_rounded(size):
-    """Which absolute values of the rows' columns are 0 but for rounding."""
+    """Return whether each absolute value is rounding of 0, by column."""
     return size < ROUNDED * np.minimum(size.max(axis=0, initial=0.0), 1)
 
 
 def _clipped_square(deviation, scale, clip):
-    # A scale next to 0 is rounded much, or is 0.
+    # A scale near 0 has few digits, or is 0.
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         return np.minimum(deviation / scale, clip) ** 2
 
 
 def _clipped_deviation(variance, clip):
-    """sqrt of a variance after clipping, over what it is for a standard normal z."""
+    """Return sqrt of a variance after clipping, over that of a standard normal z."""
     tail, density = ndtr(-clip), np.exp(-(clip**2) / 2) / np.sqrt(2 * np.pi)
     normal = 1 - 2 * tail - 2 * clip * density + 2 * clip**2 * tail
     return np.sqrt(np.where(variance > 0, variance / normal, 1))
 
 
 def _mixed_factor(share):
-    """Scale of a feature over that of its non-zeros, by their share."""
+    """Return the scale of a feature over that of its non-zeros, by their share."""
     return np.sqrt(np.maximum(share, SMALLEST_SHARE))
 
 
 def _outer_scale(size, weight, reach):
-    """Scale of values so many of which are far out that these are no outliers."""
+    """Return the scale of values with too many far out to be outliers."""
     quantile = np.quantile(size, 1 - OUTLYING, weights=weight, method="inverted_cdf")
     return quantile / (reach * NORMAL_QUANTILE)
 
 
 def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
-    """sqrt(share of entries) times their normalised median size; 1 without entries.
+    """Return sqrt(share of entries) times their normalised median size, or 1.
 
     X is CSC. Entries of rows of weight 0 do not count.
     """
@@ -400,7 +401,7 @@ def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
 
 @np.errstate(over="ignore")
 def _typical_norm(units, X, rows, weight):
-    """Mean squared norm of rows, without what wild rows add; infinite if too large."""
+    """Return the mean of clipped squared norms of rows; infinite if too large."""
     squared = np.empty(len(rows))
     for batch in row_blocks(len(rows), X):
         block = X[rows[batch]]

@@ -1,4 +1,4 @@
-"""Where an S step may begin: fits of rows some of which no outlier has touched."""
+"""Coefficients at which an S step may begin: fits to parts of the rows."""
 
 import numpy as np
 from scipy.linalg import lapack
@@ -10,10 +10,10 @@ from medsgd._refinement.least_squares import conjugate_gradients
 from medsgd._refinement.rows import ranks
 
 # Parameters up to which the outer products of all rows are kept, and up to which
-# sensitivity components are looked at.
+# sensitivity components are used.
 MOST_OUTER = 64
 MOST_SENSITIVE = 500
-# Principal sensitivity components looked at; rounds, of few and of more parameters.
+# Principal sensitivity components used; rounds, for few and for more parameters.
 N_COMPONENTS = 4
 N_ROUNDS, FEW_ROUNDS = 4, 2
 # Rows beyond so many scales of a round's best fit are left out of the next round.
@@ -32,14 +32,14 @@ SMALLEST_SPREAD, SMALLEST_MAD = 0.01, 0.1
 # Subsets are drawn where rows times parameters are at most so many.
 FEW = 1000
 N_SUBSETS = 200
-# So many times as many rows are drawn as a subset needs, for some are dependent.
+# Multiple of the rows of a subset that are drawn, because some are dependent.
 DRAWN = 4
 # The part of a row that counts as independent of other rows.
 INDEPENDENT = 1e-6
 # A diagonal is raised by this share of itself, so that a singular matrix has a
 # solution: candidates need not be exact.
 RIDGE = 1e-10
-# Outer products of rows beyond this many numbers are read slower than made anew.
+# Outer products of more numbers than this are computed faster than read.
 MOST_CACHED = 2**17
 # Conjugate gradients for candidates, which an S step refines anyway, and where columns
 # are collinear: there the weights of a candidate may change a metric by much.
@@ -96,7 +96,7 @@ class Fits:
 
 
 def _products(Z, y):
-    """Products of the rows' values with one another and with y, of a row a column.
+    """Return products of the rows' values with one another and with y, by column.
 
     They are in the order of the rows of a lower triangle.
     """
@@ -111,9 +111,9 @@ def _products(Z, y):
 
 
 def least_absolute(fits, b, weight, floor):
-    """Least absolute deviations: the fixed point that the median stage approaches.
+    """Return least absolute deviations, the fixed point of the median stage.
 
-    Of one fit.
+    The solution is of one fit.
     """
     residual = fits.residuals(b)
     for _ in range(N_ABSOLUTE):
@@ -127,7 +127,7 @@ def least_absolute(fits, b, weight, floor):
 
 
 def sensitivity(fits, target, floor):
-    """Least squares on the halves of the rows that sensitivity components leave.
+    """Return least squares on the halves of rows by sensitivity components.
 
     D. Pena, V. Yohai, "A Fast Procedure for Outlier Diagnostics in Large Regression
     Problems", JASA 1999.
@@ -171,16 +171,17 @@ def sensitivity(fits, target, floor):
 
 
 def central(fits, bounded):
-    """Least squares on the halves of the rows that are nearest to their own mean.
+    """Return least squares on the halves of the rows nearest to their own mean.
 
-    Outliers that are far from the majority in several features at once are among the
-    other half, also those that only a combination of features shows: of the two first
-    halves one is nearest by the features, one by the medians and the median absolute
-    deviations of principal components.
+    Outliers that are far from the majority in several features at once are in the other
+    half. One of the two first halves is nearest by the features. The other one is
+    nearest by the medians and the median absolute deviations of principal components,
+    which show outliers in a combination of features.
+
     R. Maronna, R. Zamar, "Robust Estimates of Location and Dispersion for
-    High-Dimensional Datasets", Technometrics 2002; P. Rousseeuw, K. Van Driessen, "A
-    Fast Algorithm for the Minimum Covariance Determinant Estimator", Technometrics
-    1999: the steps of concentration.
+    High-Dimensional Datasets", Technometrics 2002. The concentration steps are those of
+    P. Rousseeuw, K. Van Driessen, "A Fast Algorithm for the Minimum Covariance
+    Determinant Estimator", Technometrics 1999.
 
     Parameters
     ----------
@@ -210,12 +211,12 @@ def central(fits, bounded):
 
 
 def _nearest(rows, distance):
-    """Weights of the half of the rows whose distances are smallest, as one row."""
+    """Return weights of the half of the rows with the smallest distances, as a row."""
     return compiled.smallest(distance[np.newaxis], rows.weight, rows.total / 2)
 
 
 def _component_distance(rows, gram, total):
-    """Squared distances of rows from the median by their principal components.
+    """Return squared distances from the median by principal components.
 
     ``gram``: a Gram matrix to which no row adds much; ``total``: its weight.
     """
@@ -233,23 +234,23 @@ def _component_distance(rows, gram, total):
 
 
 def _inverse_root(squares):
-    """1 / sqrt of squares; 0 where they are 0."""
+    """Return 1 / sqrt of squares, and 0 for 0."""
     size = np.sqrt(squares)
     return np.divide(1, size, out=np.zeros_like(size), where=size > 0)
 
 
 def _inverse_factor(gram):
-    """The inverse of the Cholesky factor of a matrix that is positive definite."""
+    """Return the inverse of the Cholesky factor of a positive definite matrix."""
     # NumPy's factorisation costs small matrices several times as much to call.
     factor, _ = lapack.dpotrf(gram, lower=True)
     return lapack.dtrtri(factor, lower=True, overwrite_c=True)[0]
 
 
 def subsets(fits):
-    """Fits of minimal subsets of independent rows, always the same draws.
+    """Return fits of minimal subsets of independent rows, always the same draws.
 
-    Rows are drawn by their rank among the targets, so that neither their order nor
-    whether a row has a weight or copies changes a draw.
+    Rows are drawn by their rank among the targets. Neither the order of the rows nor
+    copies in place of weights change a draw.
     """
     rows, Z = fits.rows, fits.rows.matrix()
     p = rows.n_parameters
@@ -261,7 +262,7 @@ def subsets(fits):
 
 
 def concentrate(fits, b, residual, scale, target, floor, n_steps):
-    """Iterations of the S step for each candidate.
+    """Make iterations of the S step for each candidate.
 
     Parameters
     ----------
@@ -286,10 +287,10 @@ def concentrate(fits, b, residual, scale, target, floor, n_steps):
 
 
 def recovered(rows, residual, kept, b):
-    """Coefficients of rare features whose rows a fit has rejected, from these rows.
+    """Return coefficients with those of lost rare features set from their rows.
 
-    Where all rows that a feature is present in are rejected, nothing determines its
-    coefficient, and no iteration finds it again.
+    If a fit rejects all rows in which a feature is present, nothing determines its
+    coefficient, and no iteration corrects it.
 
     Parameters
     ----------

@@ -22,17 +22,17 @@ KEPT = 2**18
 # Multiplications of a product of matrices up to which BLAS runs on one thread, for one
 # column and for several: starting threads costs more than it saves.
 ONE_THREAD = (2**13, 2**18)
-# Rows that lose more have lost more than half of their weight.
+# Rows with a larger loss have a weight below one half.
 HALF_LOST = 0.5 * (1 + GAMMA) / GAMMA
 # A label is implausible if the features of its row are this much less likely in its
 # class than in another one.
 IMPLAUSIBLE = 0.05
-# Leverage weight below which a row is an outlier whatever its label.
+# Leverage weight below which a row is an outlier with any label.
 FAR_OUT = 0.1
 
 
 def probabilities(scores):
-    """Probabilities of the classes for the scores of a multinomial model."""
+    """Return class probabilities for the scores of a multinomial model."""
     if scores.ndim == 1:
         positive = expit(scores)
         return np.column_stack([1 - positive, positive])
@@ -78,8 +78,8 @@ class Divergence:
     losses : ndarray of shape (n_rows,) or None
         None where the rows are not at hand.
     rejected : float or None
-        Share of the rows with a weight that lose more than half of it; None where
-        ``losses`` tell.
+        Share of the rows with a weight that lose more than half of it. None if there
+        are ``losses``.
     """
 
     value: float
@@ -175,7 +175,7 @@ class Rows:
 
     @property
     def at_hand(self):
-        """Those of the rows that may be looked at."""
+        """Return the rows that are in memory."""
         return self
 
     @property
@@ -197,7 +197,7 @@ class Rows:
         )
 
     def along(self, model, weight):
-        """Return what tells the divergence from models of other sizes."""
+        """Return the rows along a model, for models of other sizes."""
         return Along(self, self.scores(model.coef), weight)
 
     def balance(self, model):
@@ -210,17 +210,17 @@ class Rows:
         return divergence(logits, self.label, self.weight, GAMMA)
 
     def probabilities(self, model):
-        """Probabilities of all classes for each row."""
+        """Return the probabilities of all classes for each row."""
         scores = self.scores(model.coef)
         scores += model.intercept
         return probabilities(scores[:, 0] if scores.shape[1] == 1 else scores)
 
     def plausible(self, proba):
-        """Which classes are plausible for each row, by their probabilities.
+        """Return whether each class is plausible for each row, by probabilities.
 
-        Relative to the frequencies of the classes, as all labels of a rare one have
-        small probabilities: p_k / share_k is the likelihood of the features in class
-        k, up to a factor.
+        Plausibility is relative to the frequencies of the classes, because all labels
+        of a rare class have small probabilities. p_k / share_k is the likelihood of the
+        features in class k, up to a factor.
         """
         share = self.class_weight
         if share is None:
@@ -230,18 +230,18 @@ class Rows:
         return likelihood >= IMPLAUSIBLE * likelihood.max(axis=1, keepdims=True)
 
     def judge(self, model):
-        """Weight of each row under a model, and whether the model rejects the row."""
+        """Return the weight of each row, and whether the model rejects the row."""
         proba, rows = self.probabilities(model), np.arange(len(self.label))
         weights = self.leverage * (1 - self.losses(model) * GAMMA / (1 + GAMMA))
         implausible = ~self.plausible(proba)[rows, self.label]
         return weights, implausible | (self.leverage < FAR_OUT)
 
     def rejected(self, told):
-        """Share of the rows with a weight that lose more than half of it."""
+        """Return the share of weighted rows that lose more than half of it."""
         return float(np.mean(told.losses[self.weight > 0] > HALF_LOST))
 
     def _blocks(self, n_outputs):
-        """Blocks of standardised rows; small data keep theirs."""
+        """Yield blocks of standardised rows, which small data store."""
         n, d = self.X.shape
         if not self._is_small:
             for rows in gen_batches(n, max(1, BLOCK // d)):
@@ -264,7 +264,7 @@ class Rows:
         return Z
 
     def scores(self, coef):
-        """Inner products of the rows with the columns of ``coef``."""
+        """Return inner products of the rows with the columns of ``coef``."""
         if sparse.issparse(self.X):
             scores = self._sparse_product(self.X, self._in_user_units(coef))
             if self._any_overflows:
@@ -276,7 +276,7 @@ class Rows:
         return scores
 
     def sums(self, slope):
-        """Sums of the rows times each column of ``slope``, that of ``scores``."""
+        """Return sums of the rows times each column of ``slope`` of ``scores``."""
         if sparse.issparse(self.X):
             return self._in_user_units(self._sparse_product(self.X.T, slope))
         sums = np.zeros((self.X.shape[1], slope.shape[1]))

@@ -28,10 +28,10 @@ from medsgd._refinement.stream import LEAST_PIECE, Kept, Stream
 
 # Numbers up to which there is a matrix of curvatures for each output.
 MOST_NUMBERS = 2**19
-# Rows that begin the estimate, and that begin it again, since with more rows it is more
-# often right; unless these have more values.
+# Rows that begin the estimate, and rows that begin it again, because an estimate from
+# more rows is more often right. It does not begin again if these have more values.
 FIRST_ROWS, LAST_ROWS, MOST_KEPT = 1_000, 4_000, 2**22
-# Rows count as repeated if the first ones have come so many times.
+# Rows count as repeated if the first rows have arrived so many times.
 REPEATED = 1.1
 # Rows of a call are learned in pieces of at most so many, and of this part of the rows
 # before them.
@@ -43,8 +43,8 @@ TOL, MAX_ITER = 1e-3, 1_000
 N_ITERATIONS, PROGRESS = 8, 1e-4
 # Half-life in rows of the counts of rows that only one of the estimates predicts.
 WINDOW = 500
-# The median leads where it alone is right so many standard errors more often, and so
-# many times.
+# The estimate begins anew if the median alone is right so many standard errors more
+# often, and so many times as often.
 SURELY, CLEARLY = 4.0, 1.5
 # Rows of a class up to which none of them is implausible: before the first ones a
 # class has no probability anywhere.
@@ -54,7 +54,7 @@ LARGEST_CURVATURE = 0.5
 # Relative difference of equal fingerprints, and share of equal rows among the first
 # ones from which on equal rows are no repetitions.
 SAME, EQUAL = 1e-10, 0.02
-# Rows that tell the curvature of a fit: so many, or so many a parameter.
+# Rows that estimate the curvature of a fit: so many, or so many a parameter.
 CURVATURE_ROWS, CURVATURE_PER_PARAMETER = 500, 4
 # Added to the curvature of an intercept, and to a matrix over its diagonal.
 LEAST_CURVATURE, RIDGE = 1e-3, 1e-8
@@ -68,7 +68,7 @@ def curvature(logits):
     a = 1 + GAMMA
     p, q = softmax(logits, axis=1), softmax(a * logits, axis=1)
     # The derivative of the expected gradient is minus the expected product of gradient
-    # and score, whatever the label.
+    # and score, for any label.
     size = a * p * q ** (GAMMA / a)
     curvatures = size * (1 - p - q) + p * q * size.sum(axis=1, keepdims=True)
     return curvatures[:, -n_outputs:]
@@ -94,14 +94,14 @@ class ClassSums:
         How many rows count.
     b : ndarray of shape (n_parameters, n_outputs)
     size, shift : float, ndarray of shape (n_outputs,)
-        Logarithm of a factor of the coefficients, for those under the prior are too
-        small, and what is then added to the intercepts, as the first rows have them.
+        Logarithm of a factor of the coefficients, which the prior makes too small, and
+        the shift that is then added to the intercepts. The first rows have chosen both.
     n_first : float
         How many of the rows that count are these first ones.
     class_totals : ndarray of shape (n_classes,)
         How many rows of each class there were.
     fingerprints : ndarray of shape (n,)
-        Of some of the first rows, in their order of size; none if they tell nothing.
+        Sorted fingerprints of some of the first rows; none if many rows are equal.
     repeated : float
         How many later rows had one of these fingerprints.
     lost, won : float
@@ -146,9 +146,9 @@ class ClassSums:
 
     @property
     def passes(self):
-        """About how often each row has come.
+        """Return about how many times each row has arrived.
 
-        If each of the first rows has come again k times, so have the others.
+        If the first rows have arrived again k times, so have the others.
         """
         return 1 + self.repeated / max(1, len(self.fingerprints))
 
@@ -174,7 +174,7 @@ class ClassSums:
 
     def to_user(self):
         """Return coefficients and intercepts in the units of the user, by output."""
-        # The first rows chose the size; the more others, the less a prior shrinks.
+        # The first rows chose the size. The prior shrinks less with more rows.
         share = min(1.0, self.n_first / self.total * self.passes)
         b = np.exp(self.size * share) * self.b
         coef = b[self.fit_intercept :] * self.inverse_scale[:, np.newaxis]
@@ -213,7 +213,7 @@ class ClassSums:
             class_totals=self.class_totals + totals,
             repeated=self.repeated + self._n_repeated(rows, parameters, plan),
         )
-        # The prior is on each pass, for a pass has all of the rows.
+        # The prior counts once for each pass, because a pass has all rows.
         l2 += (sums.passes - self.passes) * self.prior
         gradient = l2 * self.b
         gradient[: self.fit_intercept] = 0
@@ -226,7 +226,7 @@ class ClassSums:
         """Return the sums with the counts of rows that one estimate alone predicts."""
         memory = 0.5 ** (rows.n_rows / WINDOW)
         own, leading = predicted == rows.y, led == rows.y
-        # Of a long piece its last rows alone are recent.
+        # Only the last rows of a long piece are recent.
         recent = min(1.0, WINDOW / (np.log(2) * rows.n_rows))
         lost = recent * np.count_nonzero((leading & ~own)[rows.weight > 0])
         won = recent * np.count_nonzero((own & ~leading)[rows.weight > 0])
@@ -247,7 +247,7 @@ class ClassSums:
         return float(np.count_nonzero(first < last))
 
     def _regular(self):
-        """The curvature with that of the prior, and its diagonal."""
+        """Return the curvature with that of the prior, and its diagonal."""
         metric = self.metric.copy()
         diagonal = _diagonal(metric)
         diagonal[..., self.fit_intercept :] += self.prior * self.passes
@@ -290,7 +290,7 @@ class ClassSums:
 
 
 def _losses(logits, rows, is_new):
-    """Losses of rows, some of classes that are new; ``logits`` become derivatives."""
+    """Return losses, by the log loss for new classes; ``logits`` become slopes."""
     new = np.flatnonzero(is_new)
     few = logits[new]
     losses = divergence(logits, rows.y, rows.weight, GAMMA)
@@ -301,7 +301,7 @@ def _losses(logits, rows, is_new):
 
 
 def _with_curvature(metric, rows, parameters, values, l2):
-    """The metric with the curvature of rows, and with that of a penalty."""
+    """Return the metric with the curvature of rows and of a penalty."""
     if metric.ndim > 1:
         for own, value in zip(metric, values.T, strict=True):
             own += rows.gram(np.ascontiguousarray(value))
@@ -313,14 +313,14 @@ def _with_curvature(metric, rows, parameters, values, l2):
 
 def fingerprints(X, features):
     """Return a number of each row that hardly any other row has."""
-    # Without a pattern, and the same for the same feature.
+    # The direction has no pattern, and is the same for the same feature.
     direction = np.sin(1e4 * np.sqrt(2 + features))
     with np.errstate(over="ignore", invalid="ignore"):
         return np.nan_to_num(X @ direction)
 
 
 def distinct_fingerprints(X):
-    """Return those of some rows in their order; none where rows often are equal."""
+    """Return sorted fingerprints of some rows, none if many rows are equal."""
     few = X[:: -(-X.shape[0] // FIRST_ROWS)]
     found = np.sort(fingerprints(few, np.arange(X.shape[1])))
     n_equal = np.count_nonzero(np.diff(found) <= SAME * np.abs(found[1:]))
@@ -346,12 +346,12 @@ def with_typical_scales(units, X):
 
 
 def _diagonal(metric):
-    """A view of the diagonal."""
+    """Return a view of the diagonal."""
     return np.einsum("kii->ki", metric) if metric.ndim > 1 else metric
 
 
 def _predicted(logits):
-    """The class of each row."""
+    """Return the predicted class of each row."""
     if logits.shape[1] == 1:
         return (logits[:, 0] > 0).astype(np.intp)
     return logits.argmax(axis=1)
@@ -463,7 +463,7 @@ def fitted(plan, data, starts):
     if coef.size * len(coef) <= MOST_NUMBERS:
         models.append(Model(np.zeros(coef.shape[1]), np.zeros_like(coef)))
     else:
-        # A start that others have led to takes much less time.
+        # A start that other fits have reached takes much less time.
         models = models[:1]
     best, least = None, np.inf
     for model in models:
@@ -507,7 +507,7 @@ class ClassStream(Stream):
 
     @classmethod
     def after(cls, plan, data, weight, refined):
-        """Return the stream that goes on from the second stage of a fit.
+        """Return the stream that continues from the second stage of a fit.
 
         ``weight``: of the rows in the loss, in the units of ``data.weight``.
         """
@@ -537,13 +537,13 @@ class ClassStream(Stream):
     def _collected(self, plan, data, median):
         first, enough = self.first.extended(data), self._enough(plan, data)
         if self.sums is not None and self.sums.passes > REPEATED:
-            # Repetitions among the rows held out would choose too weak a prior.
+            # Repetitions among held-out rows would choose too weak a prior.
             return replace(self, first=None)
         if first.n_rows < enough and first.n_values < MOST_KEPT:
             return replace(self, first=first)
         rows = first.together(data.units)
         if np.all(rows.y == rows.y[0]):
-            # One class tells nothing. Half of its rows make room for others.
+            # A single class determines no model. Drop half of its rows for others.
             rows = rows.of_rows(slice(None, None, 2))
             return replace(self, first=Kept().extended(rows))
         starts = [[data.units.to_user(*each) for each in median]]

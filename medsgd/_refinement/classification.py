@@ -32,7 +32,7 @@ from medsgd._refinement.quasi_newton import inner, minimise
 # A first, tighter fit finds the majority where outlying rows have wrong labels.
 TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
-# a typical row, is the factor of |W|^2 / 2. Strong ones are for many wrong labels.
+# a typical row, is the factor of |W|^2 / 2. Many wrong labels need a strong prior.
 STRONG_PRECISION, PRECISION, WEAK_PRECISIONS = 3.0, 0.8, (0.2, 0.05)
 # Rows for each feature beyond which the prior hardly matters: a weak one is taken.
 MANY_ROWS = 20
@@ -53,7 +53,7 @@ LARGEST_LOG_SIZE = 5.0
 # Coefficients count as at most so large in the penalty of a size.
 LARGEST = 1e50
 SIZE_PROGRESS = 1e-5
-# Updates of the median stage, which only has to lead into the right valley.
+# Updates of the median stage, which only has to reach the basin of the minimum.
 LEAD_UPDATES = 1000
 # A model by which more than a part of the labels are less probable than this may be
 # at a local minimum.
@@ -67,7 +67,7 @@ PROGRESS_BEFORE = 5e-2
 
 
 def lead_epochs(n_samples):
-    """Epochs of the median stage before a refinement."""
+    """Return the epochs of the median stage before a refinement."""
     return -(-LEAD_UPDATES // max(1, n_samples))
 
 
@@ -111,7 +111,7 @@ def fitted(
     watch=None,
     memory=None,
 ):
-    """The model that minimises the divergence plus a penalty, from another model.
+    """Return the minimiser of the divergence plus a penalty, from another model.
 
     ``weight``: of the rows, adding up to 1; ``watch(model, objective, told)``, told a
     ``Divergence``, is called after each iteration and ends the minimisation by
@@ -181,7 +181,7 @@ class Size:
 
 
 def size_of(scores, label, weight, penalty, *, fit_intercept):
-    """The size by which held-out labels, a part of them wrong, are most plausible.
+    """Return the size by which held-out labels, some wrong, are most plausible.
 
     The size is averaged over ``NOISES``, weighted by the likelihood of the labels.
 
@@ -231,9 +231,10 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
 
 
 def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
-    """Return the size of the coefficients that fits best, and the intercepts to it.
+    """Return the size of the coefficients that fits best, with intercepts.
 
-    ``penalty``: that of the user alone; the prior has made the coefficients too small.
+    ``penalty``: that of the user alone, because the prior has made the coefficients too
+    small.
     """
     n_rows = max(1, rows.n_used)
     along = rows.along(model, weight)
@@ -285,14 +286,14 @@ def balance(rows, model):
 
 
 def prior(rows, n_rows, precision, n_outputs):
-    """Factor of |W|^2 / 2 that makes ``precision`` that of a typical row's logits."""
+    """Return the factor of |W|^2 / 2 for a precision of a typical row's logits."""
     # The difference of two classes' logits has the variance of both.
     half = 0.5 if n_outputs == 1 else 1.0
     return half * precision * rows.units.squared_norm / n_rows
 
 
 def centred(model):
-    """The same probabilities by outputs that add up to 0, as steps leave them."""
+    """Return a model of the same probabilities whose outputs add up to 0."""
     if len(model.intercept) == 1:
         return model
     intercept = model.intercept - model.intercept.mean()
@@ -301,16 +302,17 @@ def centred(model):
 
 
 def fold_of(label):
-    """The part that each row belongs to, with the classes alike in all parts."""
+    """Return the part of each row, with all parts of similar class frequencies."""
     fold = np.empty(len(label), dtype=np.intp)
     fold[np.argsort(label, kind="stable")] = np.arange(len(label)) % N_FOLDS
     return fold
 
 
 def choose_precision(rows, start, weight, fit, size_of):
-    """The precision by which held-out labels are most plausible.
+    """Return the precision by which held-out labels are most plausible.
 
-    From the middle on, as long as weaker ones are better; else perhaps the strong one.
+    Weaker priors are tried after the middle one, as long as they are better. If none is
+    better, the strong one is tried.
 
     Parameters
     ----------
@@ -360,7 +362,7 @@ def choose_precision(rows, start, weight, fit, size_of):
 
 
 def is_too_sure(rows, model):
-    """Whether a model rules out more labels of rows not far out than it may."""
+    """Whether too many labels of rows that are not far out are implausible."""
     own = rows.probabilities(model)[np.arange(len(rows.label)), rows.label]
     weight = rows.weight * (rows.leverage >= FAR_OUT)
     return weight @ (own < UNLIKELY) > MOST_UNLIKELY * weight.sum()
@@ -417,18 +419,18 @@ def refine(
     max_iter: int,
     watch: Callable[..., bool] | None = None,
 ) -> Refined:
-    """Fit the multinomial model from where the medians have led.
+    """Fit the multinomial model from the solution of the median stage.
 
     Parameters
     ----------
     rows : Rows
-        Where they are not at hand, they are asked for sums.
+        Rows that are not at hand are asked for sums.
     start : Model
     penalty : Shrinkage
         That of the user, which comes on top of the prior.
     fit_intercept : bool
     tol : float or None
-        Tolerance of the user; None goes on as long as there is any progress.
+        Tolerance of the user; None continues as long as there is any progress.
     max_iter : int
         Bound on the iterations over all rows.
     watch : callable or None
@@ -479,7 +481,8 @@ def refine(
     else:
         precision, model, size = choose_precision(few, start, weight, fit, size_by)
     if is_too_sure(few, model):
-        # The medians may have led to where all labels of a kind of rows are the same.
+        # The medians may be at a local minimum, at which all labels of some rows are
+        # the same.
         starts = [model, without_features(few, model, weight, fit_intercept)]
         fits = [fit(begin, weight, GAMMA, precision) for begin in starts]
         value_of = partial(objective_of, few, weight, with_prior(few, precision))

@@ -21,9 +21,9 @@ from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows, drawn, ranks
 from medsgd._refinement.stochastic import moved
 from medsgd._utils.guards import warn_user
 
-# With fewer rows a parameter the scale of the residuals is too small. So it is with
-# fewer rows for each of many parameters and an L1 penalty, whose M step then takes
-# hundreds of passes.
+# With fewer rows for each parameter the scale of the residuals is too small. With an L1
+# penalty on many parameters the bound is higher, because the M step would take hundreds
+# of passes.
 FEWEST_ROWS, FEWEST_ROWS_OF_L1 = 2, 5
 # Updates of the median stage where it is one of many candidates, and the epochs it may
 # take for them.
@@ -37,7 +37,7 @@ LARGEST_COUNT = 2**31
 
 
 def counts_of(weight):
-    """Weights that add up to the number of rows that they count as.
+    """Return weights that add up to the number of rows that they count as.
 
     Whole numbers count copies of a row; other weights only compare the rows.
     """
@@ -63,7 +63,7 @@ def is_exact(plan, data, n_rows):
 
 
 def few_rows(X, y, weight):
-    """Return weights of few rows that are like all, whatever their order."""
+    """Return weights of few rows that represent all rows, in any order."""
     n_rows = np.count_nonzero(weight)
     if n_rows <= N_UNIT_ROWS:
         return weight
@@ -92,7 +92,7 @@ def refine(training, data, problem, start, weight):
     problem : Problem
         At the solution of the median stage.
     start : State
-        Where that began: a further candidate.
+        The start of the median stage: a further candidate.
     weight : ndarray of shape (n_samples,)
         As the user gave them, 0 for rows that are held out.
 
@@ -143,9 +143,9 @@ def run(training, stage, problem, start):
     if refinement.is_exact:
         warn_user(
             f"{1 - progress.rejected:.0%} of the targets are fitted without an error, "
-            "so that scale_ is 0 and outliers_ marks all other rows. If these are not "
-            "wrong, fit a model of both kinds of rows: whether a row is of the larger "
-            "one, and the others on their own.",
+            "so that scale_ is 0 and outliers_ marks all other rows. If the other rows "
+            "are not wrong, fit two models: a classifier of the two kinds of rows, and "
+            "a regressor of the other rows.",
         )
     return stage, refinement, progress
 
@@ -201,7 +201,7 @@ class ExactStage:
         """Return the parameters that are these coefficients and intercept."""
         rows = self.rows
         coef = np.asarray(coef, dtype=np.float64)
-        # In units of tiny targets a warm start may be out of range, and is no use then.
+        # In units of tiny targets a warm start may be out of range, and is left out.
         with np.errstate(over="ignore", invalid="ignore"):
             features = coef / rows.inverse_scale / self.y_scale
             first = (intercept - self.y_center + coef @ rows.center) / self.y_scale
@@ -273,7 +273,7 @@ def penalty_of(plan, units, inverse_scale, y_scale):
 def to_user(b, rows, y_center, y_scale):
     """Return coefficients and intercept in the user's units.
 
-    ``rows``: whatever has the ``center``, the ``inverse_scale`` and the
+    ``rows``: an object with the ``center``, the ``inverse_scale`` and the
     ``fit_intercept`` of ``Rows``.
     """
     coef = b[rows.fit_intercept :] * rows.inverse_scale * y_scale
@@ -283,7 +283,7 @@ def to_user(b, rows, y_center, y_scale):
 
 
 def _numerical_units(plan, X, counts, units):
-    """Centre and inverse scale in which the least squares are solved."""
+    """Return centre and inverse scale in which the least squares are solved."""
     fit_intercept = plan.fit_intercept
     if not units.known:
         units = feature_units(

@@ -1,8 +1,8 @@
 """Standard errors: the covariance of the coefficients that an M step has ended at.
 
-Sums over rows give all of it: ``Sums`` of parts of the rows add up to those of all of
-them. The formulas are those of R's robustbase, ``.vcov.avar1`` and ``.vcov.w``, with
-rows that count by their weights.
+The covariance follows from sums over rows. ``Sums`` of parts of the rows add up to
+those of all rows. The formulas are those of R's robustbase, ``.vcov.avar1`` and
+``.vcov.w``, with rows that count by their weights.
 
 C. Croux, G. Dhaene, D. Hoorelbeke, "Robust Standard Errors for Robust Estimators",
 Discussion Papers Series 03.16, KU Leuven 2003. V. Yohai, W. Stahel, R. Zamar, "A
@@ -34,7 +34,7 @@ NEARLY_COLLINEAR = 1e-8
 # Eigenvalues of a Gram matrix below this share of the largest are but rounding.
 ROUNDED = 1e-13
 # E[w(u)] / E[u psi(u)] for a standard normal u and the bisquare of the M step: with it
-# R^2 estimates what least squares estimates where the noise is normal.
+# R^2 estimates the R^2 of least squares for normal noise.
 CONSISTENCY = 1.207617
 
 
@@ -125,7 +125,7 @@ def _of_scale(rows, b, scale):
 
 
 class Inference:
-    """Covariance of the parameters of an M step, and what its rows do not determine.
+    """Covariance of the parameters of an M step, and undetermined directions.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ class Inference:
         self.rank = len(self.inverse)
 
     def _reduced(self, matrix):
-        """A matrix of sums, in the directions that the rows determine."""
+        """Return a matrix of sums, in the directions that the rows determine."""
         if self.basis is None:
             return self.root[:, np.newaxis] * matrix * self.root
         return self.basis.T @ matrix @ self.basis
@@ -167,7 +167,7 @@ class Inference:
         return self.basis.T @ vectors
 
     def _expanded(self, covariance):
-        """The covariance of the parameters, from that in the reduced directions."""
+        """Return the covariance of parameters from that in the reduced directions."""
         if self.basis is None:
             return self.root[:, np.newaxis] * covariance * self.root
         return self.basis @ covariance @ self.basis.T
@@ -182,7 +182,7 @@ class Inference:
         return part <= UNDETERMINED * size
 
     def step(self):
-        """Return how far a pass of the M step without a penalty would move them."""
+        """Return the step of a pass of the M step without a penalty."""
         step = self.scale * (self.inverse @ self._reduced_columns(self.sums.pull))
         return self.root * step if self.basis is None else self.basis @ step
 
@@ -220,7 +220,7 @@ class Inference:
 
 
 def _inverse(matrix, least=COLLINEAR):
-    """The inverse of a matrix, or None if it has no pivots larger than ``least``.
+    """Return the inverse of a matrix, or None if pivots are not above ``least``.
 
     Its diagonal is near 1.
     """
@@ -259,7 +259,7 @@ def r_squared(y, residual, scale, count, *, centered):
 
 
 def _squares(y, residual, kept):
-    """Weighted sums that R^2 follows from: of 1, y, its square and the residual's."""
+    """Return weighted sums for R^2: of 1, y, its square and the squared residual."""
     return np.array(
         [kept.sum(), kept @ y, kept @ np.square(y), kept @ np.square(residual)]
     )
@@ -276,7 +276,7 @@ def _r_squared(squares, *, centered):
 
 @dataclass(frozen=True, eq=False)
 class TableSums(Summable):
-    """Sums over rows that a table of coefficients follows from.
+    """Sums over rows for a table of coefficients.
 
     Attributes
     ----------
@@ -284,7 +284,7 @@ class TableSums(Summable):
     outlying : float
         Weight of the rows whose residuals are beyond a limit.
     squares : ndarray of shape (4,)
-        What R^2 follows from.
+        The sums for R^2.
     """
 
     sums: Sums
@@ -307,7 +307,7 @@ class TableSums(Summable):
         )
 
     def is_possible(self, weight, job):
-        """Whether they are sums of rows: numbers."""
+        """Whether all sums are finite."""
         values = [v for v in vars(self.sums).values() if v is not None]
         return all(np.isfinite(v).all() for v in (*values, self.outlying, self.squares))
 

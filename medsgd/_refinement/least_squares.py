@@ -23,7 +23,8 @@ COLLINEAR = 1e-12
 NULL, ROUNDINGS = 1e-6, 1e3
 # A preconditioner of collinear columns must be invertible.
 RIDGE = 1e-12
-# A direction is lacking in a later metric below this share of it in the first.
+# A later metric lacks a direction if its curvature is below this share of that in the
+# first metric.
 SMALLEST = 1e-8
 # Relative accuracy of conjugate gradients for candidates, and for exact fits.
 ROUGH, EXACT = 0.05, 1e-9
@@ -39,7 +40,7 @@ TINY = np.finfo(np.float64).tiny
 
 
 class Basis:
-    """Directions that the rows determine, and those that they do not.
+    """Directions that the rows determine, and directions that they do not determine.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ class Basis:
         return cls(vectors * root[:, np.newaxis], np.eye(rank), null)
 
     def extend(self, rows, share):
-        """Take in directions that these rows determine and a sample of them did not.
+        """Add directions that these rows determine and a sample of them did not.
 
         ``share``: total weight of the sample, relative to that of the rows.
         """
@@ -121,7 +122,7 @@ class Cholesky:
         self.penalty, self.basis = penalty, basis
 
     def begin(self):
-        """Each step depends on its arguments only."""
+        """Do nothing: each step depends on its arguments only."""
 
     def step(self, rows, values, pull, b, *, share, convex):
         """Minimise the quadratic model.
@@ -181,9 +182,10 @@ def solution(gram, gradient, convex):
 class QuasiNewton:
     """Steps of limited-memory BFGS in the metric of a Gram matrix or a diagonal.
 
-    A step costs two products with the rows. The memory learns how the objective's
-    curvature differs from the metric; it is of one descent, which ``begin`` starts.
-    Where that takes long, the metric becomes that of the present weights.
+    A step costs two products with the rows. The memory learns how the curvature of the
+    objective differs from the metric. The memory is of one descent, which ``begin``
+    starts. If a descent takes many steps, the metric becomes that of the current
+    weights.
 
     J. Nocedal, "Updating Quasi-Newton Matrices with Limited Storage", Mathematics of
     Computation 1980.
@@ -330,7 +332,7 @@ class CoordinateDescent:
         self.start = None
 
     def begin(self):
-        """A new descent may begin where another has ended."""
+        """Do nothing: a descent may begin at the end of another one."""
 
     def _descend(self, A, target, total, share, **fit):
         """Minimise half the sum of ``total`` squares plus the penalty."""

@@ -10,7 +10,7 @@ from medsgd._refinement.class_rows import Rows
 from medsgd._refinement.class_stream import ClassStream, shrinkage
 from medsgd._refinement.classification import Model
 
-# Iterations without progress of the held-out loss where "auto" leaves them to us.
+# Iterations without progress of the held-out loss that "auto" means.
 PATIENCE = 5
 
 
@@ -25,7 +25,7 @@ def refine(training, data, problems):
         The weight of each row in the model, and whether the model rejects the row. None
         where nothing is left of the epochs.
     stream : ClassStream or None
-        What goes on from here.
+        The stream that continues from this model.
     """
     plan = training.plan
     n_lead = level(problems)

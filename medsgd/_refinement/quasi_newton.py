@@ -17,7 +17,7 @@ MOST_HALVINGS = 30
 
 
 def inner(a, b):
-    """Inner product, which stays on one thread."""
+    """Return an inner product, computed on one thread."""
     return float(a.dot(b) if len(a) <= ONE_THREAD else np.einsum("i,i->", a, b))
 
 
@@ -38,8 +38,8 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None, memory=None)
         Called with x and the penalised value after each iteration, after the last call
         of ``function`` at that x; returns whether to stop.
     memory : list or None
-        What is known of the curvature from another minimisation of nearly the same
-        function; at the end, what this one knows.
+        Curvature pairs of another minimisation of nearly the same function. At the end
+        it holds those of this one.
 
     Returns
     -------
@@ -93,13 +93,13 @@ def minimise(function, start, *, l1=0.0, tol, max_iter, watch=None, memory=None)
 
 
 def _steepest(x, gradient, l1):
-    """The least subgradient."""
+    """Return the least subgradient."""
     at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - l1, 0)
     return np.where(x == 0, at_zero, gradient + l1 * np.sign(x))
 
 
 def _times_inverse_hessian(steps, slope):
-    """The two loops of Nocedal 1980."""
+    """Return the product by the two loops of Nocedal 1980."""
     result, factors, part = slope.copy(), [], np.empty_like(slope)
     for step, change, inverse in reversed(steps):
         factors.append(inverse * inner(step, result))

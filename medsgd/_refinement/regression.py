@@ -8,7 +8,7 @@ and solves a least-squares problem, or takes Newton's step where that is possibl
 step begins at few good candidates instead of many random ones (M. Salibian-Barrera,
 V. Yohai, "A Fast Algorithm for S-Regression Estimates", JCGS 2006).
 
-Nothing here knows an estimator: a refinement is of ``Rows`` and a ``Penalty``.
+The module does not depend on an estimator: a refinement has ``Rows`` and a ``Penalty``.
 """
 
 from dataclasses import dataclass, replace
@@ -39,22 +39,24 @@ from medsgd._refinement.rows import DenseRows, RowsLeftOut
 from medsgd._refinement.samples import leverage_weights, sample
 
 FIRST_STAGE, LAST_STAGE = "S step", "M step"
-# Rows that the S step sees, and rows that candidates are made of: the larger of a
+# Rows that the S step sees, and rows of which candidates are computed: the larger of a
 # number and of so many a parameter.
 N_S_ROWS = 10_000
 N_CANDIDATE_ROWS = 800
 ROWS_PER_PARAMETER = 10
-# Where many parameters are more than this share of the rows, the S step's residuals are
-# made up for: they are smaller than those of other rows.
+# If many parameters are more than this share of the rows, a factor corrects the scale
+# of the S step, whose residuals are smaller than those of other rows.
 LARGEST_SHARE = 0.2
-# Iterations of the candidates in each round, and how many then go on: the best by their
-# scale, and the best by the scale in which rows count by their leverage.
+# Iterations of the candidates in each round, and the numbers of candidates that are
+# then kept: the best by their scale, and the best by the scale in which rows count by
+# their leverage.
 STEPS = ((0, (30, 15)), (2, (15, 8)), (8, (4, 3)))
-# Fitted values of two candidates in one basin differ by less, in scales; in a sample,
-# whose basins are where chance has put them, by less than the second.
+# Fitted values of two candidates in one basin differ by less than this, in scales. The
+# second number is for a sample, whose basins vary by chance.
 SAME, SAME_IN_SAMPLE = 0.05, 0.1
-# After so many steps candidates of one basin are near, with so many rows a parameter
-# earlier; so few candidates are then not compared before they have converged.
+# After so many steps candidates of one basin are near to each other, and earlier with
+# so many rows a parameter. So few candidates are then compared only after they have
+# converged.
 SETTLING, MANY_ROWS, FEW_CANDIDATES = 8, 20, 3
 # A candidate whose leverage-weighted scale is so much larger than the least one has
 # followed coherent leverage, if rows of little leverage are this many a parameter.
@@ -71,8 +73,8 @@ N_QUARTERED = 20
 TOLERANCE = 3e-6
 # The same for Newton's steps of an S step, whose scale is accurate to the square.
 S_TOLERANCE = 3e-4
-# The same where each step is a round of asking others for sums: what a step of Newton
-# leaves is far less than the bound on it.
+# The same if each step is a round over partitions. The rest after a Newton step is far
+# less than its bound.
 FEW_ROUNDS_TOLERANCE = 1e-4
 # Candidates are compared where a step moves fitted values by less, in scales.
 LOOSE = 0.005
@@ -182,7 +184,7 @@ class SObjective(Objective):
         return scale * scale / 2 + self._penalty(place.b), scale
 
     def statistic(self, value, scale):
-        """Return what the curve shows."""
+        """Return the value of the curve."""
         return scale
 
     def share(self, squares, scale):
@@ -204,7 +206,7 @@ class MObjective(Objective):
         return threshold * threshold / 6 * loss + self._penalty(place.b), scale
 
     def statistic(self, value, scale):
-        """Return what the curve shows."""
+        """Return the value of the curve."""
         return value
 
     def share(self, squares, scale):
@@ -259,7 +261,7 @@ def descend(objective, solver, b, scale, *, tolerance=None):
         is_asked = newton and not rows.is_at_hand
         if is_asked:
             limit = error * FEW_ROUNDS_TOLERANCE
-        # Rows elsewhere are not asked whether a last step of Newton was right.
+        # A last Newton step of rows elsewhere is not evaluated, to save a round.
         if not (is_asked and _left(change / scale, size) <= limit):
             new = objective.evaluate(there, scale)
         if newton and not new[0] <= value * (1 + 1e-12):
@@ -301,12 +303,12 @@ def descend(objective, solver, b, scale, *, tolerance=None):
 
 
 def _left(size, before):
-    """Return more than what a step of Newton leaves, which shrink ever faster."""
+    """Return a bound on the rest after a Newton step. Such steps shrink ever faster."""
     return size * min(size, before) / before
 
 
 def last(passes):
-    """Return what a descent ends at."""
+    """Return the last result of a descent."""
     *_, end = passes
     return end
 
@@ -328,7 +330,7 @@ class Refinement:
     Attributes
     ----------
     few : Rows
-        Those that the S step sees.
+        The rows that the S step sees.
     is_exact : bool
         Whether more than half of the rows are fitted without an error.
     tolerance : float
@@ -351,14 +353,14 @@ class Refinement:
             try:
                 yield from self._passes(rows)
             except RowsLeftOut:
-                # The rows left out have been part of the S step.
+                # The S step has used the rows that are left out, and begins again.
                 continue
             return
 
     def _passes(self, rows):
         size = max(N_S_ROWS, self._wanted(ROWS_PER_PARAMETER))
         few = sample(rows, size) if rows.is_at_hand else rows.sample
-        # Without the rows of weight 0, where few are all.
+        # If the sample has all rows with a weight, the rows of weight 0 are dropped.
         self.rows = few if rows.are_all(few) else rows
         self.few = few
         n_rows = max(N_CANDIDATE_ROWS, self._wanted(ROWS_PER_PARAMETER))
@@ -408,7 +410,7 @@ class Refinement:
         return per_parameter * self.rows.n_parameters
 
     def target(self, rows):
-        """Return the sum of ``rho`` that defines the scale: half of what is free."""
+        """Return the sum of ``rho`` that defines the scale."""
         return BREAKDOWN * max(rows.total - self.rank, rows.total / 10)
 
     def _few_rows_factor(self):
@@ -426,7 +428,7 @@ class Refinement:
         rows, penalty = self.small, self.penalty
         l2 = penalty.quadratic(rows.fit_intercept)
         p = rows.n_parameters
-        # Weights that bound what a row adds: no row of leverage decides the metric.
+        # Weights that bound the influence of a row of leverage on the metric.
         self.bounded = weight = rows.weight * np.cbrt(self.leverage)
         full = p <= MOST_GRAM
         metric = rows.gram(weight) if full else rows.diagonal(weight)
@@ -486,21 +488,21 @@ class Refinement:
         self.rank = self.basis.vectors.shape[1]
 
     def _shortest(self, b):
-        """The shortest of the equivalent coefficients of collinear columns."""
+        """Return the shortest equivalent coefficients of collinear columns."""
         if self.basis is None or self.penalty.l2 or self.penalty.l1:
             return b
         null = self.basis.null
         return b - null @ (null.T @ b)
 
     def _best_candidate(self, few):
-        """Coefficients and scale at which the S step begins."""
+        """Return coefficients and scale at which the S step begins."""
         small, fits = self.small, self.fits
         self.same = SAME if few is small else SAME_IN_SAMPLE
         target, weighted = self.target(small), small.weight * self.leverage
         first, *others = (start[np.newaxis] for start in self.starts)
-        # A short median stage does not get far with more parameters.
+        # With more parameters a short median stage is far from its fixed point.
         is_led = small.n_parameters <= candidate.MOST_SENSITIVE
-        # A fixed point, unlike the medians themselves, knows no seed.
+        # Unlike the medians, a fixed point does not depend on the seed.
         begin = first if is_led else others[-1]
         b = [*others, candidate.least_absolute(fits, begin, weighted, self.floor)]
         n_values = small.n_rows * small.n_parameters
@@ -513,7 +515,8 @@ class Refinement:
         residual = fits.residuals(b)
         typical = weighted_median(np.abs(residual[0]), small.weight) / NORMAL_MEDIAN
         scale = np.full(len(b), typical)
-        # With many parameters for the rows, near candidates may lead to other basins.
+        # With many parameters for the rows, near candidates may lead to different
+        # basins.
         is_plain = self.rank * MANY_ROWS <= small.total
         for n_steps, (n_by_scale, n_by_leverage) in STEPS:
             if is_plain and len(b) <= FEW_CANDIDATES:
@@ -555,9 +558,9 @@ class Refinement:
         return b, scale
 
     def _distinct(self, residual, scale, chosen):
-        """Of the chosen candidates those of different basins, the best of each."""
+        """Return the best of the chosen candidates in each basin."""
         small, chosen = self.small, sorted(chosen, key=scale.__getitem__)
-        # From the best, so that rounding does not part those that are near to it.
+        # Differences from the best candidate keep their digits for near candidates.
         apart = (residual[chosen] - residual[chosen[0]]) * np.sqrt(small.weight)
         products = apart @ apart.T
         size = products.diagonal()
@@ -570,7 +573,7 @@ class Refinement:
         return [chosen[k] for k in kept]
 
     def _settled(self, rows, fits):
-        """Coefficients, scale and residuals of candidates where they have converged."""
+        """Return coefficients, scale and residuals of converged candidates."""
         objective = SObjective(
             rows, Penalty(self.penalty.unit), self.target(rows), self.floor
         )
@@ -594,7 +597,7 @@ class Refinement:
         return settled
 
     def _exact_fit(self, b):
-        """The least-squares fit of the rows that the others are outliers of."""
+        """Return the least-squares fit of the rows that are not outliers."""
         self.is_exact = True
         rows = self.rows
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Rows as the exact steps see them: standardised, in blocks, and the sums they give."""
+"""Rows of the exact steps: standardised in blocks, and sums over them."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +27,7 @@ LARGEST = 1e60
 def ranks(X, y):
     """Return the rows in the order of their targets, then of a fixed product.
 
-    The order in which the rows come decides nothing.
+    The result does not depend on the order in which the rows come.
     """
     order = np.argsort(y)
     if np.all(np.diff(y[order]) > 0):
@@ -40,7 +40,7 @@ def ranks(X, y):
 def drawn(weight, size, order):
     """Return how often each row is among ``size`` drawn by weight, always the same.
 
-    They are of all parts of the rows in the given order.
+    The draws are spread over all parts of the rows in the given order.
     """
     total = np.sum(weight[order], dtype=np.float64)
     return counted(weight, draws(size, total), order)
@@ -59,7 +59,7 @@ def counted(weight, draws, order):
 
 
 class RowsLeftOut(Exception):
-    """Some of the rows are no longer part of the rows that gave sums before."""
+    """Some rows have been left out since earlier sums."""
 
 
 class Summable:
@@ -75,13 +75,13 @@ class Summable:
 
 @dataclass(frozen=True, eq=False)
 class Pull:
-    """Sums over the rows at a place, which a step asks for.
+    """Sums over the rows at a place, which a step needs.
 
     Attributes
     ----------
     kept, curvature, pull
-        Weights of the rows times those of a loss, times its curvature, and times its
-        derivative: what ``gram`` and ``moments`` of the rows take.
+        Weights of the rows times the weights of a loss, times its curvature, and times
+        its derivative. They are arguments of ``gram`` and ``moments`` of the rows.
     squares, rejected : float
         Sum of ``pull`` times the residuals; weight of the rows without a weight in the
         loss.
@@ -115,11 +115,11 @@ class Place:
         return m_scale(self.residual, self.rows.weight, target, start, floor)
 
     def pull(self, threshold):
-        """Return what a step on the bisquare asks."""
+        """Return the sums of a step on the bisquare."""
         return Pull(*bisquare.pull(self.residual, self.rows.weight, threshold))
 
     def pull_of_fitted(self, tolerance):
-        """Return what least squares of the rows with smaller residuals ask."""
+        """Return the sums of least squares of the rows with smaller residuals."""
         weight, residual = self.rows.weight, self.residual
         is_fitted = np.abs(residual) <= tolerance
         kept = weight * is_fitted
@@ -201,7 +201,7 @@ class Rows:
         return Place(self, b, self.residuals(b))
 
     def review(self, few, b, scale):
-        """Raise ``RowsLeftOut`` where a fit of a few shows that some are wrong."""
+        """Raise ``RowsLeftOut`` if a fit of few rows shows that some are wrong."""
 
     @property
     def n_parameters(self):
@@ -209,12 +209,12 @@ class Rows:
 
     @cached_property
     def total(self):
-        """Total weight."""
+        """Return the total weight."""
         return float(self.weight.sum())
 
     @cached_property
     def present_share(self):
-        """Share of the weight of the rows in which a feature is not typical."""
+        """Return each feature's share of the weight where it is not typical."""
         return self.presence.T @ self.weight / self.total
 
     def take(self, rows, weight):
@@ -244,7 +244,7 @@ class Rows:
         return np.concatenate([np.asarray(total)[np.newaxis], features])
 
     def _scaled_product(self, b):
-        """The products, by coefficients in the units of X."""
+        """Return the products, by coefficients in the units of X."""
         features = b[self.fit_intercept :]
         with np.errstate(over="ignore", invalid="ignore"):
             product = self.X @ (features.T * self.inverse_scale).T
@@ -252,7 +252,7 @@ class Rows:
         return product + b[0] if self.fit_intercept else product
 
     def _scaled_moments(self, values):
-        """The moments, from those of X."""
+        """Return the moments, from those of X."""
         total = values.sum(axis=0)
         features = ((self.X.T @ values).T * self.inverse_scale).T
         features -= np.multiply.outer(self._offset, total)
@@ -323,14 +323,15 @@ class Rows:
     def triangle(self, values):
         """Return the Cholesky factor of ``gram``, transposed, up to signs of its rows.
 
-        It comes from the rows and not from their sums, and so has all digits where
-        columns are nearly collinear. No value is negative.
+        It is computed from the rows and not from their sums, so that it has all digits
+        if columns are nearly collinear. No value is negative.
         """
         root, parts, n_rows = np.sqrt(values), [], 0
         for rows, Z in self.blocks():
             parts.append(Z * root[rows, np.newaxis])
             n_rows += len(Z)
-            # The factor counts as rows: with few others most of the work is for it.
+            # The factor is a part of the next factorisation. With few new rows it would
+            # be most of the work.
             if n_rows >= 2 * self.n_parameters or rows.stop == self.n_rows:
                 parts = [np.linalg.qr(np.concatenate(parts), mode="r")]
                 n_rows = len(parts[0])
@@ -381,7 +382,7 @@ class DenseRows(Rows):
 
     @cached_property
     def present_share(self):
-        """Share of the weight of the rows in which a feature is not typical."""
+        """Return each feature's share of the weight where it is not typical."""
         total = np.zeros(self.X.shape[1])
         for rows, Z in self.blocks():
             total += self.weight[rows] @ (Z[:, self.fit_intercept :] != 0)
@@ -389,7 +390,7 @@ class DenseRows(Rows):
 
     @cached_property
     def presence(self):
-        """CSC array of bool: by row and feature, whether the value is not typical."""
+        """Return a CSC array of bool: whether each value is not typical."""
         present = np.empty((self.n_rows, self.X.shape[1]), dtype=bool)
         for rows, Z in self.blocks():
             np.not_equal(Z[:, self.fit_intercept :], 0, out=present[rows])
@@ -445,5 +446,5 @@ class SparseRows(Rows):
 
     @cached_property
     def presence(self):
-        """CSC array of bool: by row and feature, whether the value is not typical."""
+        """Return a CSC array of bool: whether each value is not typical."""
         return sparse.csc_array(self.X != 0)

@@ -1,4 +1,4 @@
-"""Samples of the rows that are like all of them, and the leverage of their rows."""
+"""Samples of rows that represent all rows, and the leverage of their rows."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ SMALLEST_SHARE = 0.1
 def leverage_weights(rows):
     """Return the weights by which rows of leverage count less.
 
-    Where a feature is mostly one value, its spread is that of the other values: a row
-    has no leverage because a feature is rare.
+    If a feature is mostly one value, its spread is that of the other values. A row then
+    has no leverage only because the feature is rare.
     """
     share = rows.present_share
     factors = np.where(share < 0.5, np.maximum(share, SMALLEST_SHARE), 1.0)
@@ -26,10 +26,10 @@ def leverage_weights(rows):
 def sample(rows, size, *, ranked=False):
     """Return at most about ``size`` rows with a weight, always the same.
 
-    Rows are drawn by their weight from all parts of the data; with ``ranked``, from all
-    parts of the sorted targets, so that the order of the rows decides nothing. Of a
-    feature that is rarely present in them, more rows follow, with the weight that they
-    have together.
+    Rows are drawn by their weight from all parts of the data. With ``ranked`` they are
+    drawn from all parts of the sorted targets, so that the order of the rows has no
+    influence. A feature that is rarely present in the sample gets more rows, which
+    share the weight that such rows have together.
     """
     used = np.flatnonzero(rows.weight)
     if len(used) <= size:
@@ -46,8 +46,8 @@ def sample(rows, size, *, ranked=False):
 def _add_rare_rows(rows, few, weight, factor):
     """Give weights to more of the rows in which rare features are present.
 
-    All of them that are in the sample share the weight that such rows have together:
-    one that was drawn by chance counts no more than the others.
+    All such rows of the sample share the weight that they have together. A row that was
+    drawn by chance counts no more than the others.
     """
     is_changed = False
     for present in rows.present(
@@ -62,7 +62,7 @@ def _add_rare_rows(rows, few, weight, factor):
 def share_rare_weight(rows, columns, totals):
     """Give rows in which rare features are present these total weights together.
 
-    Rows of weight 0 are further ones, and get a weight where they are needed.
+    Rows of weight 0 are additional rows, which get a weight if they are needed.
     """
     for present, total in zip(rows.present(columns), totals, strict=True):
         _share(rows.y, present, rows.weight, total)

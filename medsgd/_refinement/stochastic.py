@@ -34,12 +34,12 @@ class Step:
     constant : float
         Scales of the residuals beyond which the loss is constant.
     growth : float
-        How many times the scale at the start of the step it may become.
+        Upper bound of the scale, over that at the start of the step.
     overshoot : float
         How many times its residual a step may move a sample's own prediction.
     n_updates : int
-        The patience, over which the iterates are averaged: the noise of steps cancels
-        within epochs.
+        Patience in updates. The iterates are averaged over it, because the noise of
+        steps cancels within epochs.
     """
 
     constant: float
@@ -53,18 +53,20 @@ class Step:
 # only so far: with few samples that is too small, but unbounded it lets outliers in.
 TIGHT = Step(2.0, 1.0, 1.0, UPDATES_NO_CHANGE)
 EFFICIENT = Step(BISQUARE, 1.6, OVERSHOOT, 100_000)
-# With fewer samples for a parameter the tight one would settle on any subset they fit.
+# With fewer samples for a parameter the tight step would settle on any subset that the
+# parameters can fit.
 FEWEST_PER_PARAMETER = 5
-# Steps shrink after so many time constants of a feature of unit variance, as
-# t**-POWER_T: earlier leaves correlated features behind, later heavy-tailed ones noisy.
+# Steps shrink as t**-POWER_T after so many time constants of a feature of unit
+# variance. Earlier, correlated features would not converge. Later, heavy-tailed
+# features would stay noisy.
 CONSTANT_STEPS = 12.0
 POWER_T = 0.75
 
 
 def refine(training, data, problem):
-    """Go on with plain SGD on the bisquare loss from where the medians have led."""
+    """Run plain SGD on the bisquare loss from the solution of the median stage."""
     found, rows = problem.state, problem.rows
-    # Some thousand samples are enough to find the majority.
+    # A few thousand samples are enough to find the majority.
     few = rows[:: -(-len(rows) // UPDATES_NO_CHANGE)].copy()
     for step, max_epochs in steps(training, data, len(few), training.plan.max_iter):
         problem = problem.next_stage(
@@ -75,7 +77,7 @@ def refine(training, data, problem):
 
 
 def steps(training, data, n_samples, max_epochs):
-    """The steps of a refinement, each with the epochs it may take.
+    """Yield the steps of a refinement, each with its largest number of epochs.
 
     ``n_samples``: those of the first step; ``max_epochs``: of all stages together.
     """
@@ -91,9 +93,9 @@ def steps(training, data, n_samples, max_epochs):
 
 
 def finished(problem, found):
-    """The problem with the state after a refinement that began at the one found.
+    """Return the problem with its state after a refinement that began at ``found``.
 
-    What the medians track is still where partial_fit goes on from.
+    partial_fit continues from what the medians have tracked.
     """
     if problem.state is not found:
         problem.state = replace(
@@ -104,12 +106,12 @@ def finished(problem, found):
 
 
 def at_solution(state, solved):
-    """A state at the solution of another, averaging nothing."""
+    """Return a state at the solution of another one, with no average."""
     return moved(state, *solved.solution())
 
 
 def moved(state, coef, intercept, **changes):
-    """A state with other coefficients, averaging nothing."""
+    """Return a state with other coefficients, with no average."""
     with np.errstate(over="ignore"):  # the end of a fit looks for infinite ones
         coef = coef.astype(state.dtype)
     return replace(
@@ -161,7 +163,7 @@ def rule_of_fit(y, weight, dtype):
 
 
 def step_settings(step, plan, data, n_samples, scale, **changes):
-    """The settings of a step at the scale found, and the first iteration's number."""
+    """Return a step's settings at a scale, and its first iteration's number."""
     eta0 = plan.first_eta(data.units)
     first = float(np.ceil(CONSTANT_STEPS / eta0))
     settings = plan.settings(

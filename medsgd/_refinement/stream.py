@@ -1,12 +1,13 @@
 """The refined estimate of a stream: weighted sums of its rows, in bounded memory.
 
-The exact refinement of the first rows begins the sums. Later rows add to them what a
-step of the M step would, at the coefficients and the scale of their time: the weights
-of rows are never revised. That is a recursive M-estimator, whose error is to first
-order that of the M step over all rows (R. Martin, C. Masreliez, "Robust Estimation via
-Stochastic Approximation", IEEE Transactions on Information Theory 1975). The median
-leads: it is one of the starts of the exact refinement, and where it has become better
-than the refined estimate, as after a jump, the refined estimate begins anew.
+The exact refinement of the first rows begins the sums. A later row adds the terms of a
+step of the M step, at the coefficients and the scale when it arrives. The weights of
+rows are never revised. That is a recursive M-estimator, whose error is to first order
+that of the M step over all rows (R. Martin, C. Masreliez, "Robust Estimation via
+Stochastic Approximation", IEEE Transactions on Information Theory 1975). The solution
+of the median stage is one of the starts of the exact refinement. If the median is
+better than the refined estimate, such as after a jump, the refined estimate begins
+anew.
 """
 
 from dataclasses import dataclass, replace
@@ -37,40 +38,41 @@ from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 # The Gram matrix of more parameters is too large to go with every fitted estimator, and
 # with a stream. Without one, a diagonal takes its place.
 MOST_PARAMETERS, MOST_OF_STREAM = 500, 2_048
-# Values of X that are kept at most, of 64 MB, and for a diagonal, of 16 MB.
+# Largest number of values of X that are kept: 64 MB, and 16 MB for a diagonal.
 MOST_KEPT, MOST_OF_DIAGONAL = 2**23, 2**21
-# Rows of which the exact refinement begins the sums: the larger of a number and of so
-# many a parameter. It begins them again, since with more rows it is more often right,
-# each time that so many times as many are kept, up to the larger of a number and of so
-# many a parameter.
+# Rows with which the exact refinement begins the sums: the larger of a number and of so
+# many a parameter. A refinement of more rows is more often right. The sums therefore
+# begin again each time that so many times as many rows are kept, up to the larger of a
+# number and of so many a parameter.
 FIRST_ROWS, FIRST_PER_PARAMETER = 500, 5
 GROWTH, LAST_ROWS, LAST_PER_PARAMETER = 4, 8_000, 20
-# Diagonal sums begin again more often, since their steps are not those of the exact
-# refinement, as long as rows can be kept.
+# Diagonal sums begin again more often, as long as rows can be kept, because their steps
+# are less exact than the refinement.
 DIAGONAL_GROWTH = 1.5
 # The coefficients are solved for after each piece of the rows: so many, or a share of
 # the rows before it. Steps along a diagonal are stable with smaller pieces.
 PIECE, PIECE_SHARE = 500, 0.125
 DIAGONAL_PIECE, DIAGONAL_SHARE = 32, 1 / 32
-# Rows of small calls wait until they are a piece of so many, so that a call with one
-# row costs little: a share of the rows before them, which moves the estimate by a
-# sixteenth of its standard error, and at least a share of the parameters, for each
-# piece is solved.
+# Rows of small calls wait until they are a piece of so many rows, so that a call with
+# one row costs little. The piece is a share of the rows before it, which moves the
+# estimate by a sixteenth of its standard error. It is at least a share of the
+# parameters, because each piece is solved.
 LEAST_PIECE, MOST_WAITING, WAITING_SHARE, SOLVED_SHARE = 32, 1_000, 1 / 256, 0.125
 # Rows whose residuals make one M-scale.
 WINDOW = 1_000
-# The median leads where its residuals of a window have a scale so many times smaller.
+# The sums begin anew if the median's residuals in a window have a scale so many times
+# smaller.
 JUMP = 1.2
-# The rows are others than those of the sums where so many have a scale so many times
-# larger, as after a feature has changed its unit.
+# The sums begin anew if so many rows have a scale so many times larger, such as after a
+# feature has changed its unit.
 FEWEST_LOST, LOST = 400, 10.0
-# A feature is new whose squares in the sums are fewer than so many, and than those of
-# the next rows, if it is present in at least so many of these.
+# A feature is new if its squares in the sums are fewer than so many, and than those of
+# the next rows, and if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
-# A half-life has at least so many rows a parameter: else nothing determines some.
+# A half-life has at least so many rows a parameter, so that all are determined.
 LEAST_MEMORY = 2
-# Curvature of a parameter that sums with a half-life keep: of one whose rows are long
-# gone, the coefficient stays.
+# Least curvature of a parameter in sums with a half-life. A coefficient whose rows
+# count no more keeps its value.
 LEAST_KEPT = 1e-100
 
 
@@ -98,11 +100,11 @@ class GramSums:
     scale : float
         The S step's, in units of ``y_scale``.
     least_share : float
-        What part of the M-scale of the residuals of ``b`` it is: those of the S step
-        have a smaller one.
+        The scale over the M-scale of the residuals of ``b``. The residuals of the S
+        step have a smaller scale than those of the M step.
     window : tuple of ndarray of shape (3, n)
         Residuals of the refined and of the median's coefficients, and counts, of rows
-        that have not set the scale yet.
+        since the last change of the scale.
     n_window : int
         How many such rows there are.
     """
@@ -137,7 +139,7 @@ class GramSums:
 
     @property
     def residual_scale(self):
-        """Scale of the residuals in units of the targets; 0 of an exact fit."""
+        """Return the scale of the residuals in units of y; 0 of an exact fit."""
         return self.scale * self.y_scale if self.scale > self.floor else 0.0
 
     def rows(self, data):
@@ -158,7 +160,7 @@ class GramSums:
 
     @property
     def squares(self):
-        """Curvature along each parameter."""
+        """Return the curvature along each parameter."""
         return self.gram.diagonal()
 
     def piece(self, half_life):
@@ -191,7 +193,7 @@ class GramSums:
         return sums._stepped(rows, curvature, rows.moments(pull), penalty, memory)
 
     def _stepped(self, rows, curvature, pull, penalty, memory):
-        """The sums with the curvature of rows and the pull on the coefficients."""
+        """Return the sums with the curvature of rows and the pull on coefficients."""
         l2 = penalty.quadratic(self.fit_intercept)
         old_gram, old_moments = self._remembered(memory)
         for values in (curvature, np.maximum(curvature, 0)):
@@ -207,7 +209,7 @@ class GramSums:
         return replace(self, gram=gram, moments=moments, b=b)
 
     def _remembered(self, memory):
-        """The sums of the rows before, as a half-life has left them."""
+        """Return the sums of earlier rows, decayed by a half-life."""
         gram, moments = memory * self.gram, memory * self.moments
         gone = (np.abs(memory * self.squares) < LEAST_KEPT) & (self.squares != 0)
         if gone.any():
@@ -235,7 +237,7 @@ class GramSums:
     def with_new_features(self, rows):
         """Return the sums with first coefficients of features that the rows have first.
 
-        Without them all rows of a new feature with a strong effect would be outliers.
+        Otherwise all rows of a new feature with a strong effect would be outliers.
         """
         known = self.squares[self.fit_intercept :]
         if np.all(known >= INFORMED):
@@ -256,15 +258,15 @@ class GramSums:
         return replace(self, b=b)
 
     def _solution(self, gram, moments, penalty, *, convex):
-        """The minimiser of the losses; None where they need not have one."""
+        """Return the minimiser of the losses; None if there may be none."""
         gram = gram.copy()
         diagonal = gram.diagonal() + self.total * penalty
-        # Of a feature that has always been 0 nothing is known.
+        # A feature that has always been 0 has the coefficient 0.
         gram.flat[:: len(gram) + 1] = np.where(diagonal == 0, 1, diagonal)
         return solution(gram, moments, convex)
 
     def rescaled(self):
-        """Return the sums with the scale up to date, or None where they are of no use.
+        """Return the sums with a new scale, or None if they have to begin anew.
 
         The scales of windows are averaged as their logarithms are, by their counts.
         """
@@ -288,7 +290,7 @@ class GramSums:
 
 
 class DiagonalSums(GramSums):
-    """Sums whose diagonal alone is known: the coefficients move step by step.
+    """Sums with a diagonal instead of a matrix: the coefficients move step by step.
 
     Steps shrink with the curvature of all rows along each parameter. Those of
     uncorrelated features are as good as those of ``GramSums``.
@@ -298,19 +300,19 @@ class DiagonalSums(GramSums):
 
     @property
     def squares(self):
-        """Curvature along each parameter."""
+        """Return the curvature along each parameter."""
         return self.gram
 
     def _stepped(self, rows, curvature, pull, penalty, memory):
-        """The sums with the curvature of rows, after a step along their pull."""
+        """Return the sums with the curvature of rows, after a step along their pull."""
         l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
         more = rows.diagonal(values)
         gram, moments = self._remembered(memory)
         gram = gram + more
         metric = gram + self.total * l2
         metric[metric == 0] = np.inf  # of a feature that has always been 0
-        # Beyond the least loss of these rows, with their share of the penalty, a step
-        # would be too long for all.
+        # A step beyond the minimum of these rows, with their share of the penalty, would
+        # be too long.
         ascent = pull - rows.total * l2 * self.b
         step = ascent / metric
         bend = values @ np.square(rows.product(step)) + rows.total * (l2 @ step**2)
@@ -322,14 +324,14 @@ class DiagonalSums(GramSums):
         return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
 
     def _absolute(self, penalty):
-        """Factor of the absolute value of each parameter in the penalty."""
+        """Return the factor of each parameter's absolute value in the penalty."""
         return np.append(np.zeros(self.fit_intercept), penalty.l1 * penalty.unit)
 
     def begun_with(self, few, curvature, pull, penalty):
         """Return the sums with the curvature of rows."""
         share, l2 = self.total / few.total, penalty.quadratic(self.fit_intercept)
         gram = few.diagonal(np.maximum(curvature, 0)) * share
-        # The pull on a coefficient is what the penalty holds.
+        # At a solution the penalty balances the pull on a coefficient.
         bound = self.total * self._absolute(penalty)
         held = np.clip(share * pull, -bound, bound)
         held = np.where(self.b == 0, held, np.sign(self.b) * bound)
@@ -345,7 +347,7 @@ def begun(stage, few, target, b, scale, *, diagonal):
     stage : ExactStage
         Of the rows.
     few : Rows
-        As many of them as tell the curvature of all.
+        A part of them that estimates the curvature of all.
     target : float
         Of the M-scale of these.
     b : ndarray of shape (n_parameters,)
@@ -375,7 +377,7 @@ def begun(stage, few, target, b, scale, *, diagonal):
 
 
 def needs_diagonal(plan, n_parameters, most):
-    """Whether a Gram matrix is too large, or no use for the penalty."""
+    """Whether a Gram matrix is too large, or not usable with the penalty."""
     return n_parameters > most or has_l1(plan)
 
 
@@ -407,7 +409,7 @@ class Kept:
 
     def extended(self, data):
         """Return the kept rows with those of a call."""
-        # Copies, for the caller may fill the same arrays again.
+        # Copies, because the caller may fill the same arrays again.
         chunk = data.X.copy(), data.y.copy(), data.given_weight.copy()
         more = Kept.of([chunk])
         return Kept(
@@ -427,7 +429,7 @@ class Kept:
 class Stream:
     """The refined estimate of a stream, and rows kept for it.
 
-    This one is a regressor's. Those of classifiers are a subclass.
+    This class is for regressors. Streams of classifiers are a subclass.
 
     Attributes
     ----------
@@ -436,11 +438,11 @@ class Stream:
     first : Kept or None
         Rows that begin the sums, or begin them again; None if that is done.
     n_begun : int
-        Of how many of them the sums have begun.
+        Number of first rows with which the sums have begun.
     waiting : Kept
         Rows that the sums do not have yet.
     is_shown : bool
-        Whether the estimate is what the estimator's attributes tell.
+        Whether the attributes of the estimator show the refined estimate.
     """
 
     sums: Any = None
@@ -487,7 +489,7 @@ class Stream:
 
     @classmethod
     def after(cls, plan, stage, refinement, progress, most=MOST_PARAMETERS):
-        """Return the stream that goes on from the end of an exact refinement.
+        """Return the stream that continues from the end of an exact refinement.
 
         ``most``: parameters that have a Gram matrix.
         """
@@ -555,11 +557,11 @@ class Stream:
         return can_solve and self.sums.fit_intercept == plan.fit_intercept
 
     def _led(self, data, median):
-        """Return what the median predicts for rows."""
+        """Return the predictions of the median for rows."""
         return data.units.predict(data.X, *median[0])
 
     def _enough(self, plan, data):
-        """At how many kept rows the sums begin, or begin again; 0 if no more."""
+        """Return the number of kept rows at which the sums begin next; 0 if never."""
         n_parameters = data.X.shape[1] + plan.fit_intercept
         if needs_diagonal(plan, n_parameters, MOST_OF_STREAM):
             first = max(FIRST_ROWS, fewest_rows(plan, data.X.shape[1]))
@@ -571,11 +573,11 @@ class Stream:
         return min(most, GROWTH * self.n_begun or first)
 
     def _size(self, plan, data):
-        """The largest number of rows that come next."""
+        """Return the largest number of rows of the next piece."""
         size = len(data.y) if self.sums is None else self.sums.piece(plan.half_life)
         if self.first is None:
             return size
-        # None is left where changed parameters need fewer rows than there are.
+        # The difference may be negative after a change of parameters.
         left = self._enough(plan, data) - self.first.n_rows
         return min(size, left) if left > 0 else size
 
@@ -610,7 +612,7 @@ class Stream:
         else:
             stream = self
         stream = replace(stream, first=first, n_begun=first.n_rows)
-        # Of rows long gone sums with a half-life do not begin again.
+        # Sums with a half-life do not begin again with old rows.
         if is_full or plan.half_life < np.inf or not stream._enough(plan, data):
             stream = replace(stream, first=None)
         return stream

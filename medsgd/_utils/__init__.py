@@ -1,1 +1,1 @@
-"""Compatibility, documentation, guards and types, which know nothing of fits."""
+"""Compatibility, documentation, guards and types, independent of fits."""

@@ -1,4 +1,4 @@
-"""scikit-learn's undocumented names, and what its older versions do not have."""
+"""Private names of scikit-learn, and replacements that its older versions need."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -21,7 +21,7 @@ try:
 except ImportError:  # before scikit-learn 1.9
 
     class _Unheard:
-        """A callback context to which nobody listens."""
+        """A callback context without callbacks."""
 
         _callbacks = ()
 
@@ -53,7 +53,7 @@ if "allow_all_zero_weights" not in signature(_check_sample_weight).parameters:
 
 
 if TYPE_CHECKING:
-    # scikit-learn has no types, and what it decorated would have none either.
+    # scikit-learn has no types, so that functions it decorates would have none.
     F = TypeVar("F", bound=Callable[..., Any])
 
     def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[F], F]: ...

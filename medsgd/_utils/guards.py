@@ -1,4 +1,4 @@
-"""Between callers and a fit: failures, warnings, rows that are not valid."""
+"""Guards between callers and a fit: failures, warnings, invalid rows."""
 
 import copy
 import inspect
@@ -25,7 +25,7 @@ def all_or_nothing(fit: F) -> F:
         try:
             return fit(self, *args, **kwargs)
         except BaseException:
-            # In one step, which a second Ctrl-C cannot divide.
+            # One step, which a second Ctrl-C cannot interrupt.
             self.__dict__ = before
             raise
 
@@ -33,7 +33,7 @@ def all_or_nothing(fit: F) -> F:
 
 
 def warn_user(message, category=UserWarning):
-    """Warn at the line that called this package, be it through scikit-learn."""
+    """Warn at the line that called this package, also through scikit-learn."""
     frame, level = inspect.currentframe(), 1
     while frame and frame.f_globals.get("__name__", "").split(".")[0] in (
         "medsgd",
@@ -46,26 +46,26 @@ def warn_user(message, category=UserWarning):
 def summing_quietly():
     """Return a context in which scikit-learn looks for values that are not finite.
 
-    It takes the sum of all values first, which is not a number where both infinities
-    are among the partial sums of enormous values. The look at each value follows.
+    scikit-learn computes the sum of all values first. The sum is NaN if both infinities
+    are among the partial sums of enormous values. scikit-learn then checks each value.
     """
     return np.errstate(invalid="ignore")
 
 
 def checked(X, name="X"):
-    """X, after a look at where a sparse one points to.
+    """Return X after a check of the indices of a sparse one.
 
-    SciPy and scikit-learn do not look before they read there.
+    SciPy and scikit-learn read without this check.
 
     Raises
     ------
     ValueError
-        If that is outside of it.
+        If an index is out of range.
     """
     kind = getattr(X, "format", None)
     try:
         if kind in ("csr", "csc", "bsr"):
-            # Of the same arrays, for the check may replace them.
+            # A matrix of the same arrays, because the check may replace arrays.
             copy.copy(X).check_format(full_check=True)
         elif kind == "coo":
             sparse.coo_array((X.data, X.coords), shape=X.shape)
@@ -85,17 +85,17 @@ def checked(X, name="X"):
 
 
 def aligned(array):
-    """The array with its numbers at multiples of their size, as compiled code reads."""
+    """Return the array with its numbers at multiples of their size."""
     return np.require(array, requirements="A")
 
 
 def canonical_rows(X):
-    """X as passes read it: each coordinate of a sparse row once, one index dtype."""
+    """Return X as passes read it: no coordinate twice, one index dtype."""
     if not sparse.issparse(X):
         return aligned(X)
     if not all(part.flags.aligned for part in (X.data, X.indices, X.indptr)):
         X = X.copy()
-    # SciPy caches this flag, and the arrays may change later: ask a fresh wrapper.
+    # SciPy caches this flag, and the arrays may change later: check a fresh wrapper.
     same = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
     if not same.has_canonical_format:
         # Medians need each coordinate of a row once.

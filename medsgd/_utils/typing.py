@@ -29,11 +29,11 @@ ClassificationLoss: TypeAlias = Literal[
     "epsilon_insensitive",
     "squared_epsilon_insensitive",
 ]
-# Keywords of what matplotlib draws.
+# Keywords of matplotlib's artists.
 Style: TypeAlias = dict[str, Any] | None
 RandomState: TypeAlias = int | np.random.RandomState | None
 
-# What estimators take: dense or sparse.
+# Arguments of estimators: dense or sparse.
 MatrixLike: TypeAlias = npt.ArrayLike | sparse.sparray | sparse.spmatrix
-# What they give: float32 or float64.
+# Results of estimators: float32 or float64.
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]

@@ -48,7 +48,7 @@ from medsgd.dask._partitions import draw, draws_of, summarise
 from medsgd.dask._rounds import Consensus, Rounds, Sample, Told, refine
 from medsgd.gradient_estimators import BY_NAME, GradientEstimatorName
 
-# What is lazy, for which Dask has no types.
+# Lazy results, for which Dask has no types.
 Collection: TypeAlias = Any
 
 # Parameters besides those of one machine.
@@ -70,19 +70,19 @@ _DOCS = {
     "parameters": f"""
 aggregator : {options(BY_NAME)}, default='geometric-median'
     'mean' trusts the partitions. All others leave out partitions whose sums contradict
-    rows of theirs{{dependence_note}}. In stochastic rounds, see Notes, the aggregator
-    makes one update of those of the partitions, by one of
+    their rows{{dependence_note}}. In stochastic rounds, see Notes, the aggregator
+    combines the updates of the partitions, by one of
     :mod:`medsgd.gradient_estimators`, each update with the weight of its rows. All but
-    'mean' then withstand partitions that are wrong, and outvote what is rare among
-    partitions that differ{{refine_note}}.
+    'mean' then tolerate wrong partitions, and ignore what few of several different
+    partitions have{{refine_note}}.
 local_epochs : 'auto' or int, default='auto'
     Passes of a partition over its rows in a stochastic round. 'auto' is as many as a
     partition of median size needs to visit 2,500 rows.
 max_rounds : int, default=200
     The maximum number of stochastic rounds, or of passes.
 client : distributed.Client or None, default=None
-    Where to run. None takes the client in use, or Dask's local scheduler. It is
-    neither cloned nor pickled.
+    Client that runs the tasks. None takes the client in use, or Dask's local scheduler.
+    The client is neither cloned nor pickled.
 persist : bool, default=True
     Whether converted partitions are kept in the workers' memory (and on their disks,
     if that is short) for the length of the fit. False loads them anew in each round,
@@ -91,21 +91,22 @@ persist : bool, default=True
 *Stochastic rounds* are those of :meth:`partial_fit`, and of :meth:`fit` with
 ``refine=False``, with `early_stopping`{rounds_note}. In them, statistics and step sizes
 are those of one partition's passes: patience and `t_` count its updates.
-`early_stopping` holds out a part of each partition; one that is too small to be split
-trains on all of its rows. `max_rounds` takes the place of `max_iter`, which like
-`n_jobs` only concerns :meth:`to_local`; `verbose` reports each pass or round.
+`early_stopping` holds out a part of each partition. A partition that is too small to be
+split trains on all of its rows. `max_rounds` takes the place of `max_iter`. `max_iter`
+and `n_jobs` only have an effect on the estimator of :meth:`to_local`. `verbose` reports
+each pass or round.
 """,
     "attributes": """
 n_rejected_ : ndarray of shape (n_partitions,)
-    `n_iter_` for partitions that were left out, as a warning says, or all of whose rows
-    were dropped, and 0 for others. With stochastic rounds, the rounds whose update of a
-    partition was left out, as it was not finite{far_note}. Partitions that are empty or
-    whose rows all have a weight of 0 count none.
+    `n_iter_` for partitions that were left out, which a warning names, or all of whose
+    rows were dropped, and 0 for others. With stochastic rounds, the number of rounds
+    that left out the update of a partition because it was not finite{far_note}. It is 0
+    for partitions that are empty or whose rows all have a weight of 0.
 n_rounds_ : int
-    How often the partitions were asked.
+    Number of rounds, in each of which all partitions were asked.
 n_dropped_rows_ : ndarray of shape (n_partitions,)
-    Rows left out, as a feature, the target or the weight is missing or not finite or
-    the weight is negative.
+    Rows left out because a feature, the target or the weight is missing or not finite,
+    or because the weight is negative.
 n_iter_ : int
     Number of passes over the sample or over all partitions, or of stochastic rounds;
     1 after :meth:`partial_fit`.""",
@@ -124,7 +125,7 @@ ROWS_OF_EACH = 16
 
 
 def init_like(single_machine):
-    """An ``__init__`` with the parameters of a class and those of Dask."""
+    """Return an ``__init__`` with the parameters of a class and those of Dask."""
     signature = inspect.signature(single_machine.__init__)
     added = [
         inspect.Parameter(
@@ -148,7 +149,7 @@ def init_like(single_machine):
 
 
 def document(single_machine, **notes):
-    """``fill`` with what stands in the docstring of the single-machine class."""
+    """Fill a docstring with sections of that of the single-machine class."""
     doc = inspect.getdoc(single_machine)
 
     def section(name):
@@ -182,7 +183,7 @@ class OnDask(BaseMedianSGD):
     }
 
     def __getstate__(self):
-        # A client is a connection.
+        # A client is a connection, which cannot be pickled.
         return super().__getstate__() | {"client": None}
 
     def __sklearn_clone__(self):
@@ -199,7 +200,7 @@ class OnDask(BaseMedianSGD):
         ----------
         X : dask array or dataframe of shape (n_samples, n_features)
             Training data, in chunks of whole rows, dense or CSR. Partitions may hold
-            what the single-machine estimator takes.
+            the types that the single-machine estimator takes.
         y : dask array or series of shape (n_samples,)
             Targets, cut like `X`.
         sample_weight : dask array or series of shape (n_samples,), default=None
@@ -222,12 +223,12 @@ class OnDask(BaseMedianSGD):
         return super().fit(X, y, sample_weight=sample_weight)
 
     def to_local(self) -> Any:
-        """The equivalent fitted estimator of one machine.
+        """Return the equivalent fitted estimator of one machine.
 
         Returns
         -------
         estimator : MedianSGDRegressor or MedianSGDClassifier
-            It predicts the same, and its ``partial_fit`` goes on from here.
+            It predicts the same, and its ``partial_fit`` continues this fit.
         """
         check_is_fitted(self)
         local = self._local()
@@ -237,7 +238,7 @@ class OnDask(BaseMedianSGD):
         return local
 
     def _local(self):
-        """The estimator of one machine with the same parameters."""
+        """Return the estimator of one machine with the same parameters."""
         cls = self._single_machine
         return cls(**{name: getattr(self, name) for name in cls._get_param_names()})
 
@@ -246,7 +247,7 @@ class OnDask(BaseMedianSGD):
 
     @contextmanager
     def _training_data(self, X, y, sample_weight, *, reset, new_classes):
-        """The partitions as long as they are needed, and what they have told."""
+        """Yield a sample of rows, and keep the partitions while it is in use."""
         if getattr(self.client, "status", "running") != "running":
             raise ValueError(
                 f"The client is {self.client.status}. Set `client` to one that is "
@@ -267,9 +268,10 @@ class OnDask(BaseMedianSGD):
             partitions.release()
 
     def _sample(self, partitions, X, reset, new_classes):
-        """Some of the rows, and what the partitions tell of themselves, checked."""
+        """Return a sample of the rows and the summaries of partitions, checked."""
         size = max(N_ROWS, ROWS_OF_EACH * len(partitions.blocks))
-        # Often the chunks tell what the weights will be.
+        # The lengths of chunks often are the weights of partitions. The rows of the
+        # sample are then part of the summary.
         expected = partitions.expected_weights
         draws = (
             None if expected is None else draws_of(size, expected, int(sum(expected)))
@@ -312,7 +314,7 @@ class OnDask(BaseMedianSGD):
         return data.told.n_rows, data.told.weight / data.told.n_rows
 
     def _divided(self, data, unit):
-        # Partitions divide theirs themselves.
+        # Partitions divide the weights of their rows.
         weight = data.weight / unit if data.is_complete and unit != 1 else data.weight
         return replace(data, weight=weight, weight_unit=unit)
 
@@ -351,11 +353,11 @@ class OnDask(BaseMedianSGD):
 
     def _run(self, training, data, states, max_epochs=None):
         if not isinstance(training, Rounds):
-            # The medians only have to lead to where another stage begins.
+            # The median stage only has to give a start of another stage.
             return super()._run(training, data, states)
         plan = training.plan
         settings = plan.settings(data)
-        # Copies, as a call that fails leaves the estimator as it was.
+        # Copies, because a call that fails must not change the estimator.
         kind = BY_NAME[self.aggregator]
         self._aggregators = [
             copy.deepcopy(old) if type(old) is kind else kind()
@@ -388,7 +390,7 @@ class OnDask(BaseMedianSGD):
         return settings, data, problems
 
     def _prepared(self, training, data, settings, state, i):
-        """The state of a problem, ready for rounds."""
+        """Return the state of a problem, ready for rounds."""
         plan, told = training.local_plan, data.told
         state = state.prepared(settings, n_strata=plan.n_strata)
         if plan.n_strata > 1:
@@ -420,7 +422,7 @@ class OnDask(BaseMedianSGD):
         Returns
         -------
         left_out : dict of {int: str}
-            Partitions left out, and why.
+            Partitions left out, and the reasons.
         outlying : list of int
             Partitions that have hardly any rows but outliers.
         """
@@ -463,13 +465,13 @@ class OnDask(BaseMedianSGD):
             warn_user(f"Partitions {outlying} hold hardly any rows but outliers.")
 
     def _warn_of_left_out(self, left_out):
-        """Name the partitions left out for good, and why."""
+        """Warn of the partitions that were left out, with the reasons."""
         for reason in dict.fromkeys(left_out.values()):
             own = sorted(k for k in left_out if left_out[k] == reason)
             warn_user(f"Partitions {own} were left out: {reason}.")
 
     def _warn_of_dropped(self):
-        """Name the partitions that lost rows."""
+        """Warn of the partitions that dropped rows."""
         lost = np.flatnonzero(self.n_dropped_rows_)
         if len(lost):
             warn_user(
@@ -479,7 +481,7 @@ class OnDask(BaseMedianSGD):
             )
 
     def _warn_of_rejected(self, n_judged):
-        """Name the partitions that lost rows, or most rounds that could reject them."""
+        """Warn of partitions that dropped rows, or that most rounds rejected."""
         self._warn_of_dropped()
         far = np.flatnonzero(self.n_rejected_ > n_judged / 2)
         if len(far):
@@ -506,7 +508,7 @@ class OnDask(BaseMedianSGD):
         return self._blockwise("predict", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Coefficient of determination, or for a classifier the accuracy.
+        """Return the coefficient of determination, or the accuracy of a classifier.
 
         Parameters
         ----------
@@ -530,7 +532,7 @@ class OnDask(BaseMedianSGD):
         return score(y, prediction, sample_weight, classes=is_classifier(self))
 
     def _blockwise(self, method, X):
-        """A method of the single-machine estimator, block by block on Dask."""
+        """Apply a method of the single-machine estimator block by block."""
         check_is_fitted(self)
         if not is_lazy(X):
             return getattr(super(), method)(X)

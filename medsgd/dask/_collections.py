@@ -1,6 +1,6 @@
-"""Dask's collections: cut along rows, made partitions that run, predicted lazily.
+"""Collections of Dask: checks, partitions that run functions, lazy predictions.
 
-The one module that imports Dask.
+No other module imports Dask.
 """
 
 import uuid
@@ -26,7 +26,7 @@ from medsgd.dask._partitions import (
     is_missing,
 )
 
-# Results that become one at a time.
+# Number of results that a task merges.
 FAN_IN = 16
 
 
@@ -44,7 +44,7 @@ class Partitions:
         ]
         self.client, self.token, self.n_calls = client, uuid.uuid4().hex[:8], 0
         lengths = row_chunks(columns[0])
-        # Unless some rows turn out to be unusable.
+        # The weights are these lengths, unless some rows are unusable.
         is_known = columns[2] is None and not np.isnan(lengths).any()
         self.expected_weights = np.array(lengths, dtype=float) if is_known else None
         convert = dask.delayed(as_block, pure=False)
@@ -68,13 +68,13 @@ class Partitions:
         return f"medsgd-{name}-{self.token}-{self.n_calls}-{k}"
 
     def run(self, name, function, sent):
-        """Let each partition do the same; what they return, in their order."""
+        """Run a function on each partition, and return the results in their order."""
         tasks, _ = self._tasks(name, function, sent)
         return dask.compute(*tasks, scheduler=self.client)
 
     def _tasks(self, name, function, sent):
         self.n_calls += 1
-        # A task of its own, so that it goes to each worker once.
+        # A separate task, so that the argument goes to each worker once.
         sent = dask.delayed(sent, name=self._key("send", 0), traverse=False)
         function = dask.delayed(function, pure=False)
         tasks = [
@@ -84,11 +84,11 @@ class Partitions:
         return tasks, sent
 
     def merge(self, name, function, sent, merge, known, add):
-        """As ``run``, but groups of neighbours become one where they are.
+        """Do as ``run``, but merge groups of neighbouring results on the workers.
 
-        ``merge(results, sent, known.of(group))`` makes one of a group, and
-        ``add(merged)`` one of several such. The order of sums does not depend on what
-        finishes first.
+        ``merge(results, sent, known.of(group))`` merges a group, and ``add(merged)``
+        adds several merged groups. The order of sums does not depend on the order in
+        which tasks finish.
         """
         tasks, sent = self._tasks(name, function, sent)
         merge = dask.delayed(merge, pure=False)
@@ -114,7 +114,7 @@ class Partitions:
         return dask.compute(*tasks, scheduler=self.client)
 
     def release(self):
-        """Let workers forget the partitions, whatever tracebacks still refer to."""
+        """Release the partitions on the workers, even if tracebacks refer to them."""
         for block in self.kept:
             for value in dict(block.dask).values():
                 if hasattr(value, "release"):  # a future
@@ -130,21 +130,21 @@ def is_frame(X):
 
 
 def with_names_of(X, rows):
-    """Rows of a frame, read before, as a frame again: their check looks at names."""
+    """Return rows of a frame as a frame again, because validation checks names."""
     kind = type(X._meta)
     make = kind.sparse.from_spmatrix if sparse.issparse(rows) else kind
     return make(rows, columns=X.columns)
 
 
 def row_chunks(collection):
-    """Number of rows of each partition, NaN where it is not known."""
+    """Return the number of rows of each partition, NaN where it is unknown."""
     if is_array(collection):
         return collection.chunks[0]
     return (np.nan,) * collection.npartitions
 
 
 def empty_part(collection):
-    """No rows of a collection, as its partitions have them."""
+    """Return zero rows of a collection, of the type of its partitions."""
     if is_array(collection):
         return np.empty((0, 1)[: collection.ndim], collection.dtype)
     return collection._meta
@@ -175,12 +175,12 @@ def check_collection(collection, name, ndim):
 
 
 def check_columns(X, y, sample_weight):
-    """Check that X, y and the weights, if there are any, are cut alike.
+    """Check that X, y and any weights have the same partitions.
 
     Raises
     ------
     ValueError, TypeError
-        If they are not, as far as that can be known, or are not collections.
+        If they are not collections, or known to have different partitions.
     """
     columns = {"X": X, "y": y}
     if sample_weight is not None:
@@ -200,7 +200,7 @@ def check_columns(X, y, sample_weight):
 
 
 def row_dtype(X):
-    """The dtype in which one machine fits such rows.
+    """Return the dtype in which one machine fits such rows.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def row_dtype(X):
 
 
 def as_array(collection, read):
-    """A dask array of what ``read`` makes of each partition."""
+    """Return a dask array of the results of ``read`` for each partition."""
     empty = read(empty_part(collection))
     if is_array(collection):
         return collection.map_blocks(read, dtype=empty.dtype, meta=empty)
@@ -226,11 +226,11 @@ def is_lazy(X):
 
 
 def map_rows(estimator, method, X):
-    """A method of an estimator on each chunk of X, lazily."""
+    """Apply a method of an estimator to each chunk of X, lazily."""
     if not is_array(X):
         X = as_array(X, as_rows)
     one = getattr(estimator, method)(np.zeros((1, X.shape[1]), X.dtype))
-    # Contracted without being concatenated, which Dask cannot do for all sparse blocks.
+    # Blocks are not concatenated, which Dask cannot do for all sparse blocks.
     return da.blockwise(
         call_method,
         "ik"[: one.ndim],
@@ -247,7 +247,7 @@ def map_rows(estimator, method, X):
 
 
 def score(y, prediction, weight, *, classes):
-    """The accuracy of classes, or the coefficient of determination, lazily."""
+    """Return the accuracy of classes, or the coefficient of determination, lazily."""
     y = as_array(y, partial(_complete, read=partial(as_targets, labels=classes)))
     if weight is None:
         weight = da.ones_like(prediction, dtype=float)
@@ -262,13 +262,13 @@ def score(y, prediction, weight, *, classes):
 
 
 def _without_lengths(column):
-    """The same array without lengths: those of frames are not known to compare with."""
+    """Return the array without lengths, because those of frames are unknown."""
     chunks = ((np.nan,) * len(column.chunks[0]),)
     return da.Array(column.dask, column.name, chunks, meta=column._meta)
 
 
 def _complete(values, read):
-    """Read targets or weights to score with.
+    """Read targets or weights for a score.
 
     Raises
     ------

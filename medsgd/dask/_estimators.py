@@ -33,9 +33,9 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     """Linear regression over the partitions of a dask collection, any of them wrong.
 
     :class:`~medsgd.MedianSGDRegressor` for data on many machines. A sample of the rows
-    comes to the coordinator, where the median stage and the S step run. For the M step
-    the partitions add up what its equations need. So the fit is that of one machine,
-    however the data are cut. Partitions that are wrong are left out.
+    is sent to the coordinator, where the median stage and the S step run. For the M
+    step the partitions compute the sums in its equations. The fit is therefore that of
+    one machine, for any cut into partitions. Wrong partitions are left out.
 
     Parameters
     ----------
@@ -56,17 +56,17 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     Notes
     -----
     {{one_partition}}
-    `outliers_` is not set: ``abs(y - predict(X)) > 2.5 * scale_`` says it lazily.
-    `weights_` is not set either. :func:`~medsgd.inspection.coefficient_table` takes
-    dask collections, and asks the partitions for the sums of the standard errors.
-    Results do not depend on the number of workers or on what finishes first.
+    `outliers_` and `weights_` are not set. ``abs(y - predict(X)) > 2.5 * scale_`` marks
+    outliers lazily. :func:`~medsgd.inspection.coefficient_table` takes dask
+    collections, and asks the partitions for the sums of the standard errors. Results do
+    not depend on the number of workers or on their speed.
 
-    A partition is left out for good if its sums are impossible. If `aggregator` is not
-    'mean', it is also left out if its sums are not those that its rows in the sample
-    make likely, if all of its rows are the same, or if its residuals depend on the
-    fitted values, such as where targets were shuffled or are in another unit. The last
-    one needs partitions most of which agree; sorted data are no reason. A warning names
-    the partitions.
+    A partition is left out of the rest of the fit if its sums are impossible. If
+    `aggregator` is not 'mean', it is also left out in three other cases: its sums
+    contradict its rows in the sample, all of its rows are the same, or its residuals
+    depend on the fitted values. Targets that were shuffled or are in another unit have
+    such residuals, but those of sorted data do not. The last check needs a majority of
+    partitions that agree. A warning names the partitions.
 
     References
     ----------
@@ -102,7 +102,7 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
         ) as data:
             data = replace(data, units=self._units)
             stage = PartitionedStage(self._plan(), data, trusting=True)
-            # Those that the fit has left out.
+            # Leave out the partitions that the fit has left out.
             stage.rows.asked.leave_out_again(np.flatnonzero(self.n_rejected_))
             yield stage, stage.rows.n_used
 
@@ -111,9 +111,9 @@ class DaskMedianSGDRegressor(OnDask, MedianSGDRegressor):  # type: ignore[misc]
     ) -> Self:
         """Make one round over the given samples.
 
-        Each partition makes `local_epochs` passes over its rows, by default as many as
-        it takes to visit 2,500 of them: one pass over 2,500 rows, 25 over 100. The
-        state of the gradient estimators lives on from call to call, as on one machine.
+        Each partition makes `local_epochs` passes over its rows. The default visits at
+        least 2,500 rows: one pass over 2,500 rows, 25 passes over 100. The state of the
+        gradient estimators is kept from call to call, as on one machine.
 
         Parameters
         ----------
@@ -149,9 +149,9 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
     """Linear classifiers over the partitions of a dask collection, any of them wrong.
 
     :class:`~medsgd.MedianSGDClassifier` for data on many machines. A sample of the rows
-    comes to the coordinator, where the median stage runs. For the second stage the
-    partitions add up losses and gradients. Without it, partitions make passes over
-    their rows, and what these change is aggregated robustly.
+    is sent to the coordinator, where the median stage runs. For the second stage the
+    partitions add up losses and gradients. Without a second stage, partitions make
+    passes over their rows, and the changes are aggregated robustly.
 
     Parameters
     ----------
@@ -172,12 +172,12 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
     Notes
     -----
     {{one_partition}}
-    With `refine`, partitions may differ in which classes they have, and wrong labels
-    are left to the second stage. `weights_` and `outliers_` are not set.
+    With `refine`, partitions may have different classes, and the second stage gives
+    wrong labels little weight. `weights_` and `outliers_` are not set.
 
-    In stochastic rounds classes have the shares in a step that they have in all
-    partitions together, so that for SPP a partition may lack some. But if few
-    partitions have a class, only ``aggregator="mean"`` hears them.
+    In stochastic rounds the shares of the classes in a step are those of all partitions
+    together, so that for SPP a partition may lack some classes. But if few partitions
+    have a class, only ``aggregator="mean"`` learns it.
 
     References
     ----------
@@ -210,9 +210,9 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
     ) -> Self:
         """Make one round over the given samples.
 
-        Each partition makes `local_epochs` passes over its rows, by default as many as
-        it takes to visit 2,500 of them: one pass over 2,500 rows, 25 over 100. The
-        state of the gradient estimators lives on from call to call, as on one machine.
+        Each partition makes `local_epochs` passes over its rows. The default visits at
+        least 2,500 rows: one pass over 2,500 rows, 25 passes over 100. The state of the
+        gradient estimators is kept from call to call, as on one machine.
 
         Parameters
         ----------
@@ -256,7 +256,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         return asked.left_out, []
 
     def _partitions_task(self, told):
-        # Frequencies are those of all partitions together.
+        # The frequencies are those of all partitions together.
         weight = self.class_weight
         if weight == "balanced":
             count = told.of_classes(self.classes_, "label_count")
@@ -265,7 +265,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         return Classification(self.classes_, weight)
 
     def decision_function(self, X: MatrixLike | Collection) -> Any:
-        """Signed distance of samples to the hyperplanes, times the norm of `coef_`.
+        """Return signed distances to the hyperplanes, times the norm of `coef_`.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: MatrixLike | Collection) -> Any:
-        """Probability estimates, as of the single-machine estimator.
+        """Return probability estimates, as those of the single-machine estimator.
 
         Parameters
         ----------
@@ -300,7 +300,7 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
 
     @available_if(_has_probabilities)
     def predict_log_proba(self, X: MatrixLike | Collection) -> Any:
-        """Logarithm of the probability estimates, as of the single-machine estimator.
+        """Return the logarithm of the probability estimates.
 
         Parameters
         ----------

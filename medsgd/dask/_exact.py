@@ -46,9 +46,9 @@ MOST_PARAMETERS = 500
 # that its own coefficients are less than half of the others' or more than one and a
 # half times as large.
 DEPENDENT, MORE_THAN_TYPICAL, HALF = 5.0, 3.0, 0.5
-# A partition has nearly no rows but outliers if the mean bisquare is more than this.
+# Nearly all rows of a partition are outliers if the mean bisquare exceeds this.
 OUTLYING = 0.99
-# So many equal rows, and no other, are no chance.
+# A partition of more equal rows than this, and no other row, is wrong.
 MANY = 25
 # Points that interpolation of a scale uses.
 N_POINTS = 6
@@ -117,15 +117,15 @@ class PartitionedStage(ExactStage):
 
 
 class PartitionedRows:
-    """The rows of all partitions. Few are at hand; sums tell the others.
+    """Rows of all partitions: few are at hand, the others only give sums.
 
-    Where ``Rows`` have arrays of a value a row, these have sums: the Gram matrix for
-    weights, the moments for derivatives.
+    ``Rows`` have arrays with a value for each row. Instead of these, partitioned rows
+    have sums: the Gram matrix for weights, the moments for derivatives.
 
     Parameters
     ----------
     held : Rows
-        Those at hand, in the order of the partitions.
+        The rows at hand, in the order of the partitions.
     asked : Asked
     units : RowUnits
 
@@ -146,7 +146,7 @@ class PartitionedRows:
 
     @property
     def total(self):
-        """Total weight."""
+        """Return the total weight."""
         return self.asked.total
 
     @property
@@ -160,13 +160,13 @@ class PartitionedRows:
 
     @property
     def at_hand(self):
-        """The rows at hand of partitions that are not left out."""
+        """Return the rows at hand of partitions that are not left out."""
         rows, held = self.asked.rows, self.held
         return held if len(rows) == held.n_rows else held.take(rows, held.weight[rows])
 
     @property
     def sample(self):
-        """The rows of the S step: those at hand, and more of rare features."""
+        """Return the rows of the S step: those at hand, and more of rare features."""
         n_left_out = len(self.asked.left_out)
         if self.sampled is None or self.sampled[0] != n_left_out:
             self.sampled = n_left_out, self._sample()
@@ -355,11 +355,11 @@ class PartitionedPlace:
         return self.asked.loss
 
     def pull(self, threshold):
-        """Return what a step on the bisquare asks, after ``loss``."""
+        """Return the sums of a step on the bisquare, after ``loss``."""
         return _as_pull(self.asked)
 
     def pull_of_fitted(self, tolerance):
-        """Return what least squares of the rows with smaller residuals ask."""
+        """Return the sums of least squares of the rows with smaller residuals."""
         job = SumsJob(self.rows.units, self.b, tolerance, False, self.basis)
         return _as_pull(self.rows.sums(job))
 
@@ -376,7 +376,7 @@ def _as_pull(sums):
 
 @dataclass(frozen=True, eq=False)
 class PartitionedWay:
-    """A step, and what partitions have told of the rows along it."""
+    """A step, and the sums of the partitions along it."""
 
     start: PartitionedPlace
     step: np.ndarray

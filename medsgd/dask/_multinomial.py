@@ -80,7 +80,7 @@ class Frequencies(Summable):
     Attributes
     ----------
     found, expected : ndarray of shape (n_classes,)
-        Weight of the rows of each class, and what a model expects it to be.
+        Weight of the rows of each class, and the weight that a model expects.
     n_used : int
         Number of rows with a weight.
     """
@@ -101,7 +101,7 @@ class Frequencies(Summable):
         )
 
     def statistics(self):
-        """Return sums whose means over rows a few rows tell as well."""
+        """Return sums whose means over rows a sample estimates."""
         return self.found
 
 
@@ -147,7 +147,7 @@ class DivergenceSums(Summable):
         )
 
     def statistics(self):
-        """Return sums whose means over rows a few rows tell as well."""
+        """Return sums whose means over rows a sample estimates."""
         return np.concatenate([[self.value], self.intercept, self.along])
 
 
@@ -181,7 +181,7 @@ def count(block, job, index):
 
 
 class LabelledPartitions:
-    """The labelled rows of all partitions. Few are at hand; sums tell the others.
+    """Labelled rows of all partitions: few are at hand, the others only give sums.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class LabelledPartitions:
         self.asked, data, rows = asked, asked.data, asked.rows
         self.at_hand = units.rows(data.X[rows], data.y[rows], data.weight[rows])
         self.job = ModelJob(units)
-        # The weight of a class knows no leverage before it is asked for.
+        # Leverage weights are in the weight of a class only after this request.
         told = self._frequencies(self.job, self.at_hand.label, None)
         units = replace(units, class_weight=told.found)
         self.at_hand.class_weight = told.found
@@ -201,10 +201,10 @@ class LabelledPartitions:
         self.total = float(told.found.sum()) or 1.0
 
     def normed_weight(self):
-        """Return None: partitions know the weights of their rows."""
+        """Return None, because partitions have the weights of their rows."""
 
     def rejected(self, told):
-        """Share of the rows with a weight that lose more than half of it."""
+        """Return the share of weighted rows that lose more than half of it."""
         return told.rejected
 
     def divergence(self, model, weight, gamma):
@@ -231,13 +231,13 @@ class LabelledPartitions:
         )
 
     def _per_weight(self, values):
-        """Values of rows whose class has a weight, for sums over sample weights."""
+        """Return values of rows whose class has a weight, per unit of sample weight."""
         factors = self.job.units.factors[self.at_hand.label]
         weight = self.asked.data.weight[self.asked.rows].astype(np.float64)
         return values * factors[:, np.newaxis], weight
 
     def along(self, model, weight):
-        """Return what tells the divergence from models of other sizes."""
+        """Return the rows along a model, for models of other sizes."""
         return AlongPartitions(self, model)
 
     def balance(self, model):

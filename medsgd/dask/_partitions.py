@@ -1,4 +1,4 @@
-"""Work where a partition lives: pure functions of its rows and a job."""
+"""Work on a partition: pure functions of its rows and a job."""
 
 import copy
 from contextlib import contextmanager
@@ -20,10 +20,10 @@ from medsgd._refinement.exact import LARGEST_COUNT
 from medsgd._refinement.rows import counted, draws
 from medsgd._utils.guards import aligned, canonical_rows, checked
 
-# Rows of a partition whose losses are looked at in a round: medians of so many are good
-# enough to stop by.
+# Rows of a partition whose losses are computed in a round. The median of so many losses
+# is accurate enough for the stopping rule.
 N_WATCHED = 10_000
-# Of losses and residuals a partition tells these quantiles.
+# Quantile levels of losses and residuals that each partition reports.
 LEVELS = np.linspace(0, 1, 33)
 
 
@@ -42,7 +42,7 @@ class Block:
         vars(self).update(fields, X=canonical_rows(fields["X"]), y=y, weight=weight)
 
     def __sizeof__(self):
-        # By which Dask spills to disk.
+        # Dask decides by the size what to spill to disk.
         X = self.X
         parts = (X.data, X.indices, X.indptr) if sparse.issparse(X) else (X,)
         return sum(array.nbytes for array in (*parts, self.y, self.weight))
@@ -50,7 +50,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """Statements of a partition before the first round.
+    """Report of a partition before the first round.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Summary:
     is_counted : bool
         Whether weights are whole numbers.
     rows : tuple of X, y and weights, or None
-        What the partition gives to the sample, if it has been told what.
+        Rows that the partition gives to the sample, if the request names them.
     labels, label_weight, label_count : ndarray or None
         The classes present, also those of rows without a weight, the total weight of
         each and the number of its rows.
@@ -85,7 +85,7 @@ class Job:
         That of a partition.
     units : FeatureUnits
     states : dict of {int: State}
-        Where the problems are that go on, by their number.
+        States of the problems that have not stopped, by their number.
     settings : Settings
     n_passes : int
         0 only evaluates.
@@ -104,7 +104,7 @@ class Job:
     weight_unit: float
 
     def __setstate__(self, fields):
-        # As of a block, but small: its arrays are copied, wherever they are.
+        # Arrays of a message begin anywhere. They are small, and so copied.
         vars(self).update(copy.deepcopy(fields))
 
 
@@ -115,8 +115,8 @@ class Update:
     Attributes
     ----------
     change : ndarray of shape (n_features + 1,)
-        By how much the passes moved the coefficients and the intercept, to their
-        average where iterates are averaged; NaN where they overflowed.
+        The change of the coefficients and of the intercept by the passes, to their
+        average if iterates are averaged. NaN if they overflowed.
     location, scale, n_updates : ndarray
         As in ``State``, after the passes.
     stratum_weight : ndarray of shape (n_strata,)
@@ -146,7 +146,7 @@ class Update:
 
 
 def as_rows(X, dtype="numeric"):
-    """Read rows as scikit-learn's validation does; what is missing becomes NaN."""
+    """Read rows as scikit-learn's validation does; missing values become NaN."""
     return check_array(
         _with_nan(checked(X)),
         accept_sparse="csr",
@@ -177,12 +177,12 @@ def as_weights(weight):
 
 
 def is_missing(values):
-    """Which values are None, NaN or pandas' NA."""
+    """Return whether each value is None, NaN or pandas' NA."""
     return np.asarray(pd.isna(values), dtype=bool)
 
 
 def _with_nan(X):
-    """Let NaN stand for what is missing among objects, as only NaN is a number."""
+    """Replace missing objects by NaN, which is a number."""
     if isinstance(X, pd.DataFrame):
         if any(map(pd.api.types.is_string_dtype, X.dtypes)):
             return X.to_numpy(dtype=object, na_value=np.nan)
@@ -193,7 +193,7 @@ def _with_nan(X):
 
 @contextmanager
 def _reading(index, name):
-    """Name the partition in errors of what reads it."""
+    """Name the partition in errors that reading it raises."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -261,12 +261,12 @@ def _finite_rows(X):
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Which rows of all partitions make the sample.
+    """Rows of all partitions that make the sample.
 
     Attributes
     ----------
     size : int
-        How many are drawn by weight; all rows with a weight if these are no more.
+        The number of rows drawn by weight. All rows with a weight if they are no more.
     n_rows : int
         Rows with a weight.
     before : ndarray of shape (n_partitions + 1,)
@@ -341,14 +341,14 @@ def summarise(block, wanted, index):
 
 
 def some_of(rows, n, seed):
-    """At most ``n`` of the rows, in order; the same for each seed."""
+    """Return at most ``n`` of the rows, in order; the same for each seed."""
     if len(rows) <= n:
         return rows
     return np.sort(np.random.default_rng(seed).choice(rows, n, replace=False))
 
 
 def run_passes(block, job, index):
-    """Evaluate where the problems are, and make passes over the block.
+    """Evaluate the problems at their states, and make passes over the block.
 
     Returns
     -------
@@ -374,7 +374,7 @@ def run_passes(block, job, index):
             watched, weight[held] = held, 0
     watched = some_of(watched, N_WATCHED, index)
     seed = np.random.SeedSequence([*job.seeds, index]).generate_state(1)[0]
-    # Rows are held out by now, and not within the problems.
+    # The rows to hold out have weight 0 here, so problems hold out none.
     plan = replace(plan, random_state=int(seed) % 2**31, early_stopping=False)
     data = Data(X=block.X, y=block.y, weight=weight, units=job.units)
     states = [job.states.get(i) for i in range(plan.task.n_problems)]
@@ -394,9 +394,9 @@ def _update(block, job, problem, sent, watched, tells_losses):
     weight = block.weight[watched].astype(np.float64)
     if problem.strata is not None:
         weight *= problem.stratum_factors[problem.strata[watched]]
-    # A class may have no weight, and the partition no other.
+    # All rows of a partition may be of a class without weight.
     tells_losses = tells_losses and weight.any()
-    # Of the whole collection, and not of a partition that may lack a class.
+    # The shares are those of the whole collection. A partition may lack a class.
     state.shares, state.eta = sent.shares, sent.eta
     if state.sums is not None:
         state.restart_average()
@@ -439,6 +439,6 @@ def _quantiles(values, weight):
 
 
 def call_method(blocks, *, estimator, method, empty):
-    """Result of a method of an estimator for a chunk of rows, its one block."""
+    """Return the result of an estimator's method for a chunk of rows."""
     (X,) = blocks
     return getattr(estimator, method)(X) if X.shape[0] else empty

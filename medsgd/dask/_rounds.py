@@ -1,4 +1,4 @@
-"""The coordinator of a fit over partitions: what becomes of their updates."""
+"""The coordinator of a fit over partitions: it combines their updates."""
 
 import math
 import time
@@ -66,7 +66,7 @@ class Consensus(Progress):
     n_rejected: np.ndarray
 
     def take(self, settings, updates, order):
-        """Take in the updates of a round: one of each partition, or None."""
+        """Apply the updates of a round: one of each partition, or None."""
         state, size = self.state, self.state.coef.size
         if self.averages_stall and self.rule.n_stalled == 0:
             state.restart_average()
@@ -91,7 +91,8 @@ class Consensus(Progress):
         coef = state.coef
         state.coef = (coef + change[:size]).astype(state.dtype)
         if settings.l1_ratio > 0:
-            # Where most of them are: several are hardly ever 0 together.
+            # A coefficient is 0 if most partitions have made it 0. All of them hardly
+            # ever agree on a 0.
             is_zero = coef + changes[:, :size] == 0
             state.coef[weight @ is_zero > weight.sum() / 2] = 0
         state.intercept += float(change[size])
@@ -114,7 +115,7 @@ class Consensus(Progress):
             self.state.residual_scale = min(scale, largest)
 
     def _used(self, updates, finite):
-        """Which updates count."""
+        """Return whether each update counts."""
         used = finite.copy()
         if self.aggregator is not None or np.count_nonzero(finite) < 3:
             return used
@@ -124,11 +125,12 @@ class Consensus(Progress):
         size = np.array([update.sizes[len(update.sizes) // 2] for update in kept])
         typical = weighted_median(size, weight)
         deviation = weighted_median(np.abs(size - typical), weight) / NORMAL_MEDIAN
-        # Of an exact fit, what rounding leaves says nothing.
+        # The residuals of an exact fit are rounding, and do not mark a partition.
         start = np.append(self.state.coef, self.state.intercept)
         rounding = 32 * np.finfo(self.state.dtype).eps * np.linalg.norm(start)
         like = size <= max(LARGE * typical, typical + FAR * deviation) + rounding
-        # Of these only: rows that the bisquare rejects hardly move a partition.
+        # Use partitions with typical residuals only. The others reject most rows and
+        # barely move.
         center = weighted_median(changes[like], weight[like])
         distance = np.linalg.norm(changes - center, axis=1)
         far = FAR * (1 + FEW / np.count_nonzero(like))
@@ -137,7 +139,7 @@ class Consensus(Progress):
         return used
 
     def _note(self, settings, updates, weight):
-        """Add to the curves, from what the updates say of the state they started at."""
+        """Add to the curves the losses of the updates at their first state."""
         self.state.measure()
         tells = np.array([update.losses is not None for update in updates])
         told = [update for update in updates if update.losses is not None]
@@ -148,8 +150,8 @@ class Consensus(Progress):
                 "larger partitions, change validation_fraction or disable "
                 "early_stopping."
             )
-        # Where the partitions that hold out rows are left out of a round, the statistic
-        # stays as it was.
+        # If a round leaves out all partitions that hold out rows, the statistic stays
+        # as it was.
         if told:
             if self.watches_median:
                 loss = _pooled_median([u.losses for u in told], weight[tells])
@@ -163,7 +165,7 @@ class Consensus(Progress):
             self.set_scale(updates, settings.largest_residual_scale)
 
     def _follow(self, updates):
-        """Locations and scales of the strata, over the partitions that have them."""
+        """Set locations and scales of the strata from the partitions that have them."""
         state = self.state
         for k in range(len(state.location)):
             own = [update for update in updates if update.stratum_weight[k] > 0]
@@ -222,7 +224,7 @@ def _check_kinds(summaries):
 
 
 class Told:
-    """Statements of the partitions from before the first round.
+    """Reports of the partitions from before the first round.
 
     Attributes
     ----------
@@ -260,7 +262,7 @@ class Told:
         self.is_empty = (self.n_dropped == 0) & [s.n_rows == 0 for s in summaries]
 
     def of_classes(self, classes, name):
-        """Total of the summaries' ``name``, an array by label, for each class."""
+        """Return the total of an array by label of the summaries, for each class."""
         total = np.zeros(len(classes))
         for s in self.labelled:
             total[np.searchsorted(classes, s.labels)] += getattr(s, name)
@@ -269,7 +271,7 @@ class Told:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sample(Data):
-    """Some of the rows of all partitions, and what these have told.
+    """A sample of the rows of all partitions, and the reports of the partitions.
 
     Attributes are those of ``Data``, and these.
 
@@ -280,7 +282,7 @@ class Sample(Data):
     part : ndarray of shape (n_samples,)
         The partition of each row.
     draws : Draws
-        How they have been drawn.
+        How the rows have been drawn.
     weight_unit : float
         The weight of partitions' rows that counts as 1.
     """
@@ -350,7 +352,7 @@ class Rounds(Training):
         print(f"Total training time: {seconds:.2f} seconds.")
 
     def updates(self, problems, settings, n_passes):
-        """Results of the partitions for the problems."""
+        """Return the results of the partitions for the problems."""
         job = Job(
             plan=self.local_plan,
             units=self.data.units,
@@ -363,14 +365,14 @@ class Rounds(Training):
         return self.data.partitions.run("round", run_passes, job)
 
     def residual_scale(self, problem, settings):
-        """The scale of all residuals at the solution of a problem."""
+        """Return the scale of all residuals at the solution of a problem."""
         solved = replace(problem, state=at_solution(problem.state, problem.state))
         updates = self.updates([solved], settings, 0)
         solved.set_scale([update[0] for update in updates if update])
         return solved.state.residual_scale
 
     def rule(self, settings, n_updates, **start):
-        """The stopping rule of a stage, which counts the updates of one partition."""
+        """Return the stopping rule of a stage, which counts one partition's updates."""
         rule = self.plan.stopping_rule(
             self.data.told.n_local * self.n_passes, settings, n_updates, **start
         )
@@ -380,7 +382,7 @@ class Rounds(Training):
 
 
 def refine(rounds, data, problem):
-    """The refinement of one machine, with the mean over the partitions not far out."""
+    """Refine as on one machine, by means over partitions that are not far out."""
     plan, n_rows, found = rounds.plan, data.told.n_rows, problem.state
     rounds.local_plan = replace(
         rounds.local_plan,
@@ -395,7 +397,7 @@ def refine(rounds, data, problem):
     settings = plan.settings(data)
     for step, max_rounds in steps(rounds, data, n_rows, rounds.max_rounds):
         scale = rounds.residual_scale(problem, settings)
-        # The scale is the coordinator's: the same loss for all partitions.
+        # The coordinator sets the scale, so that all partitions have the same loss.
         settings, t = step_settings(
             step, plan, data, n_rows, scale, tracks_residuals=False
         )

@@ -1,6 +1,6 @@
-"""Sums of the exact steps where a partition lives, and what makes them trustworthy.
+"""Sums of the exact steps over a partition, and the checks of these sums.
 
-Pure functions of a block, a job and an index, and of the sums that they return.
+The functions are pure: they depend on a block, a job and an index.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from medsgd.dask._trust import ROUNDING, Sent
 # Scales at which a scan adds up the bisquare: so many on either side of a first guess,
 # at logarithms so far apart. Interpolation between them is exact to nine digits.
 N_SCALES, SCALE_STEP = 16, 0.005
-# Rows of a partition that tell whether its residuals depend on the fitted values.
+# Rows of a partition that show whether its residuals depend on the fitted values.
 N_JUDGED = 2_500
 # Rows of a rare feature that a partition gives at least, if it has them.
 FEW_PRESENT = 5
@@ -62,7 +62,7 @@ class ScanJob(Sent):
     thresholds : ndarray of shape (n_thresholds,)
         Of the bisquare.
     directions : ndarray of shape (n_parameters, n_directions)
-        Rows times these have a squared norm that tells their leverage.
+        The squared norm of a row times these is its leverage.
     """
 
     units: RowUnits
@@ -73,7 +73,7 @@ class ScanJob(Sent):
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Statements of a partition about its residuals.
+    """Report of a partition on its residuals.
 
     Attributes
     ----------
@@ -82,11 +82,11 @@ class Scan:
     n_equal : int
         The number of rows looked at if all of them are the same, else 0.
     n_judged : int
-        Rows of little leverage that tell the dependence.
+        Number of rows of little leverage that the correlation is of.
     correlation : float
         Rank correlation of their residuals and fitted values.
     slope : float
-        By how much residuals grow with fitted values.
+        Slope of residuals over fitted values.
     """
 
     losses: np.ndarray
@@ -98,7 +98,7 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class SumsJob(Sent):
-    """A request to partitions: add up what a step needs.
+    """A request to partitions: the sums of a step.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class Sums(Summable):
         return is_possible(self, weight, job)
 
     def statistics(self):
-        """Return sums whose means over rows a few rows tell as well."""
+        """Return sums whose means over rows a sample estimates."""
         kept = unpacked(self.kept).diagonal()
         return np.concatenate([[self.loss], kept, self.pull])
 
@@ -164,7 +164,7 @@ def unpacked(triangle):
 
 @dataclass(frozen=True, eq=False)
 class TableJob(Sent):
-    """A request to partitions: add up what a table of coefficients follows from.
+    """A request to partitions: the sums of a table of coefficients.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ def table(block, job, index):
 
 @dataclass(frozen=True, eq=False)
 class RareJob(Sent):
-    """Which rare features the sample needs more rows of.
+    """Rare features of which the sample needs more rows.
 
     Attributes
     ----------
@@ -262,8 +262,8 @@ def scanned(rows, job):
 def dependence(rows, b, directions):
     """Return how the residuals of rows depend on the fitted values.
 
-    They do not where rows are of the model, however their features were chosen. Rows of
-    leverage do not count.
+    Residuals do not depend on them if the rows follow the model, for any choice of the
+    features. Rows of leverage do not count.
 
     Returns
     -------
@@ -307,7 +307,7 @@ def add_up(block, job, index):
 
 
 def asked_of(place, job):
-    """Return what a step asks of the rows at a place."""
+    """Return the sums of a step over the rows at a place."""
     if job.is_bisquare:
         return place.pull(job.threshold)
     return place.pull_of_fitted(job.threshold)
@@ -353,7 +353,7 @@ def is_possible(sums, weight, job):
 
 
 def row_statistics(place, asked, job):
-    """Return what ``Sums.statistics`` are weighted sums of, a row a row."""
+    """Return the terms of ``Sums.statistics``, a row for each row."""
     rows = place.rows
     Z = rows.matrix()
     inside = Z if job.basis is None else Z @ job.basis

@@ -25,9 +25,9 @@ CONTRADICTING = "their sums contradict rows of theirs"
 
 
 class Sent:
-    """A job of partitions, whose arrays are small: they are copied where they arrive.
+    """A job of partitions, whose small arrays are copied when they arrive.
 
-    In a message arrays begin anywhere.
+    In a message arrays may begin at any address.
     """
 
     def __setstate__(self, fields):
@@ -36,14 +36,14 @@ class Sent:
 
 @dataclass(frozen=True, eq=False)
 class Known(Sent):
-    """Sums of some partitions, as the coordinator has them.
+    """Checks of the sums of some partitions, by the coordinator's knowledge.
 
     Attributes
     ----------
     kind : type
         That of the sums.
     index : ndarray of shape (n_partitions,)
-        Which partitions these are.
+        The numbers of the partitions.
     weight : ndarray of shape (n_partitions,)
         Total weight of the rows of each; 0 leaves a partition out.
     expected, tolerance : ndarray of shape (n_partitions, n_statistics) or None
@@ -59,7 +59,7 @@ class Known(Sent):
     tolerance: np.ndarray | None = None
 
     def of(self, few):
-        """Return what is known of some of the partitions."""
+        """Return the checks of some of the partitions."""
         expected, tolerance = self.expected, self.tolerance
         if expected is not None:
             expected, tolerance = expected[few], tolerance[few]
@@ -113,17 +113,17 @@ def merge(parts, job, known):
 
 
 def _agree(means, expected, tolerance):
-    """Whether means are near to those of rows; NaN expects nothing."""
+    """Whether means are near to those of rows; NaN allows any mean."""
     return not np.any(np.abs(means - expected) > tolerance)
 
 
 def add_merged(parts):
-    """Add what groups of partitions have merged."""
+    """Add merged groups of partitions."""
     return sum(parts, NOTHING)
 
 
 def expected_means(values, weight, part, n_partitions):
-    """Return means of rows' values for each partition, and how far off sums may be.
+    """Return means of rows' values for each partition, and their tolerances.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def expected_means(values, weight, part, n_partitions):
         largest = np.abs(values - overall).max(axis=0)
         tolerance[present] = FAR_OFF * np.sqrt((variance + pooled) / count)
         tolerance[present] += FAR_OFF**2 / 6 * largest / count
-        # A statistic of few rows says nothing of others.
+        # A statistic of few rows is no estimate for the other rows.
         n_deciding = squares.sum(axis=0) ** 2 / np.square(squares).sum(axis=0)
     tolerance[:, ~(n_deciding >= FEWEST)] = np.inf
     return expected, tolerance
@@ -179,7 +179,7 @@ class Asked:
     n_used : int
         Number of rows with a weight.
     rows : ndarray of shape (n_rows,)
-        Those of the rows at hand that are of other partitions than those left out.
+        The rows at hand of partitions that are not left out.
     """
 
     def __init__(self, data, weights, *, trusting):
@@ -200,11 +200,11 @@ class Asked:
 
     @property
     def part(self):
-        """The partition of each of the rows at hand."""
+        """Return the partition of each of the rows at hand."""
         return self.data.part[self.rows]
 
     def leave_out(self, reasons):
-        """Leave out partitions for good.
+        """Leave out partitions for the rest of the fit.
 
         Raises
         ------
@@ -224,8 +224,8 @@ class Asked:
     def believed(self, reasons):
         """Return those of the reasons to leave partitions out that hold.
 
-        Sums contradict a few rows where these are not typical of the others. Where that
-        is so of half of the rows, it says nothing.
+        Sums also contradict rows of the sample that are not typical of the others. If
+        that holds for half of the rows, it is no reason.
         """
         wrong = [k for k, reason in reasons.items() if reason == CONTRADICTING]
         if self.trusting or self.weight_of_each[wrong].sum() >= self.total / 2:

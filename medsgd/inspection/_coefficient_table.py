@@ -22,8 +22,8 @@ from medsgd.inspection._fit_curve import last_step
 
 CovarianceType: TypeAlias = Literal["robust", "homoscedastic"]
 
-# A pass of the M step over the rows of a fit moves no coefficient by this many standard
-# errors: then the rows are others, or there is a penalty.
+# A pass of the M step over the rows of a fit moves each coefficient by fewer standard
+# errors. Otherwise the rows are not those of the fit, or there is a penalty.
 LARGEST_STEP = 0.1
 # Robust standard errors below this share of the homoscedastic ones are of few rows.
 SMALLEST_SHARE = 0.1
@@ -49,8 +49,8 @@ class CoefficientTable:
     coef : ndarray of shape (n_parameters,)
         The intercept and the coefficients.
     std_error : ndarray of shape (n_parameters,)
-        Standard errors of the coefficients. NaN, as are all that follow from it, where
-        the rows do not determine a coefficient.
+        Standard errors of the coefficients. They are NaN if the rows do not determine a
+        coefficient, and so are the numbers computed from them.
     z : ndarray of shape (n_parameters,)
         Coefficients divided by their standard errors.
     p_value : ndarray of shape (n_parameters,)
@@ -65,8 +65,7 @@ class CoefficientTable:
     confidence : float
         Level of the confidence intervals.
     n_samples : int
-        Number of samples with a weight, each counted as often as an integer weight
-        says.
+        Number of samples with a weight. An integer weight counts copies of a sample.
     rank : int
         Number of parameters that the samples determine.
     scale : float
@@ -77,7 +76,7 @@ class CoefficientTable:
         The robust coefficient of determination, see
         :func:`~medsgd.inspection.robust_r2`.
     library : {'pandas', 'polars'}, default='pandas'
-        Which data frames :meth:`to_frame` makes.
+        Library of the data frames of :meth:`to_frame`.
 
     See Also
     --------
@@ -145,7 +144,7 @@ class CoefficientTable:
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="name"))
 
     def _summary(self):
-        """Statements about all coefficients, line by line."""
+        """Return statements about all coefficients, line by line."""
         return (
             f"MM-estimate of {self.n_samples} samples, {self.covariance_type} standard "
             "errors",
@@ -154,7 +153,7 @@ class CoefficientTable:
         )
 
     def _cells(self):
-        """The header, and the rows, as strings."""
+        """Return the header and the rows as strings."""
         level = f"{100 * self.confidence:.4g}%"
         header = ["", "coef", "std error", "z", "p value"]
         rows = [
@@ -202,7 +201,7 @@ class CoefficientTable:
 
 
 def _rounded(value, error):
-    """A number with as many decimals as a standard error has in three digits."""
+    """Return a number with the decimals of three digits of a standard error."""
     if not LEAST_PLAIN < error < MOST_PLAIN:  # also of NaN
         return f"{value:.4g}"
     return f"{value:.{max(0, 2 - int(np.floor(np.log10(error))))}f}"
@@ -235,7 +234,7 @@ def coefficient_table(
         Fitted :class:`~medsgd.MedianSGDRegressor`, or a fitted
         :class:`~sklearn.pipeline.Pipeline` in which the last step is one. Of a
         :class:`~medsgd.dask.DaskMedianSGDRegressor`, `X`, `y` and the weights are dask
-        collections, and the partitions add up what the table needs.
+        collections, and the partitions compute the sums for the table.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The features given to ``fit``.
     y : array-like of shape (n_samples,)
@@ -284,9 +283,9 @@ def coefficient_table(
 
     Notes
     -----
-    The intervals are of the model that the bulk of the samples follows. They know
-    nothing of the choice of features, and contamination moves coefficients by a bias
-    that no standard error contains.
+    The intervals are those of the model that the majority of the samples follows. They
+    do not account for a choice of features. Contamination biases coefficients, and
+    standard errors do not include this bias.
 
     References
     ----------
@@ -354,7 +353,7 @@ def coefficient_table(
 
 @np.errstate(over="ignore", invalid="ignore")
 def _covariance(reg, stage, inference, names, kind):
-    """The covariance of a fit in the units of the user."""
+    """Return the covariance of a fit in the units of the user."""
     if not inference.sums.slope > 0:
         raise ValueError(
             "The fit rejects most of these samples. X, y and sample_weight must be "
@@ -403,7 +402,7 @@ def _covariance(reg, stage, inference, names, kind):
 
 
 def _tests(coef, covariance, n_free, confidence):
-    """The columns of the table that follow from the covariance."""
+    """Return the columns of the table that follow from the covariance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.sqrt(np.maximum(covariance.diagonal(), 0))
         z = coef / error
@@ -418,19 +417,19 @@ def _tests(coef, covariance, n_free, confidence):
 
 
 def _solution(reg):
-    """Coefficients and intercept, float64, as vector and number."""
+    """Return coefficients and intercept, float64, as vector and number."""
     coef = reg.coef_.toarray() if sparse.issparse(reg.coef_) else reg.coef_
     coef = np.ravel(np.asarray(coef, dtype=np.float64))
     return coef, float(np.ravel(reg.intercept_)[0])
 
 
 def _feature_names(estimator, reg):
-    """The names of the features of the last step."""
+    """Return the names of the features of the last step."""
     names = getattr(reg, "feature_names_in_", None)
     if names is None and isinstance(estimator, Pipeline) and len(estimator) > 1:
         try:
             names = estimator[:-1].get_feature_names_out()
-        except (AttributeError, ValueError):  # of steps that do not know them
+        except (AttributeError, ValueError):  # of steps without this method
             names = None
     if names is None:
         names = [f"x{j}" for j in range(reg.n_features_in_)]
@@ -438,7 +437,7 @@ def _feature_names(estimator, reg):
 
 
 def _listed(names):
-    """Names for a message."""
+    """Return a list of names for a message."""
     listed = ", ".join(map(repr, names[:N_LISTED]))
     n_more = len(names) - N_LISTED
     return f"{listed} and {n_more} more" if n_more > 0 else listed
@@ -454,7 +453,7 @@ def _check_refined(reg):
         )
     if not reg._plan().refines:
         raise ValueError(
-            "Standard errors are those of the exact refinement. Fit with refine=True, "
+            "Only the exact refinement has standard errors. Fit with refine=True, "
             "a gradient_estimator other than 'mean' and a loss that is refined."
         )
     if not hasattr(reg, "outliers_") and getattr(reg, "_s_fit", None) is None:
@@ -466,12 +465,12 @@ def _check_refined(reg):
     # A state that is not read, or one from before there were standard errors.
     if hasattr(reg, "_training_state") or not hasattr(reg, "_s_fit"):
         raise ValueError(
-            "This estimator was saved by another version of medsgd, without what "
-            "standard errors follow from. Call fit on the samples."
+            "This estimator was saved by another version of medsgd, without the "
+            "state that standard errors need. Call fit on the samples."
         )
     if reg.early_stopping:
         raise ValueError(
-            "Standard errors need to know the samples of the fit, but early_stopping "
+            "Standard errors need the samples of the fit, but early_stopping "
             "has held out a part of them. Fit with early_stopping=False: the exact "
             "refinement does not need it."
         )
@@ -483,7 +482,7 @@ def _check_refined(reg):
 
 
 def _check_fit(reg, n_samples):
-    """Check that a fit has kept what standard errors follow from."""
+    """Check that a fit has the state that standard errors need."""
     n_parameters = reg.n_features_in_ + bool(reg.fit_intercept)
     if n_parameters > MOST_GRAM:
         raise ValueError(
@@ -511,7 +510,7 @@ def _check_fit(reg, n_samples):
 
 
 def _of_rounding(reg):
-    """The end of a message about a fit that float32 may have rounded too much."""
+    """Return the end of a message about a fit in float32."""
     if reg.coef_.dtype != np.float32:
         return ""
     return " Coefficients in float32 may be too inexact: fit X in float64."
@@ -522,7 +521,7 @@ def _check_solution(reg, names, step, error):
 
     ``step``: how far a pass of the M step moves them.
     """
-    error = np.where(step > 0, error, 1)  # 0 of what the samples do not determine
+    error = np.where(step > 0, error, 1)  # 0 of undetermined coefficients
     far = step > LARGEST_STEP * error
     if not far.any():
         return
@@ -532,7 +531,7 @@ def _check_solution(reg, names, step, error):
     if reg._plan().exact_alpha > 0:
         raise ValueError(
             f"Without the penalty, a pass of the M step {moved} standard errors. "
-            "Standard errors do not tell such a bias. Fit with penalty=None, or with "
+            "Standard errors do not include such a bias. Fit with penalty=None or with "
             "penalty='l2' and alpha='auto'. If the penalty is negligible, X, y and "
             "sample_weight are not those given to fit."
         )

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from sklearn.utils import check_consistent_length
 
 from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
+from medsgd._utils.docs import PLOT, fill
 from medsgd._utils.typing import MatrixLike, Style
 from medsgd.inspection._coefficient_table import CovarianceType, coefficient_table
 from medsgd.inspection._fit_curve import check_kind, last_step
@@ -20,7 +21,22 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["coef", "z"]
 
 KINDS = get_args(Kind)
-# Height of a coefficient in a new figure, and of what is around them, in inches.
+# Documentation that methods share.
+_DOCS = PLOT | {
+    "kind": """
+kind : {'coef', 'z'}, default='coef'
+    The numbers that are drawn: coefficients, or coefficients divided by their standard
+    errors.
+max_features : int or None, default=None
+    The number of coefficients that are drawn. The coefficients with the largest
+    ``abs(coef) / std_error`` are chosen. None: all coefficients.""",
+    "kwargs": """
+errorbar_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``errorbar`` for coefficients and intervals.
+line_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``axvline`` for the line at 0.""",
+}
+# Height of a coefficient, and of the margins, in a new figure, in inches.
 ROW_HEIGHT, MARGIN = 0.25, 1.2
 
 
@@ -28,8 +44,8 @@ class CoefficientsDisplay:
     """Visualization of coefficients and their confidence intervals.
 
     The coefficients are sorted, the largest at the top. Coefficients of features in
-    different units do not compare. With ``kind="z"`` they are drawn in units of their
-    standard errors, so that they do.
+    different units are not comparable. ``kind="z"`` draws them in units of their
+    standard errors, which are comparable.
 
     It is recommended to use :meth:`from_estimator` to create a
     :class:`CoefficientsDisplay`. All parameters are stored as attributes.
@@ -104,6 +120,7 @@ class CoefficientsDisplay:
         self.upper = upper
         self.confidence = confidence
 
+    @fill(_DOCS, display="CoefficientsDisplay")
     def plot(
         self,
         ax: "Axes | None" = None,
@@ -117,23 +134,13 @@ class CoefficientsDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes object to plot on. If `None`, a new figure and axes is created.
-        kind : {'coef', 'z'}, default='coef'
-            What is drawn: coefficients, or coefficients and limits divided by the
-            standard errors.
-        max_features : int or None, default=None
-            How many coefficients are drawn: those with the largest ``abs(coef) /
-            std_error``. None: all of them.
-        errorbar_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``errorbar`` for coefficients and intervals.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``axvline`` for the line at 0.
+        {{ax}}
+        {{kind}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`CoefficientsDisplay`
-            Object that stores the values and what was drawn.
+        {{display}}
 
         Raises
         ------
@@ -177,7 +184,7 @@ class CoefficientsDisplay:
         return self
 
     def _drawn(self, kind, max_features):
-        """Names, values and gaps to both limits of the coefficients that are drawn."""
+        """Return names, values and gaps to both limits of the drawn coefficients."""
         check_consistent_length(
             self.names, self.coef, self.std_error, self.lower, self.upper
         )
@@ -200,6 +207,7 @@ class CoefficientsDisplay:
         return names[order], values[order], gaps[:, order], order
 
     @classmethod
+    @fill(_DOCS, display="CoefficientsDisplay")
     def from_estimator(
         cls,
         estimator: Any,
@@ -233,23 +241,13 @@ class CoefficientsDisplay:
         covariance : {'robust', 'homoscedastic'}, default='robust'
             The estimate of the covariance of the coefficients, as in
             :func:`~medsgd.inspection.coefficient_table`.
-        kind : {'coef', 'z'}, default='coef'
-            What is drawn: coefficients, or coefficients and limits divided by the
-            standard errors.
-        max_features : int or None, default=None
-            How many coefficients are drawn: those with the largest ``abs(coef) /
-            std_error``. None: all of them.
-        ax : matplotlib Axes, default=None
-            Axes object to plot on. If `None`, a new figure and axes is created.
-        errorbar_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``errorbar`` for coefficients and intervals.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``axvline`` for the line at 0.
+        {{kind}}
+        {{ax}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`CoefficientsDisplay`
-            Object that stores the values and what was drawn.
+        {{display}}
 
         Raises
         ------

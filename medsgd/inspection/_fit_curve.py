@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
+from medsgd._utils.docs import PLOT, fill
 from medsgd._utils.typing import Style
 
 if TYPE_CHECKING:
@@ -19,24 +20,38 @@ if TYPE_CHECKING:
 # Above this ratio of largest to smallest value the axis of the objective is
 # logarithmic.
 WIDE = 10.0
-# Lines of fewer epochs have markers: a line of one would not be seen.
+# Lines of fewer epochs have markers, because the line of one epoch is invisible.
 FEW_EPOCHS = 20
 # Names of more columns would hide the curves.
 LONGEST_LEGEND, LEGEND_ROWS = 20, 5
-# Colours of matplotlib's default cycle, and what tells lines of one colour apart.
+# Colours of matplotlib's default cycle, and the styles of lines of one colour.
 N_COLORS = 10
 LINESTYLES = ("-", "--", "-.", ":")
-# Names of stages where nobody has given others; the last one is of all that follow.
+# Default names of the first stage, and of all later stages.
 STAGE_NAMES = ("median stage", "refinement")
+# Documentation that methods share.
+_DOCS = PLOT | {
+    "ax": """
+ax : matplotlib Axes or array-like of two Axes, default=None
+    Axes to plot on. A single Axes is divided into two if the share of clipped gradients
+    is drawn. Of two Axes the first has the objective, the second the share. If `None`,
+    a new figure is created.""",
+    "kwargs": """
+line_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``plot`` for all curves.
+stage_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``axvline`` for the beginnings of stages.""",
+}
 
 
 class FitCurveDisplay:
     """Visualization of a fit, epoch by epoch.
 
-    The upper plot shows what each stage lowers. The lower plot shows, for SPP, the
-    share of the gradients that were clipped. Vertical lines separate the stages; a
-    single curve also has a colour for each stage and their names in the legend. Compare
-    values within a stage only: stages lower different objectives, in different units.
+    The upper plot shows the objective that each stage lowers. The lower plot shows, for
+    SPP, the share of the gradients that were clipped. Vertical lines separate the
+    stages. A single curve also has a colour for each stage, and the names of the stages
+    in the legend. Compare values within a stage only: the stages lower different
+    objectives, in different units.
 
     It is recommended to use :meth:`from_estimator` to create a
     :class:`FitCurveDisplay`. All parameters are stored as attributes.
@@ -49,7 +64,7 @@ class FitCurveDisplay:
         Share of clipped gradients in each epoch, in [0, 1]. None: only the objective
         is drawn.
     stage_starts : array-like of int of shape (n_stages - 1,), default=()
-        Where in the curves a new stage begins.
+        The epochs at which a new stage begins.
     stage_names : sequence of str or None, default=None
         Names of the stages for the legend of a single curve. Names beyond the last
         stage are ignored, because a fit may end early. Stages of one name share a
@@ -81,7 +96,7 @@ class FitCurveDisplay:
 
     Examples
     --------
-    The curve of a stream, put together from calls of ``partial_fit``:
+    The curve of a stream is collected from calls of ``partial_fit``:
 
     >>> import matplotlib.pyplot as plt
     >>> import numpy as np
@@ -123,6 +138,7 @@ class FitCurveDisplay:
         self.stage_names = stage_names
         self.classes = classes
 
+    @fill(_DOCS, display="FitCurveDisplay")
     def plot(
         self,
         ax: "Axes | Sequence[Axes] | npt.NDArray[np.object_] | None" = None,
@@ -134,19 +150,12 @@ class FitCurveDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes or array-like of two Axes, default=None
-            Where to plot. One axes are divided into two if there is a share of
-            clipped gradients to draw; two are those of objective and share. If
-            `None`, a new figure is created.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``plot`` for all curves.
-        stage_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``axvline`` for the beginnings of stages.
+        {{ax}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`FitCurveDisplay`
-            Object that stores the curves and what was drawn.
+        {{display}}
 
         Raises
         ------
@@ -194,7 +203,7 @@ class FitCurveDisplay:
         return self
 
     def _checked(self):
-        """The curves as columns, the stages' beginnings, the names of the columns."""
+        """Return the curves as columns, the starts of stages, the names of columns."""
         loss = np.asarray(self.loss_curve, dtype=np.float64)
         if loss.ndim not in (1, 2) or loss.size == 0:
             raise ValueError(
@@ -244,12 +253,12 @@ class FitCurveDisplay:
         import matplotlib.pyplot as plt
 
         if ax is None:
-            # One above the other, the objective larger.
+            # The objective is above the share, and larger.
             ratios = {"height_ratios": (2, 1)} if both else None
             _, ax = plt.subplots(1 + both, 1, sharex=True, gridspec_kw=ratios)
         bounding_ax = None
         if both and isinstance(ax, plt.Axes):
-            # scikit-learn's way with axes that have been divided before.
+            # scikit-learn raises the same error for axes that have been divided.
             if not ax.axison:
                 raise ValueError(
                     "The ax was already used in another plot function, please set "
@@ -270,6 +279,7 @@ class FitCurveDisplay:
         self.figure_ = self.ax_.figure
 
     @classmethod
+    @fill(_DOCS, display="FitCurveDisplay")
     def from_estimator(
         cls,
         estimator: Any,
@@ -282,7 +292,8 @@ class FitCurveDisplay:
 
         The plot shows `loss_curve_` and, for SPP, `clip_fraction_curve_`. A regressor
         with `refine` has three stages: the median stage, the S step and the M step.
-        Several classes have a line each; a class that has stopped keeps its last value.
+        Each of several classes has a line. The line of a class that has stopped is
+        constant from then on.
 
         Parameters
         ----------
@@ -290,19 +301,12 @@ class FitCurveDisplay:
             Fitted :class:`~medsgd.MedianSGDRegressor` or
             :class:`~medsgd.MedianSGDClassifier`, or a
             :class:`~sklearn.pipeline.Pipeline` in which the last step is one.
-        ax : matplotlib Axes or array-like of two Axes, default=None
-            Where to plot. One axes are divided into two if there is a share of
-            clipped gradients to draw; two are those of objective and share. If
-            `None`, a new figure is created.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``plot`` for all curves.
-        stage_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``axvline`` for the beginnings of stages.
+        {{ax}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`FitCurveDisplay`
-            Object that stores the curves and what was drawn.
+        {{display}}
 
         Raises
         ------
@@ -311,12 +315,12 @@ class FitCurveDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the estimator has no curve, or one of a single epoch, as it has after
-            ``partial_fit``; also as for :meth:`plot`.
+            If the estimator has no curve, or a curve of a single epoch, such as after
+            ``partial_fit``. Also as for :meth:`plot`.
 
         See Also
         --------
-        FitCurveDisplay : To plot curves that you have put together.
+        FitCurveDisplay : Plot curves that you have collected.
 
         Examples
         --------
@@ -370,7 +374,7 @@ def last_step(estimator):
 
 
 def _plot_stages(ax, curves, starts, names, classes, line_kwargs):
-    """Draw each stage of each column; the lines, of shape (n_stages, n_curves)."""
+    """Draw each stage of each column, and return the lines by stage and column."""
     colors = {name: f"C{i % N_COLORS}" for i, name in enumerate(dict.fromkeys(names))}
     n_curves = curves.shape[1]
     stages = np.split(np.arange(len(curves)), starts)
@@ -386,7 +390,7 @@ def _plot_stages(ax, curves, starts, names, classes, line_kwargs):
             labels.add(label)
             default = {
                 "color": color,
-                # Once in the legend, however many stages have the name.
+                # Stages of one name have one entry in the legend.
                 "label": None if known else label,
                 "linestyle": LINESTYLES[k // N_COLORS % len(LINESTYLES)],
                 "marker": "." if len(epochs) < FEW_EPOCHS else None,

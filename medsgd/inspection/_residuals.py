@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from medsgd._fit.scales import residual_scale
 from medsgd._regressor import OUTLIER, MedianSGDRegressor
 from medsgd._utils.compat import _validate_style_kwargs, check_matplotlib_support
+from medsgd._utils.docs import PLOT, fill
 from medsgd._utils.typing import MatrixLike, RandomState, Style
 from medsgd.inspection._fit_curve import check_kind, last_step
 
@@ -28,13 +29,37 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["actual_vs_predicted", "residual_vs_predicted"]
 
 KINDS = get_args(Kind)
+# Documentation that methods share.
+_DOCS = PLOT | {
+    "kind": """
+kind : {'actual_vs_predicted', 'residual_vs_predicted'}, \
+        default='residual_vs_predicted'
+    The quantity on the vertical axis: the true values, or the residuals, which are the
+    true minus the predicted values. The horizontal axis has the predicted values.""",
+    "subsample": """
+subsample : float, int or None, default=1_000
+    The number of samples to draw, or their share in (0, 1). Samples are chosen at
+    random. None: all samples.
+random_state : int, RandomState instance or None, default=None
+    Decides which samples are drawn if not all. Pass an int for reproducible output.""",
+    "kwargs": """
+scatter_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``scatter`` for all points.
+outlier_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``scatter`` for the outliers. They are added to
+    `scatter_kwargs`.
+line_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``plot`` for the line of exact predictions.
+band_kwargs : dict, default=None
+    Keywords passed to matplotlib's ``fill_between`` for the band.""",
+}
 
 
 class ResidualsDisplay:
     """Visualization of the residuals of a regressor and of its outliers.
 
-    Residuals are drawn against predictions, with the band of ``2.5 * scale`` on either
-    side of 0. Beyond it are outliers [1]_, as in `outliers_` of
+    The display draws residuals against predictions, with a band of ``2.5 * scale`` on
+    either side of 0. Points beyond the band are outliers [1]_, as in `outliers_` of
     :class:`~medsgd.MedianSGDRegressor`.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions` to
@@ -47,21 +72,21 @@ class ResidualsDisplay:
     y_pred : array-like of shape (n_samples,)
         Predicted values.
     scale : float
-        Scale of the residuals, in the unit of `y_true`: what would be the standard
-        deviation of normal noise.
+        Scale of the residuals, in the unit of `y_true`. It is the standard deviation of
+        normal noise.
 
     Attributes
     ----------
     outliers_ : ndarray of shape (n_samples,) of bool
-        Which residuals are beyond the band.
+        Whether each residual is beyond the band.
     line_ : matplotlib Artist
-        Where predictions are exact.
+        The line of exact predictions.
     band_ : matplotlib Artist
         The band within ``2.5 * scale`` of the line.
     scatter_ : matplotlib Artist
         Points within the band.
     outlier_scatter_ : matplotlib Artist
-        Points beyond it.
+        Points beyond the band.
     ax_ : matplotlib Axes
         Axes with the points.
     figure_ : matplotlib Figure
@@ -75,7 +100,7 @@ class ResidualsDisplay:
 
     Notes
     -----
-    Gross outliers leave little room for all other points. To see both, make the axis
+    Gross outliers leave little space for the other points. To show both, make the axis
     linear up to the band and logarithmic beyond, as in the example.
 
     References
@@ -111,6 +136,7 @@ class ResidualsDisplay:
         self.y_pred = y_pred
         self.scale = scale
 
+    @fill(_DOCS, display="ResidualsDisplay")
     def plot(
         self,
         ax: "Axes | None" = None,
@@ -125,26 +151,13 @@ class ResidualsDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Axes object to plot on. If `None`, a new figure and axes is created.
-        kind : {'actual_vs_predicted', 'residual_vs_predicted'}, \
-                default='residual_vs_predicted'
-            What is drawn against the predicted values: the true values, or the
-            residuals, true minus predicted.
-        scatter_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``scatter`` for all points.
-        outlier_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``scatter`` for the outliers, on top of
-            `scatter_kwargs`.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``plot`` for the line of exact predictions.
-        band_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``fill_between`` for the band.
+        {{ax}}
+        {{kind}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`ResidualsDisplay`
-            Object that stores the values and what was drawn.
+        {{display}}
 
         Raises
         ------
@@ -211,6 +224,7 @@ class ResidualsDisplay:
         return self
 
     @classmethod
+    @fill(_DOCS, display="ResidualsDisplay")
     def from_estimator(
         cls,
         estimator: Any,
@@ -229,8 +243,8 @@ class ResidualsDisplay:
     ) -> Self:
         """Plot the residuals of a fitted regressor on some data.
 
-        For the data given to ``fit`` the outliers are those of `outliers_`; for others
-        they are told by the scale of the training data.
+        For the data given to ``fit`` the outliers are those of `outliers_`. For other
+        data the scale of the training data decides which samples are outliers.
 
         Parameters
         ----------
@@ -245,31 +259,14 @@ class ResidualsDisplay:
             Scale of the residuals, in the unit of `y`. None: `scale_` of a
             :class:`~medsgd.MedianSGDRegressor`, also in a pipeline; of other
             regressors, the normalised median absolute value of the residuals.
-        kind : {'actual_vs_predicted', 'residual_vs_predicted'}, \
-                default='residual_vs_predicted'
-            What is drawn against the predicted values: the true values, or the
-            residuals, true minus predicted.
-        subsample : float, int or None, default=1_000
-            How many samples are drawn, at random: their number, or their share in
-            (0, 1). None: all of them.
-        random_state : int, RandomState instance or None, default=None
-            Which samples are drawn if not all. Pass an int for reproducible output.
-        ax : matplotlib Axes, default=None
-            Axes object to plot on. If `None`, a new figure and axes is created.
-        scatter_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``scatter`` for all points.
-        outlier_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``scatter`` for the outliers, on top of
-            `scatter_kwargs`.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``plot`` for the line of exact predictions.
-        band_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``fill_between`` for the band.
+        {{kind}}
+        {{subsample}}
+        {{ax}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`ResidualsDisplay`
-            Object that stores the values and what was drawn.
+        {{display}}
 
         Raises
         ------
@@ -322,6 +319,7 @@ class ResidualsDisplay:
         )
 
     @classmethod
+    @fill(_DOCS, display="ResidualsDisplay")
     def from_predictions(
         cls,
         y_true: npt.ArrayLike,
@@ -349,31 +347,14 @@ class ResidualsDisplay:
             Scale of the residuals, in the unit of `y_true`. None: their normalised
             median absolute value, which estimates the standard deviation of normal
             noise.
-        kind : {'actual_vs_predicted', 'residual_vs_predicted'}, \
-                default='residual_vs_predicted'
-            What is drawn against the predicted values: the true values, or the
-            residuals, true minus predicted.
-        subsample : float, int or None, default=1_000
-            How many samples are drawn, at random: their number, or their share in
-            (0, 1). None: all of them.
-        random_state : int, RandomState instance or None, default=None
-            Which samples are drawn if not all. Pass an int for reproducible output.
-        ax : matplotlib Axes, default=None
-            Axes object to plot on. If `None`, a new figure and axes is created.
-        scatter_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``scatter`` for all points.
-        outlier_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``scatter`` for the outliers, on top of
-            `scatter_kwargs`.
-        line_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``plot`` for the line of exact predictions.
-        band_kwargs : dict, default=None
-            Keywords passed to matplotlib's ``fill_between`` for the band.
+        {{kind}}
+        {{subsample}}
+        {{ax}}
+        {{kwargs}}
 
         Returns
         -------
-        display : :class:`ResidualsDisplay`
-            Object that stores the values and what was drawn.
+        {{display}}
 
         Raises
         ------

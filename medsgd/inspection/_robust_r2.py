@@ -23,11 +23,11 @@ def robust_r2(
     *,
     sample_weight: npt.ArrayLike | None = None,
 ) -> float:
-    """Compute the share of the variance that a fit explains where it holds.
+    """Compute the share of the variance of the rows that a fit keeps.
 
-    It is R^2 of the samples, each with the weight that the bisquare gives its residual,
-    with the correction of [1]_: where the noise is normal it estimates what R^2
-    estimates. Outliers have weight 0 in it.
+    The score is R^2 of the samples, each with the weight that the bisquare gives its
+    residual, with the correction of [1]_. For normal noise it estimates what R^2
+    estimates. Outliers have weight 0.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def robust_r2(
 
     See Also
     --------
-    medsgd.inspection.coefficient_table : The table that has this score.
+    medsgd.inspection.coefficient_table : The table that includes this score.
     sklearn.metrics.r2_score : The same without weights.
 
     Notes
@@ -85,7 +85,7 @@ def robust_r2(
     """
     if not is_regressor(estimator):
         raise ValueError(
-            f"robust_r2 is of a regressor; got {type(estimator).__name__}."
+            f"robust_r2 is the score of a regressor; got {type(estimator).__name__}."
         )
     check_is_fitted(estimator)
     y, prediction = _checked_targets(y, estimator.predict(X))
