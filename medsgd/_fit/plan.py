@@ -9,7 +9,7 @@ from scipy import sparse
 from medsgd._core.settings import GRADIENT_ESTIMATORS, PENALTIES, Settings
 from medsgd._fit.stopping import StoppingRule
 from medsgd._fit.tasks import Task
-from medsgd._fit.units import feature_units, leverage_limit
+from medsgd._fit.units import centered_units, feature_units, leverage_limit
 
 # Beyond which a clock of doubles stands still.
 LARGEST_COUNT = 2**53
@@ -214,6 +214,12 @@ class Plan:
             rare_power=self.task.rare_power,
             reach=self.task.scale_reach,
         )
+
+    def refined_units(self, X, weight, units):
+        """Return the units in which a classifier's second stage sees rows."""
+        if not (units.applied and self.fit_intercept):
+            return units
+        return centered_units(units, X, weight, self.feature_units)
 
     def first_eta(self, units):
         """Return the step size with which a schedule begins.

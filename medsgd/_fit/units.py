@@ -179,6 +179,49 @@ def feature_units(
     return replace(units, squared_norm=_typical_norm(units, X, rows, weight))
 
 
+def centered_units(units, X, sample_weight, new_units):
+    """Units in which the columns of sparse rows that mostly have entries are centred.
+
+    For stages that subtract centres from products. Such columns may be far from 0, and
+    a scale of deviations from 0 would hide how they vary. ``new_units``: a function of
+    dense rows and weights, as ``feature_units``.
+    """
+    if not sparse.issparse(X):
+        return units
+    present = np.bincount(X.indices, minlength=X.shape[1])
+    used = np.flatnonzero(sample_weight)
+    filled = np.flatnonzero(present > X.shape[0] / 2)
+    if not (len(filled) and len(used)):
+        return units
+    rows = used[np.linspace(0, len(used) - 1, min(N_ROWS, len(used))).astype(np.intp)]
+    few = sparse.csc_array(X[rows])
+    center, inverse_scale = units.center.copy(), units.inverse_scale.copy()
+    for part in row_blocks(len(filled), few.T):
+        own = new_units(few[:, filled[part]].toarray(), sample_weight[rows])
+        center[filled[part]] = own.center
+        inverse_scale[filled[part]] = own.inverse_scale
+    units = replace(units, center=center, inverse_scale=inverse_scale)
+    norms = squared_norms(X[rows], units)
+    return replace(units, squared_norm=_typical(norms, sample_weight[rows]))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def squared_norms(X, units):
+    """Squared norms of rows in these units, applied or not."""
+    if sparse.issparse(X):
+        square = units.inverse_scale.astype(np.float64) ** 2
+        center = units.center.astype(np.float64)
+        values = X.data.astype(np.float64)
+        values *= values - 2 * center[X.indices]
+        values = sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)
+        return values @ square + center**2 @ square
+    norms = np.empty(len(X))
+    for rows in row_blocks(len(X), X):
+        Z = (X[rows] - units.center) * units.inverse_scale
+        norms[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
+    return norms
+
+
 @dataclass(frozen=True)
 class RecentRows:
     """Some of the rows of a stream since its units were last compared with them.
@@ -472,6 +515,11 @@ def _typical_norm(units, X, rows, weight):
             block = block.astype(np.float64)
         block = units.transform(block).astype(np.float64, copy=False)
         squared[batch] = row_norms(block, squared=True)
+    return _typical(squared, weight)
+
+
+def _typical(squared, weight):
+    """Mean of squared norms of rows, without what wild rows add."""
     present = squared > 0
     if not present.any():
         return 0.0
