@@ -150,6 +150,7 @@ def feature_units(
         scale_of = partial(_center_and_scale, centered=centered, clip=clip)
         if sparse.issparse(X):
             sample, place = fewer_rows(X, rows)
+            sample = sparse.csc_array(sample)
             weight_of_row = np.zeros(sample.shape[0])
             weight_of_row[place] = weight
             blocks = partial(column_blocks, sample, place)
@@ -406,10 +407,10 @@ class _Reach:
             is_tame = (value > 0) & (weight > 0)
             value, weight = value[is_tame], weight[is_tame]
             if weight @ (value > beyond) > OUTLYING * weight.sum():
-                quantile = np.quantile(
-                    value, 1 - OUTLYING, weights=weight, method="inverted_cdf"
-                )
-                scale[j] = quantile / self.limit
+                order = np.argsort(value)
+                below = np.cumsum(weight[order])
+                place = np.searchsorted(below, (1 - OUTLYING) * below[-1])
+                scale[j] = value[order[place]] / self.limit
         return scale
 
 
