@@ -395,8 +395,9 @@ class _Reach:
         self.is_wide[columns] = beyond > OUTLYING * total
 
     def set_tame(self):
-        """Find the rows that are no outliers."""
-        self.tame = self.weight * (self.n_far <= MOST_FAR * self.n_present)
+        """Find the rows that are no outliers; one feature of several is not many."""
+        most = np.maximum(MOST_FAR * self.n_present, self.n_present > 1)
+        self.tame = self.weight * (self.n_far <= most)
 
     def widened(self, size, scale):
         """Return scales of features that are large enough for their tame rows."""
