@@ -201,7 +201,7 @@ class Plan:
                 + ", or choose another learning_rate."
             )
 
-    def feature_units(self, X, weight):
+    def feature_units(self, X, weight, *, as_dense=False):
         """Return the units that rows of these weights set."""
         return feature_units(
             X,
@@ -213,6 +213,7 @@ class Plan:
             clip=self.task.scale_clip,
             rare_power=self.task.rare_power,
             reach=self.task.scale_reach,
+            as_dense=as_dense,
         )
 
     def refined_units(self, X, weight, units):

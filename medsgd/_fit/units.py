@@ -125,6 +125,7 @@ def feature_units(
     clip=None,
     rare_power=None,
     reach=None,
+    as_dense=False,
 ):
     """Units from at most ``N_ROWS`` rows with a weight.
 
@@ -136,7 +137,8 @@ def feature_units(
     of their share. With ``reach`` a scale is at least the 80% quantile of the sizes
     over so many times that of a normal distribution: where more than a fifth of the
     values are far out, they are the feature, as of splines. Rows that are far out in
-    many features do not count there.
+    many features do not count there. With ``as_dense`` columns of sparse rows, which
+    hardly have zeros, get the units of a dense X, a few columns at a time.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -154,7 +156,8 @@ def feature_units(
             weight_of_row = np.zeros(sample.shape[0])
             weight_of_row[place] = weight
             blocks = partial(column_blocks, sample, place)
-            scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
+            if not as_dense:
+                scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
         else:
             weight_of_row = weight
         reached = None
@@ -185,7 +188,7 @@ def centered_units(units, X, sample_weight, new_units):
 
     For stages that subtract centres from products. Such columns may be far from 0, and
     a scale of deviations from 0 would hide how they vary. ``new_units``: a function of
-    dense rows and weights, as ``feature_units``.
+    rows, weights and ``as_dense``, as ``feature_units``.
     """
     if not sparse.issparse(X):
         return units
@@ -195,14 +198,12 @@ def centered_units(units, X, sample_weight, new_units):
     if not (len(filled) and len(used)):
         return units
     rows = used[np.linspace(0, len(used) - 1, min(N_ROWS, len(used))).astype(np.intp)]
-    few = sparse.csc_array(X[rows])
+    few = X[rows]
+    own = new_units(few[:, filled], sample_weight[rows], as_dense=True)
     center, inverse_scale = units.center.copy(), units.inverse_scale.copy()
-    for part in row_blocks(len(filled), few.T):
-        own = new_units(few[:, filled[part]].toarray(), sample_weight[rows])
-        center[filled[part]] = own.center
-        inverse_scale[filled[part]] = own.inverse_scale
+    center[filled], inverse_scale[filled] = own.center, own.inverse_scale
     units = replace(units, center=center, inverse_scale=inverse_scale)
-    norms = squared_norms(X[rows], units)
+    norms = squared_norms(few, units)
     return replace(units, squared_norm=_typical(norms, sample_weight[rows]))
 
 
@@ -422,7 +423,7 @@ def _center_and_scale(X, weight, *, centered, clip, reached, columns=None):
     the scale is what a normal distribution mixed with one value has: sqrt(share) times
     that of the rest.
     """
-    X = X.astype(np.float64)
+    X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64)
     X[_are_rounded(np.abs(X))] = 0
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
