@@ -93,7 +93,7 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         "tau": [StrOptions({"auto"}), Interval(Real, 0, None, closed="right")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "penalty": [StrOptions(set(PENALTIES) - {None}), None],
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), None],
         "fit_intercept": ["boolean"],
         "max_iter": [Interval(Integral, 1, None, closed="left")],

@@ -57,8 +57,10 @@ def _has_probabilities(self):
         " weight."
     ),
     max_iter_note="",
-    alpha_type="float, default=0.0001",
-    alpha_note="",
+    alpha_note=" 'auto' is 0.0001, except that\n    the second stage of `refine` then "
+    "has no penalty besides its prior if `penalty`\n    is 'l2': the penalty would make "
+    "probabilities of classes that are far apart\n    too unsure. A number counts in "
+    "both stages.",
     estimator_note="",
     exact_note="",
     early_note="",
@@ -282,7 +284,7 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         tau: float | Auto = "auto",
         momentum: float = 0.0,
         penalty: Penalty = "l2",
-        alpha: float = 0.0001,
+        alpha: float | Auto = "auto",
         l1_ratio: float | None = 0.15,
         fit_intercept: bool = True,
         max_iter: int = 1000,

@@ -49,7 +49,6 @@ OUTLIER = 2.5
     "rejects.",
     max_iter_note=". With `refine`\n    the median stage takes at most half of them; "
     "each pass of the S step and of the\n    M step counts as one",
-    alpha_type="'auto' or float, default='auto'",
     alpha_note=" 'auto' is 0.0001, except that\n    the exact refinement then has no "
     "penalty if `penalty` is 'l2': it would shrink\n    strong effects by more than "
     "their standard error. A number counts in all stages,\n    see Notes.",
@@ -317,7 +316,6 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
         **BaseMedianSGD._parameter_constraints,
         "loss": [StrOptions(set(REGRESSION_LOSSES))],
         "epsilon": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "refine": ["boolean"],
         "half_life": [Interval(Real, 0, None, closed="right"), None],
     }

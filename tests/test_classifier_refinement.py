@@ -463,3 +463,31 @@ def test_no_label_of_a_level_is_ruled_out_that_it_has(shares):
     for seed in range(10):
         clf = MedianSGDClassifier(random_state=seed).fit(X, label)
         assert log_loss(label, clf.predict_proba(X)) < 1.05 * known
+
+
+@pytest.mark.parametrize("n_classes", [10, 30])
+def test_classes_that_are_far_apart_have_sure_probabilities(n_classes):
+    rng = np.random.default_rng(0)
+    center = 1.5 * rng.normal(size=(n_classes, 15))
+    y = rng.choice(n_classes, 20_000)
+    X = center[y] + rng.normal(size=(len(y), 15))
+    A, B, a, b = train_test_split(X, y, test_size=0.5, random_state=0)
+    own, theirs = (
+        log_loss(b, est.fit(A, a).predict_proba(B))
+        for est in (
+            MedianSGDClassifier(random_state=0),
+            LogisticRegression(max_iter=1000),
+        )
+    )
+    assert own < 1.2 * theirs
+
+
+def test_a_number_for_alpha_is_a_penalty_of_the_refinement():
+    X, y, _ = simulated(n_classes=2)
+    clf = MedianSGDClassifier(tol=1e-7, random_state=0)
+    norms = [
+        np.linalg.norm(clone(clf).set_params(alpha=alpha).fit(X, y).coef_)
+        for alpha in ("auto", 0.0, 1e-2, 1.0)
+    ]
+    assert_allclose(norms[0], norms[1], rtol=1e-3)
+    assert norms[0] > 1.2 * norms[2] > 2 * norms[3]

@@ -53,7 +53,7 @@ def test_scikit_learn_checks(estimator, check):
 def test_parameters_are_those_of_sgd_and_more(estimator_class):
     ours = inspect.signature(estimator_class).parameters
     theirs = inspect.signature(SGD[estimator_class]).parameters
-    documented = {"eta0": "auto"}
+    documented = {"eta0": "auto", "alpha": "auto"}
     added = {
         "gradient_estimator": "spp-l2",
         "n_gradients": "auto",
@@ -72,7 +72,7 @@ def test_parameters_are_those_of_sgd_and_more(estimator_class):
             "power_t": 0.25,
         }
     else:
-        documented |= {"n_iter_no_change": "auto", "alpha": "auto"}
+        documented |= {"n_iter_no_change": "auto"}
     for name, parameter in theirs.items():
         assert ours[name].kind == parameter.kind, name
         assert ours[name].default == documented.get(name, parameter.default), name

@@ -57,13 +57,13 @@ SIZE_PROGRESS = 1e-5
 LEAD_UPDATES = 1000
 # A model by which more than a part of the labels are less probable than this may be
 # at a local minimum.
-UNLIKELY, MOST_UNLIKELY = 0.02, .003
+UNLIKELY, MOST_UNLIKELY = 0.02, 0.003
 # Rounds that bring the intercepts to the frequencies of the classes.
 N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
 PROGRESS = 1e-2
-PROGRESS_BEFORE = 5e-2
+PROGRESS_BEFORE = 2e-2
 
 
 def lead_epochs(n_samples):

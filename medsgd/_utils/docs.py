@@ -55,7 +55,7 @@ penalty : {'l2', 'l1', 'elasticnet', None}, default='l2'
     The regularization term. It acts on the coefficients directly and is not part of
     the gradients whose location is estimated.""",
     "alpha": """
-alpha : {alpha_type}
+alpha : 'auto' or float, default='auto'
     Factor of the regularization term. With `standardize` the term is of the
     coefficients of standardised features. Also used to compute the learning rate when
     `learning_rate` is 'optimal'.{alpha_note}""",
