@@ -58,8 +58,8 @@ def _has_probabilities(self):
     ),
     max_iter_note="",
     alpha_note=" 'auto' is 0.0001, except that\n    the second stage of `refine` then "
-    "has no penalty besides its prior if `penalty`\n    is 'l2': the penalty would make "
-    "probabilities of classes that are far apart\n    too unsure. A number counts in "
+    "has no penalty besides its prior if\n    `penalty` is 'l2': the penalty would make "
+    "probabilities of classes that are far\n    apart too unsure. A number counts in "
     "both stages.",
     estimator_note="",
     exact_note="",
