@@ -58,8 +58,8 @@ def _has_probabilities(self):
     ),
     max_iter_note="",
     alpha_note=" 'auto' is 0.0001, except that\n    the second stage of `refine` then "
-    "has no penalty besides its prior if\n    `penalty` is 'l2': the penalty would make "
-    "probabilities of classes that are far\n    apart too unsure. A number counts in "
+    "has no penalty besides its prior if\n    `penalty` is 'l2': it would make "
+    "probabilities of classes that are far apart too\n    unsure. A number counts in "
     "both stages.",
     estimator_note="",
     exact_note="",
@@ -377,6 +377,15 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
         if self._stream is not None and self._stream.is_shown:
             self._is_multinomial = True
         return self
+
+    def _follow(self, plan, data, states):
+        super()._follow(plan, data, states)
+        if self._stream is not None and self._stream.corrects_median:
+            found = self._stream.solutions()
+            self._states = [
+                multinomial.with_solution(state, *self._units.from_user(*solution))
+                for state, solution in zip(self._states, found, strict=True)
+            ]
 
     def _later_stages(self, training, data, problems, states):
         self._forget_refinement()

@@ -159,6 +159,64 @@ def test_after_a_jump_a_stream_is_as_one_that_begins_there():
     assert_near(est, feed(Classifier(), X, 1 - y), X, 0.02)
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("change", [1000, 1e-3, 100, "one", "celsius", "kelvin"])
+def test_after_a_change_of_units_a_stream_is_as_a_fit_to_the_rows_since(
+    change, n_classes
+):
+    X, y, _ = draw(n_classes=n_classes)
+    if change == "one":
+        X[3000:, -1] *= 1000
+    elif change == "celsius":
+        X = 20 + 8 * X
+        X[3000:] = 1.8 * X[3000:] + 32
+    elif change == "kelvin":
+        X = 20 + 8 * X
+        X[3000:] += 273.15
+    else:
+        X[3000:] *= change
+    est, fit = feed(Classifier(), X, y), Classifier().fit(X[3000:], y[3000:])
+    own, theirs = (log_loss(y[3000:], m.predict_proba(X[3000:])) for m in (est, fit))
+    assert own < theirs + 0.005
+
+
+def test_a_change_of_units_of_many_parameters():
+    rng = np.random.default_rng(0)
+    center = 0.8 * rng.normal(size=(20, 30))
+    y = rng.integers(0, 20, N)
+    X = center[y] + rng.normal(size=(N, 30))
+    X[3000:] *= 1000
+    est = feed(Classifier(), X, y)
+    assert_near(est, Classifier().fit(X[3000:], y[3000:]), X[3000:])
+
+
+def test_a_jump_after_a_change_of_units():
+    X, y, _ = draw(n=2 * N)
+    X[2000:] *= 1000
+    y[N:] = 1 - y[N:]
+    est = feed(Classifier(), X, y)
+    assert_near(est, Classifier().fit(X[N:], y[N:]), X[N:])
+
+
+def test_a_feature_that_grows_is_no_reason_to_begin_anew():
+    X, _, W = draw(noise=0)
+    X[:, 0] *= np.linspace(1, 20, N) ** 1.5
+    w = W[:, 1] - W[:, 0]
+    w[0] /= 50
+    rng = np.random.default_rng(0)
+    y = (rng.random(N) < 1 / (1 + np.exp(-X @ w))).astype(int)
+    assert_near(feed(Classifier(), X, y), Classifier().fit(X, y), X, 0.005)
+
+
+def test_outlying_rows_in_between_are_no_reason_to_begin_anew():
+    X, y, _ = draw()
+    clean, test = feed(Classifier(), X, y), X.copy()
+    wild = slice(6000, 6300)
+    X[wild] *= 100
+    y[wild] = np.random.default_rng(0).integers(0, 2, 300)
+    assert_near(feed(Classifier(), X, y), clean, test, 0.01)
+
+
 def test_a_half_life_follows_a_drift():
     X, _, W = draw(n=2 * N, noise=0)
     rng = np.random.default_rng(0)

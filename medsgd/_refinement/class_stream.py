@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.special import softmax
 
 from medsgd._core.multinomial import divergence
+from medsgd._fit.units import LOOSE_CENTER, LOOSE_SCALE
 from medsgd._refinement import classification
 from medsgd._refinement.class_rows import GAMMA, Rows, leverage
 from medsgd._refinement.classification import Model, Shrinkage
@@ -46,6 +47,10 @@ WINDOW = 500
 # The estimate begins anew if the median alone is right so many standard errors more
 # often, and so many times as often.
 SURELY, CLEARLY = 4.0, 1.5
+# After a change of units the estimate begins anew if the typical logits of a fit to the
+# rows since then are so many times larger or smaller, or if the loss of these rows is
+# less by so much for each parameter. Chance makes it less by about (1 + GAMMA) / 2.
+RESIZED, BETTER = 3.0, 1.5
 # Rows of a class up to which none of them is implausible: before the first ones a
 # class has no probability anywhere.
 KNOWN, GAMMA_OF_NEW = 5.0, 0.01
@@ -106,6 +111,9 @@ class ClassSums:
         How many later rows had one of these fingerprints.
     lost, won : float
         Counts of recent rows that only the median, and only this model, predicts.
+    seen : ndarray of shape (2, n_features) or None
+        Centres and inverse scales in the stream's units when these last changed, or
+        when the sums began; None until the next rows.
     """
 
     center: np.ndarray
@@ -123,6 +131,7 @@ class ClassSums:
     repeated: float = 0.0
     lost: float = 0.0
     won: float = 0.0
+    seen: np.ndarray | None = None
 
     @property
     def fit_intercept(self):
@@ -157,6 +166,17 @@ class ClassSums:
         """Whether the median is clearly better."""
         surely = SURELY * np.sqrt(self.lost + self.won)
         return self.lost - self.won > surely and self.lost > CLEARLY * self.won
+
+    def has_new_units(self, units):
+        """Whether the units of features differ from those last seen."""
+        if self.seen is None:
+            return False
+        center, inverse_scale = self.seen
+        growth = inverse_scale / units.inverse_scale
+        is_far = np.maximum(growth, 1 / growth) > LOOSE_SCALE
+        is_far |= np.abs(units.center - center) * inverse_scale > LOOSE_CENTER
+        # Only a constant feature has a scale of exactly 1. It has no unit yet.
+        return bool((is_far & (inverse_scale != 1)).any())
 
     def rows(self, data):
         """Return rows as the sums see them, and the parameters that they concern."""
@@ -439,6 +459,9 @@ def fitted(plan, data, starts):
     -------
     sums : ClassSums or None
         The one of least loss; None where no row has a weight.
+    is_other : bool
+        Whether the model of the first start is wrong for these rows: the loss is less
+        by more than chance explains, or typical logits are of another size.
     """
     unit = float(data.given_weight.mean())
     # More rows than have set the units of the median.
@@ -463,6 +486,7 @@ def fitted(plan, data, starts):
         parts = [units.from_user(*each) for each in start]
         coef = np.array([coef for coef, _ in parts], dtype=np.float64).T
         models.append(Model(np.array([c for _, c in parts], dtype=np.float64), coef))
+    first = replace(models[0], coef=models[0].coef[columns])
     if coef.size * len(coef) <= MOST_NUMBERS:
         models.append(Model(np.zeros(coef.shape[1]), np.zeros_like(coef)))
     else:
@@ -481,11 +505,24 @@ def fitted(plan, data, starts):
         loss = inner(rows.weight, rows.losses(refined.model))
         if best is None or loss < least:
             best, least = refined, loss
+    gain = inner(rows.weight, rows.losses(first)) - least
+    size, before = (_typical_size(rows, model) for model in (best.model, first))
+    is_other = gain > BETTER * coef.size
+    is_other |= max(size, before) > RESIZED * min(size, before)
     full = np.zeros_like(coef)
     full[columns] = best.direction.coef
     best = replace(best, direction=replace(best.direction, coef=full))
     data = replace(data, given_weight=rows.weight * unit, units=units)
-    return begun(plan, data, best, unit)
+    return begun(plan, data, best, unit), is_other
+
+
+def _typical_size(rows, model):
+    """Return the median of the largest logits of rows."""
+    logits = rows.scores(model.coef)
+    logits += model.intercept
+    if logits.shape[1] > 1:
+        logits -= logits.mean(axis=1, keepdims=True)
+    return float(np.median(np.abs(logits).max(axis=1)[rows.weight > 0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -493,7 +530,16 @@ class ClassStream(Stream):
     """The refined estimate of a classifier's stream, and rows kept for it.
 
     The targets of kept rows are labels from 0.
+
+    Attributes
+    ----------
+    corrects_median : bool
+        Whether the estimate has begun anew in the last call, because units have
+        changed. The median then needs its coefficients: steps of a bounded gradient
+        hardly change logits that are 1000 times too large.
     """
+
+    corrects_median: bool = False
 
     @staticmethod
     def can_follow(plan):
@@ -528,7 +574,22 @@ class ClassStream(Stream):
         label = np.searchsorted(task.classes, data.y)
         weight = data.given_weight * task.factors(data.y)[label]
         data = replace(data, y=label, given_weight=weight)
-        return super().followed(plan, data, before, after)
+        stream = self._with_units(data.units)
+        return super(ClassStream, stream).followed(plan, data, before, after)
+
+    def _with_units(self, units):
+        """Return the stream that collects rows for a comparison if units have changed.
+
+        A model that is sure of itself, such as one of features that have become 1000
+        times larger, hardly learns from its rows any more.
+        """
+        stream, sums = replace(self, corrects_median=False), self.sums
+        if sums is None or not (sums.seen is None or sums.has_new_units(units)):
+            return stream
+        if sums.seen is not None:
+            stream = replace(stream, first=Kept(), n_begun=0)
+        seen = np.stack([units.center, units.inverse_scale]).astype(np.float64)
+        return replace(stream, sums=replace(sums, seen=seen))
 
     def _led(self, data, median):
         scores = [data.units.predict(data.X, *each) for each in median]
@@ -552,13 +613,22 @@ class ClassStream(Stream):
         starts = [[data.units.to_user(*each) for each in median]]
         if self.sums is not None:
             starts.insert(0, self.solutions())
-        sums = fitted(plan, rows, starts)
+        sums, is_other = fitted(plan, rows, starts)
         if sums is None:
             return ClassStream()
+        is_comparison = self.sums is not None and self.n_begun == 0
+        if is_comparison and not is_other:
+            return replace(self, first=None, n_begun=LAST_ROWS)
         is_last = enough == LAST_ROWS or first.n_values >= MOST_KEPT
         if is_last or plan.half_life < np.inf:
             first = None
-        return replace(self, sums=sums, first=first, n_begun=len(rows.y))
+        return replace(
+            self,
+            sums=sums,
+            first=first,
+            n_begun=len(rows.y),
+            corrects_median=is_comparison,
+        )
 
     def _units(self, data):
         """Return units of rows that are centred as in the sums."""

@@ -123,14 +123,19 @@ def _converted(coef, intercept, old, new):
 def _adopt(model, own_units, problems, units):
     """Set the states of the problems, in their units, to the outputs of a model."""
     for i, problem in enumerate(problems):
-        state, intercept = problem.state, float(model.intercept[i])
-        coef, intercept = _converted(model.coef[:, i], intercept, own_units, units)
-        problem.state = replace(
-            state,
-            coef=coef.astype(state.dtype),
-            intercept=float(intercept),
-            sums=None,
-            sum_scale=0.0,
-            n_averaged=0.0,
-            records=None,
-        )
+        intercept = float(model.intercept[i])
+        solution = _converted(model.coef[:, i], intercept, own_units, units)
+        problem.state = with_solution(problem.state, *solution)
+
+
+def with_solution(state, coef, intercept):
+    """Return the state of a median with other coefficients."""
+    return replace(
+        state,
+        coef=coef.astype(state.dtype),
+        intercept=float(intercept),
+        sums=None,
+        sum_scale=0.0,
+        n_averaged=0.0,
+        records=None,
+    )
