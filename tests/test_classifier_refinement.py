@@ -491,3 +491,30 @@ def test_a_number_for_alpha_is_a_penalty_of_the_refinement():
     ]
     assert_allclose(norms[0], norms[1], rtol=1e-3)
     assert norms[0] > 1.2 * norms[2] > 2 * norms[3]
+
+
+def with_rare_classes(n, seed=0):
+    """Rows of 30 classes, of which four have few rows."""
+    rng = np.random.default_rng(seed)
+    share = np.r_[0.0015, 0.002, 0.004, 0.008, np.full(26, 1.0)]
+    share[4:] *= (1 - share[:4].sum()) / 26
+    center = 1.5 * rng.normal(size=(30, 15))
+    y = rng.choice(30, 20_000, p=share)
+    X = center[y] + rng.normal(size=(len(y), 15))
+    return X[:n], X[n:], y[:n], y[n:]
+
+
+@pytest.mark.parametrize("noise", [0, 0.02])
+def test_rare_classes_of_many_are_found(noise):
+    A, B, a, b = with_rare_classes(4000)
+    wrong = np.random.default_rng(1).random(4000) < noise
+    labels = np.where(wrong, np.roll(a, 1), a)
+    assert np.bincount(labels)[:4].min() < 10
+    clf = MedianSGDClassifier(random_state=0).fit(A, labels)
+    logistic = LogisticRegression(max_iter=1000).fit(A, labels)
+    own, theirs = (
+        np.mean([np.mean(m.predict(B[b == k]) == k) for k in range(4)])
+        for m in (clf, logistic)
+    )
+    assert own > theirs - 0.05
+    assert log_loss(b, clf.predict_proba(B)) < log_loss(b, logistic.predict_proba(B))

@@ -1,6 +1,7 @@
 """Rows with labels: how far they are from a multinomial model, and their weights."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ HALF_LOST = 0.5 * (1 + GAMMA) / GAMMA
 # A label is implausible if the features of its row are this much less likely in its
 # class than in another one.
 IMPLAUSIBLE = 0.05
+# A class of fewer rows, and of a smaller share of all rows, counts by nearly the log
+# loss. The gamma-divergence takes so few rows for wrong labels. Wrong labels at random
+# would give more rows to each class.
+FEW_ROWS, FEW_SHARE, GAMMA_OF_FEW = 10, 0.05, 0.01
 # Leverage weight below which a row is an outlier with any label.
 FAR_OUT = 0.1
 
@@ -49,6 +54,16 @@ def leverage(X, units, *, weighted=True):
     result = limit / np.maximum(norm, limit) if weighted else np.ones(len(norm))
     result[~np.isfinite(norm)] = 0.0
     return result
+
+
+def divergence_with_few(logits, label, weight, gamma, few):
+    """Return losses, by nearly the log loss for few rows; ``logits`` become slopes."""
+    logits_of_few = logits[few]
+    losses = divergence(logits, label, weight, gamma)
+    if len(few):
+        losses[few] = divergence(logits_of_few, label[few], weight[few], GAMMA_OF_FEW)
+        logits[few] = logits_of_few
+    return losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +102,8 @@ class Along:
         """Return the sum of losses, and its derivatives in log(size) and intercepts."""
         along = size * self.scores
         slope = along + intercept
-        losses = divergence(slope, self.rows.label, self.weight, gamma)
+        rows = self.rows
+        losses = divergence_with_few(slope, rows.label, self.weight, gamma, rows.few)
         return (
             inner(self.weight, losses),
             inner(slope.ravel(), along.ravel()),
@@ -161,6 +177,15 @@ class Rows:
         else:
             self.n_features = np.count_nonzero(X.any(axis=0))
 
+    @cached_property
+    def few(self):
+        """Return which rows are of classes with few rows; none of a part of rows."""
+        if self.class_weight is not None:
+            return np.empty(0, dtype=np.intp)
+        count = np.bincount(self.label, self.weight > 0)
+        is_few = (count < FEW_ROWS) & (count < FEW_SHARE * count.sum())
+        return np.flatnonzero(is_few[self.label])
+
     @property
     def at_hand(self):
         """Return the rows that are in memory."""
@@ -179,7 +204,7 @@ class Rows:
         """Return the ``Divergence`` of rows of these weights from a model."""
         slope = self.scores(model.coef)
         slope += model.intercept
-        losses = divergence(slope, self.label, weight, gamma)
+        losses = divergence_with_few(slope, self.label, weight, gamma, self.few)
         return Divergence(
             inner(weight, losses), np.einsum("ij->j", slope), self.sums(slope), losses
         )
@@ -220,13 +245,17 @@ class Rows:
     def judge(self, model):
         """Return the weight of each row, and whether the model rejects the row."""
         proba, rows = self.probabilities(model), np.arange(len(self.label))
-        weights = self.leverage * (1 - self.losses(model) * GAMMA / (1 + GAMMA))
+        lost = self.losses(model) * GAMMA / (1 + GAMMA)
+        lost[self.few] = 0
+        weights = self.leverage * (1 - lost)
         implausible = ~self.plausible(proba)[rows, self.label]
         return weights, implausible | (self.leverage < FAR_OUT)
 
     def rejected(self, told):
         """Return the share of weighted rows that lose more than half of it."""
-        return float(np.mean(told.losses[self.weight > 0] > HALF_LOST))
+        is_lost = told.losses > HALF_LOST
+        is_lost[self.few] = False
+        return float(np.mean(is_lost[self.weight > 0]))
 
     def _blocks(self, n_outputs):
         """Yield blocks of standardised rows, which small data store."""

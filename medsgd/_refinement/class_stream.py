@@ -18,10 +18,9 @@ import numpy as np
 from scipy import sparse
 from scipy.special import softmax
 
-from medsgd._core.multinomial import divergence
 from medsgd._fit.units import LOOSE_CENTER, LOOSE_SCALE
 from medsgd._refinement import classification
-from medsgd._refinement.class_rows import GAMMA, Rows, leverage
+from medsgd._refinement.class_rows import GAMMA, Rows, divergence_with_few, leverage
 from medsgd._refinement.classification import Model, Shrinkage
 from medsgd._refinement.quasi_newton import inner, minimise
 from medsgd._refinement.rows import DenseRows, SparseRows
@@ -53,7 +52,7 @@ SURELY, CLEARLY = 4.0, 1.5
 RESIZED, BETTER = 3.0, 1.5
 # Rows of a class up to which none of them is implausible: before the first ones a
 # class has no probability anywhere.
-KNOWN, GAMMA_OF_NEW = 5.0, 0.01
+KNOWN = 5.0
 # Upper bound of the curvatures of the log loss, with which rows of such classes count.
 LARGEST_CURVATURE = 0.5
 # Relative difference of equal fingerprints, and share of equal rows among the first
@@ -312,12 +311,7 @@ class ClassSums:
 def _losses(logits, rows, is_new):
     """Return losses, by the log loss for new classes; ``logits`` become slopes."""
     new = np.flatnonzero(is_new)
-    few = logits[new]
-    losses = divergence(logits, rows.y, rows.weight, GAMMA)
-    if len(new):
-        losses[new] = divergence(few, rows.y[new], rows.weight[new], GAMMA_OF_NEW)
-        logits[new] = few
-    return losses
+    return divergence_with_few(logits, rows.y, rows.weight, GAMMA, new)
 
 
 def _with_curvature(metric, rows, parameters, values, l2):

@@ -382,7 +382,7 @@ def without_features(rows, model, weight, fit_intercept):
 def objective_of(rows, weight, penalty, model):
     """Return the divergence of a model plus a penalty."""
     coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
-    value = inner(weight, rows.losses(model))
+    value = rows.divergence(model, weight, GAMMA).value
     return (
         value + 0.5 * penalty.l2 * inner(coef, coef) + penalty.l1 * np.abs(coef).sum()
     )
