@@ -180,6 +180,18 @@ def test_after_a_change_of_units_a_stream_is_as_a_fit_to_the_rows_since(
     assert own < theirs + 0.005
 
 
+@pytest.mark.parametrize("begin", ["fit", "partial_fit"])
+def test_a_change_of_units_in_the_second_call(begin):
+    X, y, _ = draw()
+    X[3000:] *= 1000
+    est = Classifier()
+    getattr(est, begin)(
+        X[:3000], y[:3000], **({} if begin == "fit" else {"classes": [0, 1]})
+    )
+    feed(est, X[3000:], y[3000:], 3500)
+    assert_near(est, Classifier().fit(X[3000:], y[3000:]), X[3000:])
+
+
 def test_a_change_of_units_of_many_parameters():
     rng = np.random.default_rng(0)
     center = 0.8 * rng.normal(size=(20, 30))

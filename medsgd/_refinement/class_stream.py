@@ -112,7 +112,7 @@ class ClassSums:
         Counts of recent rows that only the median, and only this model, predicts.
     seen : ndarray of shape (2, n_features) or None
         Centres and inverse scales in the stream's units when these last changed, or
-        when the sums began; None until the next rows.
+        when the sums began; None in sums of files from before this field.
     """
 
     center: np.ndarray
@@ -569,7 +569,14 @@ class ClassStream(Stream):
         weight = data.given_weight * task.factors(data.y)[label]
         data = replace(data, y=label, given_weight=weight)
         stream = self._with_units(data.units)
-        return super(ClassStream, stream).followed(plan, data, before, after)
+        stream = super(ClassStream, stream).followed(plan, data, before, after)
+        is_new = stream.sums is not None and stream.sums.seen is None
+        return stream.having_seen(data.units) if is_new else stream
+
+    def having_seen(self, units):
+        """Return the stream with units in which its sums count as right."""
+        seen = np.stack([units.center, units.inverse_scale]).astype(np.float64)
+        return replace(self, sums=self.sums and replace(self.sums, seen=seen))
 
     def _with_units(self, units):
         """Return the stream that collects rows for a comparison if units have changed.
@@ -577,13 +584,10 @@ class ClassStream(Stream):
         A model that is sure of itself, such as one of features that have become 1000
         times larger, hardly learns from its rows any more.
         """
-        stream, sums = replace(self, corrects_median=False), self.sums
-        if sums is None or not (sums.seen is None or sums.has_new_units(units)):
+        stream = replace(self, corrects_median=False)
+        if self.sums is None or not self.sums.has_new_units(units):
             return stream
-        if sums.seen is not None:
-            stream = replace(stream, first=Kept(), n_begun=0)
-        seen = np.stack([units.center, units.inverse_scale]).astype(np.float64)
-        return replace(stream, sums=replace(sums, seen=seen))
+        return replace(stream, first=Kept(), n_begun=0).having_seen(units)
 
     def _led(self, data, median):
         scores = [data.units.predict(data.X, *each) for each in median]

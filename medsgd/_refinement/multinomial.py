@@ -62,8 +62,10 @@ def refine(training, data, problems):
         return interrupted or (rule is not None and rule.stalled(objective))
 
     refined = minimise(training, data.units, problems, rows, watch)
-    data = replace(data, units=rows.units)
-    stream = ClassStream.after(plan, data, rows.weight, refined)
+    own = replace(data, units=rows.units)
+    stream = ClassStream.after(plan, own, rows.weight, refined)
+    if stream is not None:
+        stream = stream.having_seen(data.units)
     return n_lead, rows.judge(refined.model), stream
 
 
