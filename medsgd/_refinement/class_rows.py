@@ -28,10 +28,10 @@ HALF_LOST = 0.5 * (1 + GAMMA) / GAMMA
 # A label is implausible if the features of its row are this much less likely in its
 # class than in another one.
 IMPLAUSIBLE = 0.05
-# A class of fewer rows, and of a smaller share of all rows, counts by nearly the log
-# loss. The gamma-divergence takes so few rows for wrong labels. Wrong labels at random
-# would give more rows to each class.
-FEW_ROWS, FEW_SHARE, GAMMA_OF_FEW = 10, 0.05, 0.01
+# Among so many classes, one of fewer rows, and of a smaller part of the mean number of
+# rows of a class, counts by nearly the log loss. The gamma-divergence takes so few rows
+# for wrong labels. Wrong labels at random would give more rows to each class.
+MANY_CLASSES, FEW_ROWS, FEW_PART, GAMMA_OF_FEW = 10, 10, 0.25, 0.01
 # Leverage weight below which a row is an outlier with any label.
 FAR_OUT = 0.1
 
@@ -183,7 +183,8 @@ class Rows:
         if self.class_weight is not None:
             return np.empty(0, dtype=np.intp)
         count = np.bincount(self.label, self.weight > 0)
-        is_few = (count < FEW_ROWS) & (count < FEW_SHARE * count.sum())
+        most = min(FEW_ROWS, FEW_PART * count.mean())
+        is_few = (count < most) & (len(count) >= MANY_CLASSES)
         return np.flatnonzero(is_few[self.label])
 
     @property
