@@ -311,8 +311,8 @@ class DiagonalSums(GramSums):
         gram = gram + more
         metric = gram + self.total * l2
         metric[metric == 0] = np.inf  # of a feature that has always been 0
-        # A step beyond the minimum of these rows, with their share of the penalty, would
-        # be too long.
+        # A step beyond the minimum of these rows, with their share of the penalty, is
+        # too long.
         ascent = pull - rows.total * l2 * self.b
         step = ascent / metric
         bend = values @ np.square(rows.product(step)) + rows.total * (l2 @ step**2)
