@@ -86,11 +86,30 @@ def test_single_rows():
 
 
 def test_before_the_first_rows_are_enough_the_median_tells():
-    X, y, _ = draw(n=450)
+    X, y, _ = draw(n=40)
     stream = feed(Regressor(), X, y)
     median = feed(Regressor(refine=False), X, y)
     assert_array_equal(solution(stream), solution(median))
     assert stream.scale_ == median.scale_
+
+
+@pytest.mark.parametrize("size", [1, 20])
+@pytest.mark.parametrize("n", [60, 100, 200, 490])
+def test_few_rows_are_as_good_as_in_a_fit(n, size):
+    streams, fits = [], []
+    for seed in range(5):
+        X, y, truth = draw("10% bad leverage", n, seed)
+        streams.append(error(feed(Regressor(), X, y, size), truth))
+        fits.append(error(Regressor().fit(X, y), truth))
+    assert np.mean(streams) <= 1.15 * np.mean(fits)
+
+
+def test_with_a_half_life_few_rows_are_no_beginning_for_good():
+    X, y, truth = draw(n=3000)
+    few = feed(Regressor(), X[-1000:], y[-1000:])
+    assert error(feed(Regressor(half_life=1000), X, y, 50), truth) <= 2 * error(
+        few, truth
+    )
 
 
 def test_a_chunk_sorted_by_its_targets():
@@ -209,6 +228,64 @@ def test_a_flag_with_a_strong_effect_that_appears_late(share):
     y[rng.random(N) < 0.1] += 200
     est = feed(Regressor(), X, y)
     assert_allclose(est.coef_[-1], truth[-2] + 50, rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("size", [7, 50, 200])
+@pytest.mark.parametrize(
+    "params", [{}, {"half_life": 3000}, {"penalty": "l1", "alpha": 1e-3}]
+)
+def test_levels_that_come_one_after_the_other(params, size):
+    rng = np.random.default_rng(0)
+    level = np.arange(4200) // 300 % 7
+    X = np.c_[np.eye(7)[level][:, 1:], rng.standard_normal(4200)]
+    y = 10 + np.array([0, 5, -3, 4, 8, -6, 2])[level] + X[:, -1]
+    y += rng.standard_normal(4200) + 100 * (rng.random(4200) < 0.05)
+    stream, fit = feed(Regressor(**params), X, y, size), Regressor(**params).fit(X, y)
+    assert_allclose(stream.predict(X), fit.predict(X), rtol=0, atol=0.2 * fit.scale_)
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+def test_many_levels_that_come_one_after_the_other(as_rows):
+    rng = np.random.default_rng(0)
+    X = np.eye(100)[np.arange(10_000) // 100][:, 1:]
+    y = X @ (3 * rng.standard_normal(99)) + rng.standard_normal(10_000)
+    stream = feed(Regressor(), as_rows(X), y, 50)
+    # The order decides which of the nearly far rows have counted.
+    gap = stream.predict(X) - Regressor().fit(X, y).predict(X)
+    assert np.sqrt(np.mean(gap**2)) <= 0.5 * stream.scale_ / np.sqrt(100)
+
+
+@pytest.mark.parametrize("size", [50, 200])
+def test_a_level_of_outliers_is_not_known_after_its_first_row(size):
+    rng = np.random.default_rng(0)
+    X = np.c_[np.arange(4000) >= 2000, rng.standard_normal((4000, 2))]
+    y = X @ [3.0, 1.0, 2.0] + rng.standard_normal(4000)
+    y[2000:2003] = 1000
+    stream = feed(Regressor(), X, y, size)
+    assert_near(stream, Regressor().fit(X, y), 4000)
+
+
+@pytest.mark.parametrize("change", ["shift", "scale"])
+def test_rows_far_from_all_before_are_no_outliers(change):
+    rng = np.random.default_rng(0)
+    X = np.array([20.0, 100, 1000]) * (1 + 0.1 * rng.standard_normal((8000, 3)))
+    if change == "shift":
+        X[4000:] += [100, 500, 5000]
+    else:
+        X[4000:] *= 1.8
+    y = X @ [1.0, 0.2, 0.02] + rng.standard_normal(8000)
+    stream, fit = feed(Regressor(), X, y, 200), Regressor().fit(X, y)
+    assert_allclose(stream.predict(X), fit.predict(X), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("n_wrong", [200, 300])
+def test_a_sensor_that_fails_for_a_while(n_wrong):
+    X, y, truth = draw("normal")
+    y[6000 : 6000 + n_wrong] = -999
+    est = feed(Regressor(), X[:6000], y[:6000])
+    for first in range(6000, 7500, 100):
+        est.partial_fit(X[first : first + 100], y[first : first + 100])
+        assert error(est, truth) <= 5 * est.scale_ / np.sqrt(6000 / D)
 
 
 @pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])

@@ -141,7 +141,7 @@ def sensitivity(fits, target, floor):
         root = _inverse_root(gram.diagonal())
         scaled = gram * root * root[:, np.newaxis]
         scaled.flat[:: p + 1] += RIDGE
-        inverse = _inverse_factor(scaled)
+        inverse = inverse_factor(scaled)
         Q = Z @ (inverse * root).T
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
         leverage = np.minimum(active * np.einsum("ij,ij->i", Q, Q), 1)
@@ -205,7 +205,7 @@ def central(fits, bounded):
             # With an intercept, distances from the mean are those from 0, and a
             # constant.
             gram.flat[:: p + 1] += least
-            inverse = _inverse_factor(gram)
+            inverse = inverse_factor(gram)
             weights.append(_nearest(rows, np.square(Z @ inverse.T).sum(axis=1)))
     return fits.solve(np.concatenate(weights), np.zeros((len(weights), p)))
 
@@ -239,7 +239,7 @@ def _inverse_root(squares):
     return np.divide(1, size, out=np.zeros_like(size), where=size > 0)
 
 
-def _inverse_factor(gram):
+def inverse_factor(gram):
     """Return the inverse of the Cholesky factor of a positive definite matrix."""
     # NumPy's factorisation costs small matrices several times as much to call.
     factor, _ = lapack.dpotrf(gram, lower=True)
