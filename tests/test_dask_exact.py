@@ -274,6 +274,16 @@ def test_a_lie_about_residuals_is_left_out_too(monkeypatch):
         fit(*chunked(X, y, 8))
 
 
+@pytest.mark.parametrize("aggregator", ["geometric-median", "mean"])
+def test_sums_count_where_nobody_believes_the_sample(monkeypatch, aggregator):
+    # All partitions contradict their rows.
+    monkeypatch.setattr(_trust, "FAR_OFF", 0.0)
+    X, y = outliers(*regression(3000)[:2])
+    reg = fit(*chunked(X, y, 6), aggregator=aggregator)
+    check_equal(reg, one(X, y))
+    assert_array_equal(reg.n_rejected_, 0)
+
+
 def test_trusted_partitions_count_whatever_they_hold(monkeypatch):
     honest = _exact.add_up
 

@@ -250,10 +250,8 @@ class GramSums:
         found = recovered(rows, residual, kept, self.b)
         if found is None:
             return self
-        b = self.b.copy()
-        features = b[self.fit_intercept :]
-        features[is_new] = found[self.fit_intercept :][is_new]
-        return replace(self, b=b)
+        is_new = np.append(np.zeros(self.fit_intercept, dtype=bool), is_new)
+        return replace(self, b=np.where(is_new, found, self.b))
 
     def _solution(self, gram, moments, penalty, *, convex):
         """The minimiser of the losses; None where they need not have one."""

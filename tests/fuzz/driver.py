@@ -41,7 +41,7 @@ else:
 DOCUMENTED = (ValueError, TypeError, NotFittedError)
 # What NumPy and Cython say to arrays that no caller has made.
 INTERNAL = re.compile(
-    "contiguous|Buffer|slice step|ufunc|unsupported operand|not fit the"
+    "contiguous|Buffer|slice step|ufunc|unsupported operand|not fit the|subscriptable"
 )
 
 # Of each parameter, values to draw from; the defaults come up most often.
