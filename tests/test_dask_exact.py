@@ -426,6 +426,18 @@ def test_wrong_labels_in_partitions_cost_little():
     assert clf.score(X, y) > other.score(X, y) - 0.01
 
 
+def test_balanced_weights_need_rows_of_each_class():
+    X, y = classification(2000, 3)
+    clf = DaskMedianSGDClassifier(class_weight="balanced", random_state=0)
+    clf.fit(*chunked(X, y, 4))
+    before = clf.coef_
+    with pytest.raises(
+        ValueError, match=r"needs rows of each class; got none of \[2\]"
+    ):
+        clf.partial_fit(*chunked(X[y < 2], y[y < 2], 4))
+    assert clf.coef_ is before
+
+
 @pytest.mark.parametrize("lie", ["random", "not finite", "too large"])
 def test_a_lie_about_labels_is_left_out_and_named(monkeypatch, lie):
     honest = _multinomial.differ

@@ -211,6 +211,17 @@ def test_a_flag_with_a_strong_effect_that_appears_late(share):
     assert_allclose(est.coef_[-1], truth[-2] + 50, rtol=0, atol=0.5)
 
 
+def test_two_flags_that_appear_late_in_the_same_rows():
+    X, _, truth = draw(n=3000)
+    rng = np.random.default_rng(0)
+    one = (rng.random(3000) < 0.2) & (np.arange(3000) >= 2500)
+    X[:, -2], X[:, -1] = one, one & (rng.random(3000) < 0.4)
+    truth[-3:-1] = 60, 90
+    y = X @ truth[:-1] + rng.normal(size=3000)
+    est = feed(feed(Regressor(), X[:2500], y[:2500]), X[2500:], y[2500:], 250)
+    assert_allclose(est.coef_[-2:], [60, 90], rtol=0, atol=1)
+
+
 @pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
 @pytest.mark.parametrize("name", ["spp-l2", "coord-median", "geometric-median"])
 def test_the_median_follows_a_feature_that_appears_late(name, as_rows):
@@ -291,6 +302,17 @@ def test_collinear_features_share_their_effect():
     est = feed(Regressor(), X, y)
     assert_near(est, Regressor().fit(X, y), N)
     assert_allclose(est.coef_[0], est.coef_[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3])
+def test_combinations_of_other_features_have_no_large_coefficients(offset):
+    rng = np.random.default_rng(2)
+    Z = rng.normal(size=(3000, 4))
+    X = np.column_stack([Z, Z @ rng.normal(size=(4, 6))])
+    y = Z @ [1, 2, 3, 4] + rng.normal(size=3000)
+    est, fit = feed(Regressor(), X + offset, y), Regressor().fit(X, y)
+    assert norm(est.coef_) < 1.1 * norm(fit.coef_)
+    assert_allclose(est.predict(X + offset), fit.predict(X), atol=0.02)
 
 
 def test_float32():
@@ -485,6 +507,16 @@ def test_a_sudden_change_of_a_unit(size):
     gap = (X[6000:] @ (est.coef_ - coef)).std()
     # All rows but the few until the change is noticed count.
     assert gap < 2 * np.sqrt(5 / 2000)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_small_calls_in_another_unit_are_no_divergence(size):
+    X, y, _ = draw("normal", n=3000)
+    X[2000:, 0] *= 1000
+    est = feed(Regressor(refine=False), X[:2000], y[:2000])
+    feed(est, X[2000:], y[2000:], size)
+    # In units that stay as they were, predictions grow to a million times this.
+    assert (est.predict(X[2000:]) - y[2000:]).std() < 1000 * y.std()
 
 
 def test_a_burst_of_wild_rows_does_not_spoil_the_units():
