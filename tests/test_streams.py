@@ -211,6 +211,18 @@ def test_a_flag_with_a_strong_effect_that_appears_late(share):
     assert_allclose(est.coef_[-1], truth[-2] + 50, rtol=0, atol=0.5)
 
 
+@pytest.mark.parametrize("n_new", [20, 25, 30])
+def test_a_rare_flag_moves_no_further_than_its_rows(n_new):
+    # Most residuals of these rows are where the bisquare is concave.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 4))
+    X[:, 3] = (np.arange(3000) % 200 == 0) & (np.arange(3000) < 2500)
+    X[2500 : 2500 + n_new, 3] = 1
+    y = X[:, :3] @ [1, 2, 3] + rng.normal(size=3000)
+    y[2500:] += 3.5 * X[2500:, 3]
+    assert 0 < feed(Regressor(), X, y).coef_[3] < 3.5
+
+
 def test_two_flags_that_appear_late_in_the_same_rows():
     X, _, truth = draw(n=3000)
     rng = np.random.default_rng(0)
@@ -253,6 +265,14 @@ def test_a_fit_of_many_rows_counts_as_many():
     est = Regressor().fit(X[: 2 * N], y[: 2 * N])
     est = feed(est, X[2 * N :], y[2 * N :])
     assert_near(est, Regressor().fit(X, y), 3 * N)
+
+
+def test_the_scale_after_a_fit_of_few_rows_becomes_that_of_all():
+    rng = np.random.default_rng(0)
+    coef, X = rng.normal(size=40), rng.normal(size=(3300, 40))
+    y = X @ coef + rng.normal(size=3300)
+    est = feed(Regressor().fit(X[:300], y[:300]), X[300:], y[300:])
+    assert_allclose(est.scale_, Regressor().fit(X, y).scale_, rtol=0.025)
 
 
 def test_whole_weights_are_copies():
@@ -361,6 +381,17 @@ def test_a_strong_penalty_shrinks_a_stream_as_much_as_a_fit():
     }
     est, fit = feed(Regressor(**params), X, y), Regressor(**params).fit(X, y)
     assert_allclose(norm(est.coef_), norm(fit.coef_), rtol=5e-3)
+
+
+def test_a_stream_with_an_l1_penalty_and_features_that_are_nearly_equal():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 1))
+    X = z + 0.05 * rng.normal(size=(4000, 200))
+    y = 3 * z[:, 0] + rng.normal(size=4000)
+    est = Regressor(penalty="l1", alpha=1e-3).fit(X[:1100], y[:1100])
+    before = (est.predict(X) - 3 * z[:, 0]).std()
+    feed(est, X[1100:], y[1100:], 100)
+    assert (est.predict(X) - 3 * z[:, 0]).std() < 1.1 * before
 
 
 def wide(n, d, layout, seed=0):

@@ -31,7 +31,7 @@ from medsgd._refinement.exact import (
     to_user,
 )
 from medsgd._refinement.least_squares import solution
-from medsgd._refinement.regression import EXACT, NEAR, last
+from medsgd._refinement.regression import EXACT, last
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 
 # The Gram matrix of more parameters is too large to go with every fitted estimator, and
@@ -57,6 +57,10 @@ DIAGONAL_PIECE, DIAGONAL_SHARE = 32, 1 / 32
 # sixteenth of its standard error, and at least a share of the parameters, for each
 # piece is solved.
 LEAST_PIECE, MOST_WAITING, WAITING_SHARE, SOLVED_SHARE = 32, 1_000, 1 / 256, 0.125
+# Share of the curvature along a step that rows of negative curvature may take away: a
+# step is too long where hardly any is left, as for the second few rows of a rare
+# feature.
+MOST_LOST = 0.5
 # Rows whose residuals make one M-scale.
 WINDOW = 1_000
 # The median leads where its residuals of a window have a scale so many times smaller.
@@ -201,8 +205,9 @@ class GramSums:
             b = self._solution(gram, moments, l2, convex=values is not curvature)
             if b is None:
                 continue
-            step = (b - self.b) / self.scale
-            if step @ gram @ step <= NEAR**2 * self.total:
+            step = b - self.b
+            lost = np.minimum(values, 0) @ np.square(rows.product(step))
+            if -lost <= MOST_LOST * (step @ gram @ step - lost):
                 break
         return replace(self, gram=gram, moments=moments, b=b)
 
@@ -281,8 +286,16 @@ class GramSums:
         if scale > JUMP * scale_led:
             return None
         share = total / max(self.total, total)
-        scale = self.scale * (self.least_share * scale / self.scale) ** share
-        return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
+        # The more rows, the nearer are the residuals of the S step to those of ``b``.
+        least_share = 1 - (1 - self.least_share) * (1 - share)
+        scale = self.scale * (least_share * scale / self.scale) ** share
+        return replace(
+            self,
+            scale=max(scale, self.floor),
+            least_share=least_share,
+            window=(),
+            n_window=0,
+        )
 
 
 class DiagonalSums(GramSums):
