@@ -424,15 +424,44 @@ def test_a_wide_stream_goes_on_from_a_fit():
     assert norm(est.coef_ - coef) < 0.85 * before
 
 
-@pytest.mark.parametrize("n_before", [1500, 3250])
-def test_a_pickle_goes_on(n_before):
-    X, y, _ = draw(n=5000)
-    est = feed(Regressor(), X[:n_before], y[:n_before], 130)
+def check_a_pickle_goes_on(est, X, y):
+    """The same bits as without, with calls of few rows and of many."""
     copy = pickle.loads(pickle.dumps(est))
     for one in (est, copy):
-        feed(one, X[n_before:], y[n_before:], 130)
+        feed(feed(one, X[:30], y[:30], 10), X[30:], y[30:])
     assert_array_equal(solution(copy), solution(est))
     assert copy.scale_ == est.scale_
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+@pytest.mark.parametrize("n_before", [10, 400, 500, 510, 2000, 3250, 8000])
+def test_a_pickle_goes_on(n_before, penalty, as_rows):
+    X, y, _ = draw(n=n_before + 1800)
+    X, est = as_rows(X), Regressor(penalty=penalty, alpha=0.01)
+    feed(est, X[:n_before], y[:n_before])
+    stream = est._stream
+    # Before the exact refinement, just after it and while rows wait.
+    assert (stream.sums is None) == (n_before < 500)
+    assert stream.waiting.n_rows == (10 if n_before == 510 else 0)
+    if penalty == "l2" and n_before != 3250:
+        assert stream.n_begun == {10: 0, 400: 0, 510: 500}.get(n_before, n_before)
+    check_a_pickle_goes_on(est, X[n_before:], y[n_before:])
+
+
+@pytest.mark.parametrize("penalty", ["l2", "l1"])
+def test_a_pickle_goes_on_while_a_stream_begins_anew(penalty):
+    X, y, _ = draw(n=6000)
+    y[2000:] = 1e3 * X[2000:, 0]
+    est = feed(Regressor(penalty=penalty, alpha=0.01), X[:2000], y[:2000])
+    n = 2000
+    while est._stream.sums is not None:
+        feed(est, X[n : n + 100], y[n : n + 100])
+        n += 100
+    feed(est, X[n : n + 100], y[n : n + 100])
+    assert est._stream.sums is None
+    assert est._stream.first.n_rows > 0
+    check_a_pickle_goes_on(est, X[n + 100 :], y[n + 100 :])
 
 
 def test_the_state_does_not_grow():

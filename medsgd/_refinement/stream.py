@@ -31,7 +31,7 @@ from medsgd._refinement.exact import (
     to_user,
 )
 from medsgd._refinement.least_squares import solution
-from medsgd._refinement.regression import EXACT, last
+from medsgd._refinement.regression import EXACT, NEAR, last
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 
 # The Gram matrix of more parameters is too large to go with every fitted estimator, and
@@ -205,9 +205,10 @@ class GramSums:
             b = self._solution(gram, moments, l2, convex=values is not curvature)
             if b is None:
                 continue
-            step = b - self.b
-            lost = np.minimum(values, 0) @ np.square(rows.product(step))
-            if -lost <= MOST_LOST * (step @ gram @ step - lost):
+            step = (b - self.b) / self.scale
+            bend = step @ gram @ step
+            lost = np.maximum(-values, 0) @ np.square(rows.product(step))
+            if bend <= NEAR**2 * self.total and lost <= MOST_LOST * (bend + lost):
                 break
         return replace(self, gram=gram, moments=moments, b=b)
 
