@@ -4,9 +4,10 @@ A case is made from its number alone: ``python tests/fuzz/driver.py --first 1234
 --cases 1`` repeats it. Either a call raises a documented exception and the estimator is
 as before, or it is fitted to finite numbers of the right shape and dtype. Predictions
 of dense and sparse rows agree, also after a pickle; a fit does not depend on the layout
-of its data; a stream goes on from a pickle as without; nobody's arrays change. Streams are
-of regressors, with a Gram matrix and with a diagonal, and of classifiers. Fits over
-partitions, of which some are wrong, run on Dask's threads.
+of its data; a stream goes on from a pickle as without; nobody's arrays change.
+
+Streams are of regressors, with a Gram matrix and with a diagonal, and of classifiers.
+Fits over partitions, of which some are wrong, run on Dask's threads.
 """
 
 import argparse
