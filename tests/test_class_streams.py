@@ -343,17 +343,41 @@ def test_streams_of_the_median_alone(params):
     assert_array_equal(est.coef_, other.coef_)
 
 
-@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
-@pytest.mark.parametrize("n_before", [700, 3250, 4600])
-def test_a_pickle_goes_on(n_before, as_rows):
-    X, y, _ = draw(n=6000)
-    X = as_rows(X)
-    est = feed(Classifier(), X[:n_before], y[:n_before], 130)
+def check_a_pickle_goes_on(est, X, y):
+    """The same bits as without, with calls of few rows and of many."""
     copy = pickle.loads(pickle.dumps(est))
     for one in (est, copy):
-        feed(one, X[n_before:], y[n_before:], 130)
+        feed(feed(one, X[:30], y[:30], 10), X[30:], y[30:])
     assert_array_equal(copy.coef_, est.coef_)
     assert_array_equal(copy.predict_proba(X[:9]), est.predict_proba(X[:9]))
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("n_before", [10, 700, 1000, 1010, 3250, 4000, 4600])
+def test_a_pickle_goes_on(n_before, as_rows):
+    X, y, _ = draw(n=n_before + 1400)
+    X, est = as_rows(X), Classifier()
+    feed(est, X[:n_before], y[:n_before], classes=[0, 1])
+    stream = est._stream
+    # Before the first second stage, just after it and while rows wait.
+    assert (stream.sums is None) == (n_before < 1000)
+    assert stream.waiting.n_rows == (10 if n_before == 1010 else 0)
+    n_begun = {10: 0, 700: 0, 1010: 1000, 3250: 1000, 4600: 4000}
+    assert stream.n_begun == n_begun.get(n_before, n_before)
+    check_a_pickle_goes_on(est, X[n_before:], y[n_before:])
+
+
+def test_a_pickle_goes_on_while_a_stream_begins_anew():
+    X, y, _ = draw(noise=0)
+    y[2000:] = 1 - y[2000:]
+    est, n = feed(Classifier(), X[:2000], y[:2000]), 2000
+    while est._stream.sums is not None:
+        feed(est, X[n : n + 100], y[n : n + 100])
+        n += 100
+    feed(est, X[n : n + 100], y[n : n + 100])
+    assert est._stream.sums is None
+    assert est._stream.first.n_rows > 0
+    check_a_pickle_goes_on(est, X[n + 100 :][:2500], y[n + 100 :][:2500])
 
 
 def test_the_state_does_not_grow():

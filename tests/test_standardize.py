@@ -357,3 +357,13 @@ def test_dense_chunks_after_a_sparse_one_are_only_scaled(
     one.partial_fit(sp.csr_array(X[150:]), y[150:])
     assert_allclose(one.coef_, other.coef_, rtol=1e-8, atol=1e-12)
     assert_allclose(one.intercept_, other.intercept_, rtol=1e-8)
+
+
+def test_a_constant_feature_has_no_scale_whatever_the_weights():
+    # Sums of weights in another order differ by their rounding.
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        X, weight = rng.normal(size=(1000, 2)), rng.uniform(size=1000)
+        X[:, 0] = 7
+        reg = MedianSGDRegressor().partial_fit(X, X[:, 1], weight)
+        assert reg._units.inverse_scale[0] == 1

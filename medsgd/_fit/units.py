@@ -378,7 +378,7 @@ def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
             tame = entry_weight * is_tame[row]
             far = np.bincount(column, tame * beyond, minlength=len(scale))
             counted = np.bincount(column, tame, minlength=len(scale))
-            for j in np.flatnonzero((far > 0) & (far > OUTLYING * counted)):
+            for j in np.flatnonzero(far > OUTLYING * counted):
                 # Entries are in the order of columns.
                 own = slice(*np.searchsorted(column, (j, j + 1)))
                 rest = tame[own] > 0

@@ -7,7 +7,7 @@ import medsgd._core.fits as compiled
 from medsgd._fit.scales import median, weighted_median
 from medsgd._refinement.bisquare import ROUGH, m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
-from medsgd._refinement.rows import ranks
+from medsgd._refinement.rows import LARGEST, ranks
 
 # Parameters up to which the outer products of all rows are kept, and up to which
 # sensitivity components are used.
@@ -314,7 +314,9 @@ def recovered(rows, residual, kept, b):
         unit = np.zeros(len(b))
         unit[j + rows.fit_intercept] = 1
         value = rows.take(own, rows.weight[own]).product(unit)
-        change = weighted_median(residual[own] / value, rows.weight[own])
+        with np.errstate(over="ignore"):
+            slopes = np.clip(residual[own] / value, -LARGEST, LARGEST)
+        change = weighted_median(slopes, rows.weight[own])
         b[j + rows.fit_intercept] += change
         residual[own] -= change * value
     return b

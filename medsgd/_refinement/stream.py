@@ -73,6 +73,8 @@ INFORMED, FEWEST_PRESENT = 10.0, 5
 # them would have come before at their present rate, but came at a rate so many times
 # smaller.
 EXPECTED, SUDDEN = 20.0, 3.0
+# Residuals of such rows are beyond so many scales: a step from there may be too short.
+FAR = 2.0
 # Least variance of a scaled combination of parameters, so that predictions have one;
 # most steps to rows of which the sums know little, and the constant of their Huber
 # loss, which is 95% efficient. The rise of a loss that is rounding.
@@ -264,14 +266,16 @@ class GramSums:
         M-estimate of these rows in which the sums hold them.
         """
         residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
-        far = np.flatnonzero((np.abs(residual) > most) & (rows.weight > 0))
+        far = np.flatnonzero((np.abs(residual) > FAR * self.scale) & (rows.weight > 0))
         if len(far) < FEWEST_PRESENT:
             return self
         l2 = penalty.quadratic(self.fit_intercept)
         few = rows.take(far, rows.weight[far])
-        # All these rows outweigh the sums where their loss is smaller than this one's.
-        reach = most * np.sqrt(1 + len(far) / 3 * self._variance(few, l2))
-        explained = few.weight * (np.abs(residual[far]) < reach)
+        # All these rows outweigh the sums where the sums' variance is larger than 1, and
+        # where this residual has a smaller loss in the sums.
+        variance = len(far) / 3 * self._variance(few, l2)
+        reach = most * np.sqrt(variance)
+        explained = few.weight * ((variance > 1) & (np.abs(residual[far]) < reach))
         if np.count_nonzero(explained) < FEWEST_PRESENT:
             return self
         # Bad leverage points have come before.
@@ -300,8 +304,7 @@ class GramSums:
 
     def _variance(self, rows, penalty):
         """Variance of the predictions for rows, over that of the noise."""
-        gram = self.gram.copy()
-        gram.flat[:: len(gram) + 1] += self.total * penalty
+        gram = self.gram + np.diag(self.total * penalty)
         root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
         gram *= root * root[:, np.newaxis]
         gram.flat[:: len(gram) + 1] += LEAST_KNOWN
@@ -340,8 +343,16 @@ class GramSums:
         if scale > JUMP * scale_led:
             return None
         share = total / max(self.total, total)
-        scale = self.scale * (self.least_share * scale / self.scale) ** share
-        return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
+        # The more rows, the nearer are the residuals of the S step to those of ``b``.
+        least_share = 1 - (1 - self.least_share) * (1 - share)
+        scale = self.scale * (least_share * scale / self.scale) ** share
+        return replace(
+            self,
+            scale=max(scale, self.floor),
+            least_share=least_share,
+            window=(),
+            n_window=0,
+        )
 
 
 class DiagonalSums(GramSums):
@@ -397,10 +408,8 @@ class DiagonalSums(GramSums):
         found = recovered(rows, residual, kept, self.b)
         if found is None:
             return self
-        b = self.b.copy()
-        features = b[self.fit_intercept :]
-        features[is_new] = found[self.fit_intercept :][is_new]
-        return replace(self, b=b)
+        is_new = np.append(np.zeros(self.fit_intercept, dtype=bool), is_new)
+        return replace(self, b=np.where(is_new, found, self.b))
 
     def _absolute(self, penalty):
         """Return the factor of each parameter's absolute value in the penalty."""
