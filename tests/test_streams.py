@@ -307,7 +307,8 @@ def test_two_flags_that_appear_late_in_the_same_rows():
     X[:, -2], X[:, -1] = one, one & (rng.random(3000) < 0.4)
     truth[-3:-1] = 60, 90
     y = X @ truth[:-1] + rng.normal(size=3000)
-    est = feed(feed(Regressor(), X[:2500], y[:2500]), X[2500:], y[2500:], 250)
+    est = feed(Regressor(), X[:2500], y[:2500])
+    est.partial_fit(X[2500:2750], y[2500:2750])
     assert_allclose(est.coef_[-2:], [60, 90], rtol=0, atol=1)
 
 
