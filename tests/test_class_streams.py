@@ -276,6 +276,18 @@ def test_features_far_from_zero():
     )
 
 
+@pytest.mark.parametrize("n_rare", [0, 1000])
+def test_sparse_features_far_from_zero(n_rare):
+    # With many features there are no matrices of curvatures.
+    X, y, _ = draw(noise=0)
+    rng = np.random.default_rng(0)
+    rare = sp.random_array((N, n_rare), density=0.002, rng=rng, format="csr")
+    near, far = (sp.hstack([sp.csr_array(Z), rare]).tocsr() for Z in (X, X + 100))
+    stream, other = feed(Classifier(), far, y), feed(Classifier(), near, y)
+    differences = stream.predict_proba(far) - other.predict_proba(near)
+    assert np.abs(differences).mean() < 0.01
+
+
 def test_passes_over_few_rows_do_not_memorise_wrong_labels():
     X, y = load_digits(return_X_y=True)
     A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)

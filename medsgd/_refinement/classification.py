@@ -57,7 +57,7 @@ SIZE_PROGRESS = 1e-5
 LEAD_UPDATES = 1000
 # A model by which more than a part of the labels are less probable than this may be
 # at a local minimum.
-UNLIKELY, MOST_UNLIKELY = 0.02, .003
+UNLIKELY, MOST_UNLIKELY = 0.02, 0.003
 # Rounds that bring the intercepts to the frequencies of the classes.
 N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
