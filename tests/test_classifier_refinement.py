@@ -493,7 +493,7 @@ def test_a_rare_level_with_other_labels_than_most_rows(layout):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize(
-    ("center", "dtype"), [(100, np.float64), (1e6, np.float64), (100, np.float32)]
+    "center, dtype", [(100, np.float64), (1e6, np.float64), (100, np.float32)]
 )
 def test_sparse_columns_far_from_zero(center, n_classes, dtype):
     X, label, _ = simulated(n_classes=n_classes)
