@@ -101,7 +101,8 @@ standardize : 'auto' or bool, default='auto'
     by what a normal distribution mixed with one value has. No scaler is needed in
     front, outliers do not move these units, and `coef_` is in those of `X`. Sparse
     features, and all features without an intercept, are divided and not centred:
-    such features far from 0 converge slowly. At most 10,000 rows, of :meth:`fit` or
+    such features far from 0 converge slowly. The refinement centres sparse features
+    that are not 0 in most samples. At most 10,000 rows, of :meth:`fit` or
     of the first call of :meth:`partial_fit` (of a stream in tiny pieces, the first
     30), set the units. {units_note}. 'auto' is True for the medians and False for
     `gradient_estimator='mean'`.""",
