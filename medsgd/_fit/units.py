@@ -192,7 +192,7 @@ def centered_units(units, X, sample_weight, new_units):
     """
     if not sparse.issparse(X):
         return units
-    present = np.bincount(X.indices, minlength=X.shape[1])
+    present = np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
     used = np.flatnonzero(sample_weight)
     filled = np.flatnonzero(present > X.shape[0] / 2)
     if not (len(filled) and len(used)):
