@@ -295,7 +295,10 @@ def test_zeros_that_are_stored_in_a_sparse_feature_far_from_zero():
     X += 100
     X[4000:4500, 0] = 0
     X = np.c_[X, rng.random((6000, 1000)) < 0.002]
-    stored, rows = sp.csr_array(X + (X == 0) * (np.arange(D + 1000) < D)), sp.csr_array(X)
+    stored, rows = (
+        sp.csr_array(X + (X == 0) * (np.arange(D + 1000) < D)),
+        sp.csr_array(X),
+    )
     stored.data[(stored.data == 1) & (stored.indices < D)] = 0
     one, other = feed(Classifier(), stored, y), feed(Classifier(), rows, y)
     assert stored.nnz > rows.nnz

@@ -483,12 +483,14 @@ def test_no_label_of_a_level_is_ruled_out_that_it_has(shares):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_rare_level_with_other_labels_than_most_rows(layout):
-    rng = np.random.default_rng(0)
-    level = rng.choice(3, 20_000, p=[0.6, 0.39, 0.01])
-    X, proba = np.eye(3)[level], np.array([0.01, 0.05, 0.97])
+    # The medians lead to where its labels are those of the rows without a level.
+    rng = np.random.default_rng(1)
+    proba = np.array([0.999, 0.67, 0.02, 0.001, 0.001, 0.003])
+    level = rng.choice(6, 20_000, p=[0.008, 0.33, 0.39, 0.058, 0.004, 0.21])
+    X = np.eye(6)[level, :5]
     label = (rng.random(20_000) < proba[level]).astype(int)
     clf = MedianSGDClassifier(random_state=0).fit(layout(X), label)
-    assert_allclose(clf.predict_proba(np.eye(3))[:, 1], proba, atol=0.06)
+    assert clf.predict_proba(np.eye(5)[:1])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
