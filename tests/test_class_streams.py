@@ -276,6 +276,35 @@ def test_features_far_from_zero():
     )
 
 
+@pytest.mark.parametrize("n_rare", [0, 1000])
+def test_sparse_features_far_from_zero(n_rare):
+    # With many features there are no matrices of curvatures.
+    X, y, _ = draw(noise=0)
+    rng = np.random.default_rng(0)
+    rare = sp.random_array((N, n_rare), density=0.002, rng=rng, format="csr")
+    near, far = (sp.hstack([sp.csr_array(Z), rare]).tocsr() for Z in (X, X + 100))
+    stream, other = feed(Classifier(), far, y), feed(Classifier(), near, y)
+    differences = stream.predict_proba(far) - other.predict_proba(near)
+    assert np.abs(differences).mean() < 0.01
+
+
+def test_zeros_that_are_stored_in_a_sparse_feature_far_from_zero():
+    # With many features there are no matrices of curvatures.
+    X, y, _ = draw(6000, noise=0)
+    rng = np.random.default_rng(0)
+    X += 100
+    X[4000:4500, 0] = 0
+    X = np.c_[X, rng.random((6000, 1000)) < 0.002]
+    stored, rows = (
+        sp.csr_array(X + (X == 0) * (np.arange(D + 1000) < D)),
+        sp.csr_array(X),
+    )
+    stored.data[(stored.data == 1) & (stored.indices < D)] = 0
+    one, other = feed(Classifier(), stored, y), feed(Classifier(), rows, y)
+    assert stored.nnz > rows.nnz
+    assert_allclose(one.coef_, other.coef_, rtol=1e-6, atol=1e-9)
+
+
 def test_passes_over_few_rows_do_not_memorise_wrong_labels():
     X, y = load_digits(return_X_y=True)
     A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)

@@ -9,7 +9,7 @@ from scipy import sparse
 from medsgd._core.settings import GRADIENT_ESTIMATORS, PENALTIES, Settings
 from medsgd._fit.stopping import StoppingRule
 from medsgd._fit.tasks import Task
-from medsgd._fit.units import feature_units, leverage_limit
+from medsgd._fit.units import centered_units, feature_units, leverage_limit
 
 # Doubles beyond this are not changed by adding 1.
 LARGEST_COUNT = 2**53
@@ -202,7 +202,7 @@ class Plan:
                 + ", or choose another learning_rate."
             )
 
-    def feature_units(self, X, weight):
+    def feature_units(self, X, weight, *, as_dense=False):
         """Return the units that rows of these weights set."""
         return feature_units(
             X,
@@ -214,7 +214,14 @@ class Plan:
             clip=self.task.scale_clip,
             rare_power=self.task.rare_power,
             reach=self.task.scale_reach,
+            as_dense=as_dense,
         )
+
+    def refined_units(self, X, weight, units):
+        """Return the units in which a classifier's second stage sees rows."""
+        if not (units.applied and self.fit_intercept):
+            return units
+        return centered_units(units, X, weight, self.feature_units)
 
     def first_eta(self, units):
         """Return the step size with which a schedule begins.

@@ -163,7 +163,7 @@ class Classification(Task):
     # Measured on texts: rare words at unit scale cost accuracy and time.
     rare_power = 0.25
     # Measured on splines, whose values are of many orders of magnitude.
-    scale_reach = 30.0
+    scale_reach = 2.0
 
     classes: np.ndarray | None
     class_weight: Any

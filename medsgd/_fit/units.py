@@ -1,6 +1,7 @@
 """Robust centre and scale of the features, which passes apply on the fly."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -44,8 +45,9 @@ ROUNDED = 1e-30
 # Largest share of a feature's values that may be outliers, and the quantile of the
 # sizes of standard normal values that the same share exceeds.
 OUTLYING, NORMAL_QUANTILE = 0.2, ndtri(0.9)
-# A row that is far out in more than this share of the features is an outlier.
-MOST_FAR = 0.5
+# A row is an outlier if more than this share of its features are so many times farther
+# out than those of a normal distribution.
+MOST_FAR, WILD = 0.3, 10.0
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def feature_units(
     clip=None,
     rare_power=None,
     reach=None,
+    as_dense=False,
 ):
     """Return the units that at most ``N_ROWS`` rows with a weight set.
 
@@ -134,6 +137,9 @@ def feature_units(
     times this power of their share. With ``reach`` a scale is at least the 80% quantile
     of the sizes, divided by so many times that of a normal distribution. More than a
     fifth of values that are far out are no outliers, but the feature, such as a spline.
+    Rows that are far out in many features do not count there. With ``as_dense`` columns
+    of sparse rows, which hardly have zeros, get the units of a dense X, a few columns
+    at a time.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -143,17 +149,32 @@ def feature_units(
     weight = np.abs(sample_weight[rows]).astype(np.float64)
     center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     if needed and len(rows):
+        blocks = partial(column_blocks, X, rows)
+        scale_of = partial(_center_and_scale, centered=centered, clip=clip)
         if sparse.issparse(X):
             sample, place = fewer_rows(X, rows)
-            present = np.zeros(sample.shape[0])
-            present[place] = weight
-            for columns, block in column_blocks(sample, place):
-                scale[columns] = _sparse_scale(block, present, clip, rare_power, reach)
+            sample = sparse.csc_array(sample)
+            weight_of_row = np.zeros(sample.shape[0])
+            weight_of_row[place] = weight
+            blocks = partial(column_blocks, sample, place)
+            if not as_dense:
+                scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
         else:
-            for columns, block in column_blocks(X, rows):
-                center[columns], scale[columns] = _center_and_scale(
-                    block.astype(np.float64), weight, centered, clip, reach
-                )
+            weight_of_row = weight
+        reached = None
+        if reach is not None:
+            reached = _Reach(reach, weight_of_row, X.shape[1])
+        for columns, block in blocks():
+            own = scale_of(block, weight_of_row, reached=reached, columns=columns)
+            center[columns], scale[columns] = own
+        if reached is not None and reached.is_wide.any():
+            reached.set_tame()
+            for columns, block in blocks():
+                wide = np.flatnonzero(reached.is_wide[columns])
+                if len(wide):
+                    block = block[:, wide]
+                    own = scale_of(block, weight_of_row, reached=reached)
+                    scale[columns.start + wide] = own[1]
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
         inverse_scale = (1 / scale).astype(X.dtype)
@@ -161,6 +182,47 @@ def feature_units(
     inverse_scale[~np.isfinite(inverse_scale)] = 1
     units = FeatureUnits(center, inverse_scale, needed, standardize, 0.0)
     return replace(units, squared_norm=_typical_norm(units, X, rows, weight))
+
+
+def centered_units(units, X, sample_weight, new_units):
+    """Units in which the columns of sparse rows that mostly have entries are centred.
+
+    For stages that subtract centres from products. Such columns may be far from 0, and
+    a scale of deviations from 0 would hide how they vary. ``new_units``: a function of
+    rows, weights and ``as_dense``, as ``feature_units``.
+    """
+    if not sparse.issparse(X):
+        return units
+    present = np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
+    used = np.flatnonzero(sample_weight)
+    filled = np.flatnonzero(present > X.shape[0] / 2)
+    if not (len(filled) and len(used)):
+        return units
+    rows = used[np.linspace(0, len(used) - 1, min(N_ROWS, len(used))).astype(np.intp)]
+    few = X[rows]
+    own = new_units(few[:, filled], sample_weight[rows], as_dense=True)
+    center, inverse_scale = units.center.copy(), units.inverse_scale.copy()
+    center[filled], inverse_scale[filled] = own.center, own.inverse_scale
+    units = replace(units, center=center, inverse_scale=inverse_scale)
+    norms = squared_norms(few, units)
+    return replace(units, squared_norm=_typical(norms, sample_weight[rows]))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def squared_norms(X, units):
+    """Squared norms of rows in these units, applied or not."""
+    if sparse.issparse(X):
+        square = units.inverse_scale.astype(np.float64) ** 2
+        center = units.center.astype(np.float64)
+        values = X.data.astype(np.float64)
+        values *= values - 2 * center[X.indices]
+        values = sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)
+        return values @ square + center**2 @ square
+    norms = np.empty(len(X))
+    for rows in row_blocks(len(X), X):
+        Z = (X[rows] - units.center) * units.inverse_scale
+        norms[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
+    return norms
 
 
 @dataclass(frozen=True)
@@ -286,13 +348,84 @@ def _standardised(X, center, inverse_scale):
         return (X - center) * inverse_scale
 
 
-def _center_and_scale(X, weight, centered, clip, reach=None):
+class _Reach:
+    """Features of which more values are far out than may be outliers.
+
+    Parameters
+    ----------
+    reach : float
+        See ``feature_units``.
+    weight : ndarray of shape (n_rows,)
+    n_features : int
+
+    Attributes
+    ----------
+    is_wide : ndarray of shape (n_features,) of bool
+        Features that ``count`` has found to be such, if no row is an outlier.
+    tame : ndarray of shape (n_rows,) or None
+        Weight of the rows, but 0 for outliers; None until all features are counted.
+    """
+
+    def __init__(self, reach, weight, n_features):
+        self.limit, self.weight = reach * NORMAL_QUANTILE, weight
+        self.n_far, self.n_present = np.zeros(len(weight)), np.zeros(len(weight))
+        self.is_wide = np.zeros(n_features, dtype=bool)
+        self.tame = None
+
+    def applied(self, columns, size, scale):
+        """Count a block of features, or return scales by what has been counted."""
+        if self.tame is not None:
+            return self.widened(size, scale)
+        self.count(columns, size, scale)
+        return scale
+
+    def count(self, columns, size, scale):
+        """Count a block of sizes of features; those of 0 are of none."""
+        far, beyond = WILD * NORMAL_QUANTILE * scale, self.limit * scale
+        if sparse.issparse(size):
+            shape, row, value = size.shape, size.indices, size.data
+            column = np.repeat(np.arange(shape[1]), np.diff(size.indptr))
+            weight, is_present = self.weight[row], value > 0
+            self.n_far += np.bincount(row, value > far[column], shape[0])
+            self.n_present += np.bincount(row, is_present, shape[0])
+            is_beyond = weight * (value > beyond[column])
+            beyond = np.bincount(column, is_beyond, shape[1])
+            total = np.bincount(column, weight * is_present, shape[1])
+        else:
+            self.n_far += np.count_nonzero(size > far, axis=1)
+            self.n_present += np.count_nonzero(size, axis=1)
+            beyond, total = self.weight @ (size > beyond), self.weight @ (size > 0)
+        self.is_wide[columns] = beyond > OUTLYING * total
+
+    def set_tame(self):
+        """Find the rows that are no outliers; one feature of several is not many."""
+        most = np.maximum(MOST_FAR * self.n_present, self.n_present > 1)
+        self.tame = self.weight * (self.n_far <= most)
+
+    def widened(self, size, scale):
+        """Return scales of features that are large enough for their tame rows."""
+        size, scale = sparse.csc_array(size), scale.copy()
+        for j, beyond in enumerate(self.limit * scale):
+            own = slice(size.indptr[j], size.indptr[j + 1])
+            value, weight = size.data[own], self.tame[size.indices[own]]
+            is_tame = (value > 0) & (weight > 0)
+            value, weight = value[is_tame], weight[is_tame]
+            if weight @ (value > beyond) > OUTLYING * weight.sum():
+                order = np.argsort(value)
+                below = np.cumsum(weight[order])
+                place = np.searchsorted(below, (1 - OUTLYING) * below[-1])
+                scale[j] = value[order[place]] / self.limit
+        return scale
+
+
+def _center_and_scale(X, weight, *, centered, clip, reached, columns=None):
     """Return medians and normalised median absolute deviations of the columns.
 
     If many values equal the median, the deviation would be small or 0. The scale is
     then that of a normal distribution mixed with one value: sqrt(share) times the scale
     of the other values.
     """
+    X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64)
     X[_are_rounded(np.abs(X))] = 0
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)
@@ -304,18 +437,12 @@ def _center_and_scale(X, weight, centered, clip, reach=None):
     if mixed.any():
         rest = deviation.T[mixed]
         column, row = np.nonzero(rest)
-        columns, median, total = column_medians(column, rest[column, row], weight[row])
-        columns = np.flatnonzero(mixed)[columns]
-        scale[columns] = median / NORMAL_MEDIAN
-        factor[columns] = _mixed_factor(total / weight.sum())
-    if reach is not None:
-        beyond = deviation > reach * NORMAL_QUANTILE * scale
-        tame = weight * (beyond.mean(axis=1) <= MOST_FAR)
-        far = tame @ beyond
-        is_wide = (far > 0) & (far > OUTLYING * (1 - tied) * tame.sum())
-        for j in np.flatnonzero(is_wide):
-            rest = (deviation[:, j] > 0) & (tame > 0)
-            scale[j] = _outer_scale(deviation[rest, j], tame[rest], reach)
+        found, median, total = column_medians(column, rest[column, row], weight[row])
+        found = np.flatnonzero(mixed)[found]
+        scale[found] = median / NORMAL_MEDIAN
+        factor[found] = _mixed_factor(total / weight.sum())
+    if reached is not None:
+        scale = reached.applied(columns, deviation, scale)
     scale *= factor
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
@@ -346,18 +473,12 @@ def _mixed_factor(share):
     return np.sqrt(np.maximum(share, SMALLEST_SHARE))
 
 
-def _outer_scale(size, weight, reach):
-    """Return the scale of values with too many far out to be outliers."""
-    quantile = np.quantile(size, 1 - OUTLYING, weights=weight, method="inverted_cdf")
-    return quantile / (reach * NORMAL_QUANTILE)
+def _sparse_scale(X, weight, *, clip, rare_power, reached, columns=None):
+    """Return 0 as centres, and sqrt(share of entries) times their median size.
 
-
-def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
-    """Return sqrt(share of entries) times their normalised median size, or 1.
-
-    X is CSC. Entries of rows of weight 0 do not count.
+    The scale is 1 without entries. X is CSC. Entries of rows of weight 0 do not count.
     """
-    scale = np.ones(X.shape[1])
+    center, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
     size = np.abs(X.data.astype(np.float64))
     column = np.repeat(np.arange(X.shape[1]), np.diff(X.indptr))
     entry_weight = weight[X.indices]
@@ -366,37 +487,27 @@ def _sparse_scale(X, weight, clip=None, rare_power=None, reach=None):
         largest = np.zeros(X.shape[1])
         np.maximum.at(largest, column, size)
         present &= size >= ROUNDED * np.minimum(largest[column], 1)
+    sizes = sparse.csc_array((size * present, X.indices, X.indptr), shape=X.shape)
     size, column, entry_weight = size[present], column[present], entry_weight[present]
     if len(size):
-        columns, median, total = column_medians(column, size, entry_weight)
-        scale[columns] = median / NORMAL_MEDIAN
-        if reach is not None:
-            beyond = size > reach * NORMAL_QUANTILE * scale[column]
-            row = X.indices[present]
-            n_far = np.bincount(row, beyond, minlength=X.shape[0])
-            is_tame = n_far <= MOST_FAR * np.bincount(row, minlength=X.shape[0])
-            tame = entry_weight * is_tame[row]
-            far = np.bincount(column, tame * beyond, minlength=len(scale))
-            counted = np.bincount(column, tame, minlength=len(scale))
-            for j in np.flatnonzero(far > OUTLYING * counted):
-                # Entries are in the order of columns.
-                own = slice(*np.searchsorted(column, (j, j + 1)))
-                rest = tame[own] > 0
-                scale[j] = _outer_scale(size[own][rest], tame[own][rest], reach)
+        found, median, total = column_medians(column, size, entry_weight)
+        scale[found] = median / NORMAL_MEDIAN
+        if reached is not None:
+            scale = reached.applied(columns, sizes, scale)
         if rare_power is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
-            variance = np.bincount(column, variance, minlength=len(scale))[columns]
+            variance = np.bincount(column, variance, minlength=len(scale))[found]
             # Added up column by column: rounding may make the other totals 0.
-            total = np.bincount(column, entry_weight, minlength=len(scale))[columns]
-            scale[columns] *= _clipped_deviation(variance / total, clip)
-            scale[columns] *= (total / weight.sum()) ** rare_power
-            return scale
-        scale[columns] *= _mixed_factor(total / weight.sum())
+            total = np.bincount(column, entry_weight, minlength=len(scale))[found]
+            scale[found] *= _clipped_deviation(variance / total, clip)
+            scale[found] *= (total / weight.sum()) ** rare_power
+            return center, scale
+        scale[found] *= _mixed_factor(total / weight.sum())
         if clip is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))
             scale *= _clipped_deviation(variance / weight.sum(), clip)
-    return scale
+    return center, scale
 
 
 @np.errstate(over="ignore")
@@ -409,6 +520,11 @@ def _typical_norm(units, X, rows, weight):
             block = block.astype(np.float64)
         block = units.transform(block).astype(np.float64, copy=False)
         squared[batch] = row_norms(block, squared=True)
+    return _typical(squared, weight)
+
+
+def _typical(squared, weight):
+    """Mean of squared norms of rows, without what wild rows add."""
     present = squared > 0
     if not present.any():
         return 0.0

@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 from sklearn.utils import gen_batches
 
 from medsgd._core.multinomial import divergence
-from medsgd._fit.units import leverage_limit
+from medsgd._fit.units import leverage_limit, squared_norms
 from medsgd._refinement.quasi_newton import inner
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
@@ -44,25 +44,11 @@ def leverage(X, units, *, weighted=True):
 
     Without ``weighted`` it is 1, but 0 for rows whose squared norm overflows.
     """
-    with np.errstate(over="ignore"):
-        norm = _squared_norms(X, units)
+    norm = squared_norms(X, units)
     limit = leverage_limit(X.shape[1])
     result = limit / np.maximum(norm, limit) if weighted else np.ones(len(norm))
     result[~np.isfinite(norm)] = 0.0
     return result
-
-
-def _squared_norms(X, units):
-    if sparse.issparse(X):
-        scale = units.inverse_scale.astype(np.float64)
-        squares = X.data.astype(np.float64) ** 2
-        squares = sparse.csr_array((squares, X.indices, X.indptr), shape=X.shape)
-        return squares @ scale**2
-    norm = np.empty(len(X))
-    for rows in gen_batches(len(X), max(1, BLOCK // X.shape[1])):
-        Z = (X[rows] - units.center) * units.inverse_scale
-        norm[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
-    return norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +148,8 @@ class Rows:
         n, d = X.shape
         self._is_small = not sparse.issparse(X) and n * d <= KEPT
         self._standardised = None
+        # Sparse rows stay so: centres are subtracted from products.
+        self._is_centred = units.applied and bool(units.center.any())
         self.leverage = leverage(X, units, weighted=leverage_weights)
         # The logits of a row this far out may not be finite.
         self._overflows = self.leverage == 0
@@ -266,7 +254,10 @@ class Rows:
     def scores(self, coef):
         """Return inner products of the rows with the columns of ``coef``."""
         if sparse.issparse(self.X):
-            scores = self._sparse_product(self.X, self._in_user_units(coef))
+            coef = self._in_user_units(coef)
+            scores = self._sparse_product(self.X, coef)
+            if self._is_centred:
+                scores -= self.units.center @ coef
             if self._any_overflows:
                 scores[self._overflows] = 0
             return scores
@@ -278,7 +269,10 @@ class Rows:
     def sums(self, slope):
         """Return sums of the rows times each column of ``slope`` of ``scores``."""
         if sparse.issparse(self.X):
-            return self._in_user_units(self._sparse_product(self.X.T, slope))
+            sums = self._sparse_product(self.X.T, slope)
+            if self._is_centred:
+                sums -= np.outer(self.units.center, np.einsum("ij->j", slope))
+            return self._in_user_units(sums)
         sums = np.zeros((self.X.shape[1], slope.shape[1]))
         for rows, Z in self._blocks(slope.shape[1]):
             sums += Z.T @ slope[rows]

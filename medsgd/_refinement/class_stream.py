@@ -163,9 +163,9 @@ class ClassSums:
         X, columns, parameters = data.X, slice(None), slice(None)
         weight = data.given_weight.astype(np.float64) / self.weight_unit
         label, cls = np.asarray(data.y), DenseRows
-        if not self.has_matrices and sparse.issparse(X) and not self.center.any():
+        if not self.has_matrices and sparse.issparse(X):
             cls = SparseRows
-            X, columns = present_columns(X)
+            X, columns = present_columns(X, self.center)
             first = self.fit_intercept
             parameters = np.append(np.arange(first), columns + first)
         center, inverse_scale = self.center[columns], self.inverse_scale[columns]
@@ -327,10 +327,12 @@ def distinct_fingerprints(X):
     return found if n_equal <= EQUAL * len(found) else found[:0]
 
 
-def present_columns(X):
-    """Return CSR rows with the columns that have entries, and which these are."""
-    columns, indices = np.unique(X.indices, return_inverse=True)
+def present_columns(X, center):
+    """Return CSR rows with the columns not 0 in all standardised rows, and which."""
+    columns = np.append(X.indices, np.flatnonzero(center))
+    columns, indices = np.unique(columns, return_inverse=True)
     shape = X.shape[0], len(columns)
+    indices = indices[: len(X.indices)]
     return sparse.csr_array((X.data, indices, X.indptr), shape=shape), columns
 
 
@@ -441,12 +443,13 @@ def fitted(plan, data, starts):
     unit = float(data.given_weight.mean())
     # More rows than have set the units of the median.
     units = plan.feature_units(data.X, data.given_weight)
+    units = plan.refined_units(data.X, data.given_weight, units)
     if sparse.issparse(data.X):
         units = with_typical_scales(units, data.X)
     X, own_units, columns = data.X, units, slice(None)
-    if sparse.issparse(X) and not units.center.any():
+    if sparse.issparse(X):
         # The other features keep coefficients of 0.
-        X, columns = present_columns(X)
+        X, columns = present_columns(X, units.center)
         own_units = units.of(columns)
     rows = Rows(
         X,
@@ -557,8 +560,17 @@ class ClassStream(Stream):
             first = None
         return replace(self, sums=sums, first=first, n_begun=len(rows.y))
 
+    def _units(self, data):
+        """Return units of rows that are centred as in the sums."""
+        units, center = data.units, self.sums.center
+        if not sparse.issparse(data.X) or units.center.any():
+            return units
+        own = self.sums.inverse_scale
+        inverse_scale = np.where(center == 0, units.inverse_scale, own)
+        return replace(units, center=center, inverse_scale=inverse_scale)
+
     def _with_piece(self, plan, data, led):
-        weight = leverage(data.X, data.units, weighted=plan.leverage_weights)
+        weight = leverage(data.X, self._units(data), weighted=plan.leverage_weights)
         data = replace(data, given_weight=data.given_weight * weight)
         with np.errstate(over="ignore", invalid="ignore"):
             rows, parameters = self.sums.rows(data)

@@ -1,11 +1,13 @@
 """The exact second stage of one fit: from data and units to rows, and back."""
 
+from functools import partial
+
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from medsgd._fit.scales import residuals, starting_scale, weighted_median
-from medsgd._fit.units import N_ROWS, feature_units
+from medsgd._fit.units import centered_units, feature_units
 from medsgd._refinement.candidates import MOST_OUTER
 from medsgd._refinement.inference import TableSums
 from medsgd._refinement.regression import (
@@ -294,18 +296,9 @@ def _numerical_units(plan, X, counts, units):
             centered=fit_intercept,
             reach=plan.task.scale_reach,
         )
+    if fit_intercept:
+        of_dense = partial(feature_units, standardize=True, needed=True, centered=True)
+        units = centered_units(units, X, counts, of_dense)
     center = units.center.astype(np.float64)
     inverse_scale = units.inverse_scale.astype(np.float64)
-    if sparse.issparse(X) and fit_intercept:
-        # Columns without zeros may be far from 0.
-        present = np.bincount(X.indices, minlength=X.shape[1])
-        filled = np.flatnonzero(present > X.shape[0] / 2)
-        if len(filled):
-            rows = np.linspace(0, X.shape[0] - 1, min(N_ROWS, X.shape[0]))
-            rows = rows.astype(np.intp)
-            dense = X[rows][:, filled].toarray()
-            units = feature_units(
-                dense, counts[rows], standardize=True, needed=True, centered=True
-            )
-            center[filled], inverse_scale[filled] = units.center, units.inverse_scale
     return center, inverse_scale

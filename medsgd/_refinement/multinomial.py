@@ -33,11 +33,12 @@ def refine(training, data, problems):
         return n_lead, None, None
     label = np.searchsorted(plan.task.classes, data.y)
     weight = data.weight * plan.task.factors(data.y)[label]
+    training_weight = data.training_weight(weight)
     rows = Rows(
         data.X,
         label,
-        data.training_weight(weight),
-        data.units,
+        training_weight,
+        plan.refined_units(data.X, training_weight, data.units),
         leverage_weights=plan.leverage_weights,
     )
     rule = None
@@ -57,10 +58,11 @@ def refine(training, data, problems):
         if plan.verbose:
             for problem in problems:
                 problem.losses[:] = told.losses
-        interrupted = note(training, problems, rows, model, objective, told)
+        interrupted = note(training, data.units, problems, rows, model, objective, told)
         return interrupted or (rule is not None and rule.stalled(objective))
 
-    refined = minimise(training, problems, rows, watch)
+    refined = minimise(training, data.units, problems, rows, watch)
+    data = replace(data, units=rows.units)
     stream = ClassStream.after(plan, data, rows.weight, refined)
     return n_lead, rows.judge(refined.model), stream
 
@@ -74,10 +76,10 @@ def level(problems):
     return n_lead
 
 
-def note(training, problems, rows, model, objective, told):
+def note(training, units, problems, rows, model, objective, told):
     """Note an iteration, and return whether a callback has asked to stop."""
     if training.callbacks or training.plan.verbose:
-        _adopt(model, problems)
+        _adopt(model, rows.at_hand.units, problems, units)
     rejected = rows.rejected(told)
     for problem in problems:
         problem.curve.append(float(objective))
@@ -87,10 +89,15 @@ def note(training, problems, rows, model, objective, told):
     return training.note_iteration(problems)
 
 
-def minimise(training, problems, rows, watch):
-    """Bring problems to the multinomial model of rows, and return it, ``Refined``."""
-    plan = training.plan
-    coef, intercept = zip(*(p.state.solution() for p in problems), strict=True)
+def minimise(training, units, problems, rows, watch):
+    """Bring problems to the multinomial model of rows, and return it, ``Refined``.
+
+    ``units``: those of the problems.
+    """
+    plan, own_units = training.plan, rows.at_hand.units
+    starts = (problem.state.solution() for problem in problems)
+    starts = (_converted(*start, units, own_units) for start in starts)
+    coef, intercept = zip(*starts, strict=True)
     refined = classification.refine(
         rows,
         Model(np.array(intercept), np.array(coef, dtype=np.float64).T),
@@ -101,19 +108,27 @@ def minimise(training, problems, rows, watch):
         watch=watch,
     )
     model = refined.model
-    _adopt(model, problems)
+    _adopt(model, own_units, problems, units)
     training.converged = model.converged
     return refined
 
 
-def _adopt(model, problems):
-    """Set the states of the problems to the outputs of a model."""
+def _converted(coef, intercept, old, new):
+    """Coefficients and intercept in other units."""
+    if new is old:
+        return coef, intercept
+    return new.from_user(*old.to_user(coef, intercept))
+
+
+def _adopt(model, own_units, problems, units):
+    """Set the states of the problems, in their units, to the outputs of a model."""
     for i, problem in enumerate(problems):
-        state = problem.state
+        state, intercept = problem.state, float(model.intercept[i])
+        coef, intercept = _converted(model.coef[:, i], intercept, own_units, units)
         problem.state = replace(
             state,
-            coef=model.coef[:, i].astype(state.dtype),
-            intercept=float(model.intercept[i]),
+            coef=coef.astype(state.dtype),
+            intercept=float(intercept),
             sums=None,
             sum_scale=0.0,
             n_averaged=0.0,

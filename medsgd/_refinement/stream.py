@@ -271,8 +271,8 @@ class GramSums:
             return self
         l2 = penalty.quadratic(self.fit_intercept)
         few = rows.take(far, rows.weight[far])
-        # All these rows outweigh the sums where the sums' variance is larger than 1, and
-        # where this residual has a smaller loss in the sums.
+        # All these rows outweigh the sums where this variance is larger than 1, unless
+        # their residuals have a larger loss in the sums.
         variance = len(far) / 3 * self._variance(few, l2)
         reach = most * np.sqrt(variance)
         explained = few.weight * ((variance > 1) & (np.abs(residual[far]) < reach))

@@ -310,8 +310,9 @@ def refine(training, data, problems, asked):
     n_lead = multinomial.level(problems)
     if training.interrupted or plan.max_iter == training.n_epochs:
         return n_lead, False
+    own_units = plan.refined_units(data.X, data.weight, data.units)
     units = LabelUnits(
-        task.classes, task.factors(task.classes), data.units, plan.leverage_weights
+        task.classes, task.factors(task.classes), own_units, plan.leverage_weights
     )
     starts = [problem.state for problem in problems]
     while True:
@@ -321,8 +322,8 @@ def refine(training, data, problems, asked):
                 rows = units.rows(data.X, data.y, data.weight)
             else:
                 rows = LabelledPartitions(asked, units)
-            watch = partial(multinomial.note, training, problems, rows)
-            multinomial.minimise(training, problems, rows, watch)
+            watch = partial(multinomial.note, training, data.units, problems, rows)
+            multinomial.minimise(training, data.units, problems, rows, watch)
         except RowsLeftOut:
             for problem, state in zip(problems, starts, strict=True):
                 problem.state = state
