@@ -244,9 +244,10 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
 
     *Streams.* With `refine` :meth:`partial_fit` carries two estimates. One is the
     tracked median. The other one, the refined estimate, begins with the exact
-    refinement of the first 500 rows, or 5 a parameter. It begins again with four and
-    with 16 times as many rows, or 20 a parameter, and the rows are kept until then.
-    Before the first refinement `coef_`, `intercept_` and `scale_` are the median's.
+    refinement of the first 30 rows, or 5 a parameter (500 rows with an L1 penalty or
+    more than 2,048 parameters). It begins again with 125, 500, 2,000 and 8,000 rows, or
+    20 a parameter, and the rows are kept until then. Before the first refinement
+    `coef_`, `intercept_` and `scale_` are the median's, whose errors are larger.
     Each later row adds its outer product and its target to sums whose solution is the
     estimate [8]_. The weight of the row is the curvature of the bisquare at the
     coefficients and the scale when the row arrives. The error is about that of
@@ -256,7 +257,9 @@ class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
     500 parameters their diagonal, continue the fit. The refined estimate begins anew in
     two cases. After a jump of the coefficients, the median fits 1,000 rows or more so
     much better that their residual scale is 1.2 times smaller. Or the residuals of 400
-    rows or more are ten times larger than before. On Dask there is no refined estimate
+    rows or more, and of the last call, are ten times larger than before. Rows of which
+    the sums know little, such as of a new level, first move the coefficients to their
+    own robust fit. On Dask there is no refined estimate
     of a stream.
 
     *Exact fits.* If more than half of the targets are fitted without an error, such as

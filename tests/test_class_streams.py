@@ -346,6 +346,35 @@ def test_features_far_from_zero():
     )
 
 
+@pytest.mark.parametrize("n_rare", [0, 1000])
+def test_sparse_features_far_from_zero(n_rare):
+    # With many features there are no matrices of curvatures.
+    X, y, _ = draw(noise=0)
+    rng = np.random.default_rng(0)
+    rare = sp.random_array((N, n_rare), density=0.002, rng=rng, format="csr")
+    near, far = (sp.hstack([sp.csr_array(Z), rare]).tocsr() for Z in (X, X + 100))
+    stream, other = feed(Classifier(), far, y), feed(Classifier(), near, y)
+    differences = stream.predict_proba(far) - other.predict_proba(near)
+    assert np.abs(differences).mean() < 0.01
+
+
+def test_zeros_that_are_stored_in_a_sparse_feature_far_from_zero():
+    # With many features there are no matrices of curvatures.
+    X, y, _ = draw(6000, noise=0)
+    rng = np.random.default_rng(0)
+    X += 100
+    X[4000:4500, 0] = 0
+    X = np.c_[X, rng.random((6000, 1000)) < 0.002]
+    stored, rows = (
+        sp.csr_array(X + (X == 0) * (np.arange(D + 1000) < D)),
+        sp.csr_array(X),
+    )
+    stored.data[(stored.data == 1) & (stored.indices < D)] = 0
+    one, other = feed(Classifier(), stored, y), feed(Classifier(), rows, y)
+    assert stored.nnz > rows.nnz
+    assert_allclose(one.coef_, other.coef_, rtol=1e-6, atol=1e-9)
+
+
 def test_passes_over_few_rows_do_not_memorise_wrong_labels():
     X, y = load_digits(return_X_y=True)
     A, B, a, b = train_test_split(X, y, random_state=0, stratify=y)
@@ -413,17 +442,41 @@ def test_streams_of_the_median_alone(params):
     assert_array_equal(est.coef_, other.coef_)
 
 
-@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
-@pytest.mark.parametrize("n_before", [700, 3250, 4600])
-def test_a_pickle_goes_on(n_before, as_rows):
-    X, y, _ = draw(n=6000)
-    X = as_rows(X)
-    est = feed(Classifier(), X[:n_before], y[:n_before], 130)
+def check_a_pickle_goes_on(est, X, y):
+    """The same bits as without, with calls of few rows and of many."""
     copy = pickle.loads(pickle.dumps(est))
     for one in (est, copy):
-        feed(one, X[n_before:], y[n_before:], 130)
+        feed(feed(one, X[:30], y[:30], 10), X[30:], y[30:])
     assert_array_equal(copy.coef_, est.coef_)
     assert_array_equal(copy.predict_proba(X[:9]), est.predict_proba(X[:9]))
+
+
+@pytest.mark.parametrize("as_rows", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("n_before", [10, 700, 1000, 1010, 3250, 4000, 4600])
+def test_a_pickle_goes_on(n_before, as_rows):
+    X, y, _ = draw(n=n_before + 1400)
+    X, est = as_rows(X), Classifier()
+    feed(est, X[:n_before], y[:n_before], classes=[0, 1])
+    stream = est._stream
+    # Before the first second stage, just after it and while rows wait.
+    assert (stream.sums is None) == (n_before < 1000)
+    assert stream.waiting.n_rows == (10 if n_before == 1010 else 0)
+    n_begun = {10: 0, 700: 0, 1010: 1000, 3250: 1000, 4600: 4000}
+    assert stream.n_begun == n_begun.get(n_before, n_before)
+    check_a_pickle_goes_on(est, X[n_before:], y[n_before:])
+
+
+def test_a_pickle_goes_on_while_a_stream_begins_anew():
+    X, y, _ = draw(noise=0)
+    y[2000:] = 1 - y[2000:]
+    est, n = feed(Classifier(), X[:2000], y[:2000]), 2000
+    while est._stream.sums is not None:
+        feed(est, X[n : n + 100], y[n : n + 100])
+        n += 100
+    feed(est, X[n : n + 100], y[n : n + 100])
+    assert est._stream.sums is None
+    assert est._stream.first.n_rows > 0
+    check_a_pickle_goes_on(est, X[n + 100 :][:2500], y[n + 100 :][:2500])
 
 
 def test_the_state_does_not_grow():

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from medsgd._core.multinomial import divergence, log_loss_with_noise
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.exceptions import ConvergenceWarning
@@ -448,8 +448,24 @@ def test_splines(knots, sparse_output):
     X, X_test = splines.fit_transform(X), splines.transform(X_test)
     clf = MedianSGDClassifier(random_state=0).fit(X, label)
     # Of a logistic regression .98 and .08.
-    assert clf.score(X_test, test_label) > 0.94
-    assert log_loss(test_label, clf.predict_proba(X_test)) < 0.6
+    assert clf.score(X_test, test_label) > 0.95
+    assert log_loss(test_label, clf.predict_proba(X_test)) < 0.25
+
+
+@pytest.mark.parametrize("knots", ["quantile", "uniform"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_splines_of_many_rows(layout, knots):
+    # A quarter of the rows decides the columns at the ends, a half those before them.
+    rng = np.random.default_rng(0)
+    x = rng.random((4000, 5))
+    logit = 3 * np.sin(6 * x[:, 0]) + 3 * x[:, 1] - 1.5 + 2 * np.cos(3 * x[:, 2])
+    label = (rng.random(4000) < expit(logit)).astype(int)
+    X = SplineTransformer(knots=knots).fit_transform(x**2)
+    train, test = slice(2000), slice(2000, 4000)
+    known = LogisticRegression(C=100, max_iter=1000).fit(X[train], label[train])
+    clf = MedianSGDClassifier(random_state=0).fit(layout(X[train]), label[train])
+    own, best = (log_loss(label[test], m.predict_proba(X[test])) for m in (clf, known))
+    assert own < 1.05 * best
 
 
 @pytest.mark.parametrize("shares", [(0.34, 0.32, 0.34), (0.39, 0.57, 0.04)])
@@ -518,3 +534,57 @@ def test_rare_classes_of_many_are_found(noise):
     )
     assert own > theirs - 0.05
     assert log_loss(b, clf.predict_proba(B)) < log_loss(b, logistic.predict_proba(B))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_rare_level_with_other_labels_than_most_rows(layout):
+    # The medians lead to where its labels are those of the rows without a level.
+    rng = np.random.default_rng(1)
+    proba = np.array([0.999, 0.67, 0.02, 0.001, 0.001, 0.003])
+    level = rng.choice(6, 20_000, p=[0.008, 0.33, 0.39, 0.058, 0.004, 0.21])
+    X = np.eye(6)[level, :5]
+    label = (rng.random(20_000) < proba[level]).astype(int)
+    clf = MedianSGDClassifier(random_state=0).fit(layout(X), label)
+    assert clf.predict_proba(np.eye(5)[:1])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "center, dtype", [(100, np.float64), (1e6, np.float64), (100, np.float32)]
+)
+def test_sparse_columns_far_from_zero(center, n_classes, dtype):
+    X, label, _ = simulated(n_classes=n_classes)
+    X = ((X - 3) / [1, 10, 0.1, 2] + center).astype(dtype)
+    clf = MedianSGDClassifier(random_state=0).fit(sp.csr_array(X), label)
+    dense = MedianSGDClassifier(random_state=0).fit(X, label)
+    proba = clf.predict_proba(sp.csr_array(X))
+    assert_allclose(proba, dense.predict_proba(X), atol=0.01)
+    known = LogisticRegression().fit(X - center, label).predict_proba(X - center)
+    assert log_loss(label, proba) < 1.02 * log_loss(label, known)
+
+
+def test_sparse_columns_far_from_zero_with_weights_and_rare_features():
+    rng = np.random.default_rng(0)
+    X = sp.random_array((4000, 30), density=0.1, rng=rng).toarray()
+    X = np.c_[X, 1.6e9 + 1e7 * rng.random(4000), 50 + rng.normal(size=4000)]
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    logit = Z @ np.append(0.2 * rng.normal(size=30), [1, -1])
+    label = (rng.random(4000) < expit(logit)).astype(int)
+    weight = rng.integers(0, 4, 4000)
+    clf = MedianSGDClassifier(random_state=0)
+    clf.fit(sp.csr_array(X), label, sample_weight=weight)
+    known = LogisticRegression().fit(Z, label, sample_weight=weight)
+    proba = clf.predict_proba(sp.csr_array(X))
+    assert np.abs(proba - known.predict_proba(Z)).mean() < 0.02
+
+
+def test_rows_that_are_wild_in_a_sparse_column_far_from_zero():
+    X, label, proba = simulated(n_classes=2, d=2)
+    X = (X - 3) / [1, 10] + 100
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(X), len(X) // 10, replace=False)
+    wild, odd = X.copy(), label.copy()
+    wild[wrong, 0], odd[wrong] = 150, rng.integers(0, 2, len(wrong))
+    clf = MedianSGDClassifier(random_state=0).fit(sp.csr_array(wild), odd)
+    assert clf.outliers_[wrong].all()
+    assert np.abs(clf.predict_proba(X) - proba).mean() < 0.03

@@ -97,6 +97,15 @@ def test_blocks_may_be_sparse(layout):
     assert_allclose(reg.predict(dense.map_blocks(layout)).compute(), reg.predict(X))
 
 
+def test_sparse_blocks_far_from_zero():
+    X, y = classification(4000)
+    clf, far = DaskMedianSGDClassifier(random_state=0), X + 1e4
+    dense, labels = chunked(far, y, 4)
+    clf.fit(dense.map_blocks(sp.csr_array), labels)
+    one = MedianSGDClassifier(random_state=0).fit(far, y)
+    assert_allclose(clf.predict_proba(far), one.predict_proba(far), atol=0.02)
+
+
 def test_dataframes_with_unknown_and_empty_partitions():
     X, y, truth = regression(4000, 3)
     frame = pd.DataFrame(X, columns=list("abc")).assign(y=y)

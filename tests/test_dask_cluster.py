@@ -82,17 +82,26 @@ def scale(cluster, client, n):
         time.sleep(0.05)
 
 
-def on_round(monkeypatch, number, action):
-    """Do something before the coordinator asks the partitions."""
-    ask, rounds = _collections.Partitions._tasks, []
+def on_rounds(monkeypatch, is_one, action):
+    """Do something before the coordinator asks the partitions, in some rounds.
 
-    def patched(self, *args):
-        rounds.append(1)
-        if len(rounds) == number:
+    ``is_one``: a function of the number of the round, and of what it and the one before
+    ask.
+    """
+    ask, names = _collections.Partitions._tasks, [""]
+
+    def patched(self, name, *args):
+        names.append(name)
+        if is_one(len(names) - 1, name, names[-2]):
             action()
-        return ask(self, *args)
+        return ask(self, name, *args)
 
     monkeypatch.setattr(_collections.Partitions, "_tasks", patched)
+
+
+def on_round(monkeypatch, number, action):
+    """Do something before the coordinator asks the partitions."""
+    on_rounds(monkeypatch, lambda k, *names: k == number, action)
 
 
 @pytest.mark.parametrize("aggregator", ["geometric-median", "mean"])
@@ -146,13 +155,34 @@ def assert_released(client):
     assert not client.who_has()
 
 
-def test_a_killed_worker_costs_time_only(data, expected, monkeypatch):
+@pytest.mark.parametrize(
+    "cls, is_one",
+    [
+        (DaskMedianSGDRegressor, lambda k, name, last: k > 1),
+        # Of its many rounds, those that ask something else than the one before.
+        (DaskMedianSGDClassifier, lambda k, name, last: k > 1 and name != last),
+    ],
+    ids=["regressor", "classifier"],
+)
+def test_killed_workers_cost_time_only(data, monkeypatch, cls, is_one):
     # On a cluster of its own: on a busy machine Dask may not start another worker.
+    X, y = data
+    if cls is DaskMedianSGDClassifier:
+        y = (y > 0).astype(int)
+    expected, killed = cls(random_state=0).fit(X, y), []
     with new_cluster() as cluster, Client(cluster) as client:
-        victim = next(iter(client.run(os.getpid).values()))
-        on_round(monkeypatch, 4, lambda: os.kill(victim, signal.SIGKILL))
-        assert_allclose(fit(data, client=client).coef_, expected, rtol=1e-10)
-        assert victim not in client.run(os.getpid).values()
+
+        def kill():
+            client.wait_for_workers(2, timeout=60)
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[-1], signal.SIGKILL)
+
+        on_rounds(monkeypatch, is_one, kill)
+        est = cls(random_state=0, client=client).fit(X, y)
+    assert len(set(killed)) == 4
+    assert est.n_rounds_ == expected.n_rounds_
+    assert_allclose(est.coef_, expected.coef_, rtol=1e-10)
+    assert_allclose(est.intercept_, expected.intercept_, rtol=1e-10)
 
 
 def test_data_are_kept_on_workers_during_a_fit_and_then_released(

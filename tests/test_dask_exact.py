@@ -274,6 +274,16 @@ def test_a_lie_about_residuals_is_left_out_too(monkeypatch):
         fit(*chunked(X, y, 8))
 
 
+@pytest.mark.parametrize("aggregator", ["geometric-median", "mean"])
+def test_sums_count_where_nobody_believes_the_sample(monkeypatch, aggregator):
+    # All partitions contradict their rows.
+    monkeypatch.setattr(_trust, "FAR_OFF", 0.0)
+    X, y = outliers(*regression(3000)[:2])
+    reg = fit(*chunked(X, y, 6), aggregator=aggregator)
+    check_equal(reg, one(X, y))
+    assert_array_equal(reg.n_rejected_, 0)
+
+
 def test_trusted_partitions_count_whatever_they_hold(monkeypatch):
     honest = _exact.add_up
 
@@ -414,6 +424,18 @@ def test_wrong_labels_in_partitions_cost_little():
     clf.fit(*chunked(X, wrong.astype(int), 8))
     other = MedianSGDClassifier(random_state=0).fit(X[good], y[good])
     assert clf.score(X, y) > other.score(X, y) - 0.01
+
+
+def test_balanced_weights_need_rows_of_each_class():
+    X, y = classification(2000, 3)
+    clf = DaskMedianSGDClassifier(class_weight="balanced", random_state=0)
+    clf.fit(*chunked(X, y, 4))
+    before = clf.coef_
+    with pytest.raises(
+        ValueError, match=r"needs rows of each class; got none of \[2\]"
+    ):
+        clf.partial_fit(*chunked(X[y < 2], y[y < 2], 4))
+    assert clf.coef_ is before
 
 
 @pytest.mark.parametrize("lie", ["random", "not finite", "too large"])

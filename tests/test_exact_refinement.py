@@ -487,6 +487,17 @@ def test_classifiers_diverge_with_an_error_too():
         clf.fit(X, y > 140)
 
 
+def test_rows_with_nearly_nothing_of_a_rare_feature():
+    X, y, _ = problem(600, 3, share=0)
+    X[:, 2] = 0
+    X[:20, 2] = np.where(np.arange(20) < 9, 1, 1e-310)
+    y[:20] += 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        est = MedianSGDRegressor(random_state=0).fit(X, y)
+    assert np.abs(est.predict(X[:9]) - y[:9]).max() < 5
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("options", [{}, {"penalty": "l1", "alpha": 0.01}])
 @pytest.mark.parametrize(

@@ -618,6 +618,19 @@ def test_robust_r2_is_r2_where_the_noise_is_normal():
     assert reg.score(X, outlying) < 0
 
 
+@pytest.mark.parametrize("unit, weight", [(1e200, 1.0), (1.0, 1e250)])
+def test_robust_r2_has_no_unit(unit, weight):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = X.sum(axis=1) + rng.normal(size=200)
+    model, large = LinearRegression().fit(X, y), LinearRegression().fit(X, y)
+    large.coef_, large.intercept_ = unit * model.coef_, unit * model.intercept_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        r2 = robust_r2(large, X, unit * y, sample_weight=np.full(200, weight))
+    assert_allclose(r2, robust_r2(model, X, y))
+
+
 def test_robust_r2_of_other_regressors():
     X, y = problem()
     weight = np.where(np.arange(len(y)) < 30, 0, 1)

@@ -138,8 +138,8 @@ def feature_units(
     of the sizes, divided by so many times that of a normal distribution. More than a
     fifth of values that are far out are no outliers, but the feature, such as a spline.
     Rows that are far out in many features do not count there. With ``as_dense`` columns
-    of sparse rows, which hardly have zeros, get the units of a dense X, a few columns at
-    a time.
+    of sparse rows, which hardly have zeros, get the units of a dense X, a few columns
+    at a time.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -193,7 +193,7 @@ def centered_units(units, X, sample_weight, new_units):
     """
     if not sparse.issparse(X):
         return units
-    present = np.bincount(X.indices, minlength=X.shape[1])
+    present = np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
     used = np.flatnonzero(sample_weight)
     filled = np.flatnonzero(present > X.shape[0] / 2)
     if not (len(filled) and len(used)):

@@ -7,7 +7,7 @@ import medsgd._core.fits as compiled
 from medsgd._fit.scales import median, weighted_median
 from medsgd._refinement.bisquare import ROUGH, m_scales, s_weights
 from medsgd._refinement.least_squares import conjugate_gradients
-from medsgd._refinement.rows import ranks
+from medsgd._refinement.rows import LARGEST, ranks
 
 # Parameters up to which the outer products of all rows are kept, and up to which
 # sensitivity components are used.
@@ -141,7 +141,7 @@ def sensitivity(fits, target, floor):
         root = _inverse_root(gram.diagonal())
         scaled = gram * root * root[:, np.newaxis]
         scaled.flat[:: p + 1] += RIDGE
-        inverse = _inverse_factor(scaled)
+        inverse = inverse_factor(scaled)
         Q = Z @ (inverse * root).T
         residual = rows.y - Q @ (Q.T @ (active * rows.y))
         leverage = np.minimum(active * np.einsum("ij,ij->i", Q, Q), 1)
@@ -205,7 +205,7 @@ def central(fits, bounded):
             # With an intercept, distances from the mean are those from 0, and a
             # constant.
             gram.flat[:: p + 1] += least
-            inverse = _inverse_factor(gram)
+            inverse = inverse_factor(gram)
             weights.append(_nearest(rows, np.square(Z @ inverse.T).sum(axis=1)))
     return fits.solve(np.concatenate(weights), np.zeros((len(weights), p)))
 
@@ -239,7 +239,7 @@ def _inverse_root(squares):
     return np.divide(1, size, out=np.zeros_like(size), where=size > 0)
 
 
-def _inverse_factor(gram):
+def inverse_factor(gram):
     """Return the inverse of the Cholesky factor of a positive definite matrix."""
     # NumPy's factorisation costs small matrices several times as much to call.
     factor, _ = lapack.dpotrf(gram, lower=True)
@@ -314,7 +314,9 @@ def recovered(rows, residual, kept, b):
         unit = np.zeros(len(b))
         unit[j + rows.fit_intercept] = 1
         value = rows.take(own, rows.weight[own]).product(unit)
-        change = weighted_median(residual[own] / value, rows.weight[own])
+        with np.errstate(over="ignore"):
+            slopes = np.clip(residual[own] / value, -LARGEST, LARGEST)
+        change = weighted_median(slopes, rows.weight[own])
         b[j + rows.fit_intercept] += change
         residual[own] -= change * value
     return b

@@ -593,7 +593,7 @@ class ClassStream(Stream):
         scores = [data.units.predict(data.X, *each) for each in median]
         return _predicted(np.column_stack(scores))
 
-    def _enough(self, plan, data):
+    def _enough(self, plan, data, at_hand=0):
         return LAST_ROWS if self.n_begun else FIRST_ROWS
 
     def _collected(self, plan, data, median):

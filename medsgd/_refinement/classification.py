@@ -55,9 +55,9 @@ LARGEST = 1e50
 SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to reach the basin of the minimum.
 LEAD_UPDATES = 1000
-# A model by which more than a part of the labels are less probable than this may be
-# at a local minimum.
-UNLIKELY, MOST_UNLIKELY = 0.02, 0.003
+# A model may be at a local minimum where labels less probable than this are more than
+# it expects by a part of all labels.
+UNLIKELY, MOST_UNLIKELY = 0.02, 5e-4
 # Rounds that bring the intercepts to the frequencies of the classes.
 N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
@@ -362,10 +362,11 @@ def choose_precision(rows, start, weight, fit, size_of):
 
 
 def is_too_sure(rows, model):
-    """Whether too many labels of rows that are not far out are implausible."""
-    own = rows.probabilities(model)[np.arange(len(rows.label)), rows.label]
-    weight = rows.weight * (rows.leverage >= FAR_OUT)
-    return weight @ (own < UNLIKELY) > MOST_UNLIKELY * weight.sum()
+    """Whether there are more labels that a model rules out than it expects."""
+    proba = rows.probabilities(model)
+    found = proba[np.arange(len(rows.label)), rows.label] < UNLIKELY
+    expected = np.einsum("ij,ij->i", proba, proba < UNLIKELY)
+    return rows.weight @ (found - expected) > MOST_UNLIKELY * rows.weight.sum()
 
 
 def without_features(rows, model, weight, fit_intercept):
@@ -481,12 +482,15 @@ def refine(
     else:
         precision, model, size = choose_precision(few, start, weight, fit, size_by)
     if is_too_sure(few, model):
-        # The medians may be at a local minimum, at which all labels of some rows are
-        # the same.
-        starts = [model, without_features(few, model, weight, fit_intercept)]
-        fits = [fit(begin, weight, GAMMA, precision) for begin in starts]
+        # The medians may have led to where all labels of a kind of rows are the same.
+        begin = without_features(few, model, weight, fit_intercept)
+        other = fit(begin, weight, GAMMA, precision)
         value_of = partial(objective_of, few, weight, with_prior(few, precision))
-        model = min(fits, key=value_of)
+        # A label that is ruled out loses more than 1; less is for want of iterations.
+        limit = value_of(other) + MOST_UNLIKELY
+        if value_of(model) > limit:
+            near = fit(model, weight, GAMMA, precision)
+            model = other if value_of(near) > limit else model
     if few is not rows:
         memory = []
         model = fit(model, weight, GAMMA, precision, memory=memory)

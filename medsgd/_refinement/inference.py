@@ -253,6 +253,9 @@ def r_squared(y, residual, scale, count, *, centered):
     if not used.any():
         return np.nan
     y, residual, kept = y[used], residual[used], kept[used]
+    # R^2 has no unit, and squares of large numbers overflow.
+    unit = max(np.abs(y).max(), np.abs(residual).max()) or 1.0
+    y, residual, kept = y / unit, residual / unit, kept / kept.max()
     # So that sums of squares keep their digits.
     y = y - np.average(y, weights=kept) if centered else y
     return _r_squared(_squares(y, residual, kept), centered=centered)

@@ -21,8 +21,8 @@ from medsgd._fit.data import Data
 from medsgd._fit.persistence import chunks, plain_chunks
 from medsgd._fit.scales import NORMAL_MEDIAN, median
 from medsgd._fit.units import stacked
-from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, m_scale
-from medsgd._refinement.candidates import recovered
+from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, ROUGH, m_scale
+from medsgd._refinement.candidates import inverse_factor, recovered
 from medsgd._refinement.exact import (
     ExactStage,
     fewest_rows,
@@ -32,7 +32,7 @@ from medsgd._refinement.exact import (
     to_user,
 )
 from medsgd._refinement.least_squares import solution
-from medsgd._refinement.regression import EXACT, NEAR, last
+from medsgd._refinement.regression import EXACT, last
 from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
 
 # The Gram matrix of more parameters is too large to go with every fitted estimator, and
@@ -44,7 +44,7 @@ MOST_KEPT, MOST_OF_DIAGONAL = 2**23, 2**21
 # many a parameter. A refinement of more rows is more often right. The sums therefore
 # begin again each time that so many times as many rows are kept, up to the larger of a
 # number and of so many a parameter.
-FIRST_ROWS, FIRST_PER_PARAMETER = 500, 5
+FIRST_ROWS, FIRST_PER_PARAMETER, FIRST_OF_DIAGONAL = 30, 5, 500
 GROWTH, LAST_ROWS, LAST_PER_PARAMETER = 4, 8_000, 20
 # Diagonal sums begin again more often, as long as rows can be kept, because their steps
 # are less exact than the refinement.
@@ -69,6 +69,16 @@ FEWEST_LOST, LOST = 400, 10.0
 # A feature is new if its squares in the sums are fewer than so many, and than those of
 # the next rows, and if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
+# Rows of which the sums know little are new, and no bad leverage points, if so many of
+# them would have come before at their present rate, but came at a rate so many times
+# smaller.
+EXPECTED, SUDDEN = 20.0, 3.0
+# Residuals of such rows are beyond so many scales: a step from there may be too short.
+FAR = 2.0
+# Least variance of a scaled combination of parameters, so that predictions have one;
+# most steps to rows of which the sums know little, and the constant of their Huber
+# loss, which is 95% efficient. The rise of a loss that is rounding.
+LEAST_KNOWN, N_REACHING, HUBER, ROUNDING = 1e-9, 20, 1.345, 1e-9
 # A half-life has at least so many rows a parameter, so that all are determined.
 LEAST_MEMORY = 2
 # Least curvature of a parameter in sums with a half-life. A coefficient whose rows
@@ -96,6 +106,8 @@ class GramSums:
         ``gram`` times the minimiser of the losses.
     total : float
         How many rows count.
+    rejected : ndarray of shape (n_parameters,)
+        Sum of the squares of rows without weight.
     b : ndarray of shape (n_parameters,)
     scale : float
         The S step's, in units of ``y_scale``.
@@ -118,6 +130,7 @@ class GramSums:
     gram: np.ndarray
     moments: np.ndarray
     total: float
+    rejected: np.ndarray
     b: np.ndarray
     scale: float
     least_share: float = 1.0
@@ -179,32 +192,43 @@ class GramSums:
         penalty : Penalty
         half_life : float
         """
-        residual = rows.residuals(self.b)
-        _, curvature, pull, *_ = bisquare.pull(
-            residual, rows.weight, M_CONSTANT * self.scale
-        )
+        residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
+        kept, curvature, pull, *_ = bisquare.pull(residual, rows.weight, most)
         memory = 0.5 ** (rows.total / half_life)
         sums = replace(
             self,
             total=memory * self.total + rows.total,
+            rejected=memory * self.rejected + rows.diagonal(rows.weight * (kept == 0)),
             window=(*self.window, np.array([residual, led, rows.weight])),
             n_window=self.n_window + rows.n_rows,
         )
-        return sums._stepped(rows, curvature, rows.moments(pull), penalty, memory)
+        losses = residual, kept, curvature, rows.moments(pull)
+        return sums._stepped(rows, losses, penalty, memory)
 
-    def _stepped(self, rows, curvature, pull, penalty, memory):
-        """Return the sums with the curvature of rows and the pull on coefficients."""
-        l2 = penalty.quadratic(self.fit_intercept)
+    def _stepped(self, rows, losses, penalty, memory):
+        """Return the sums after a step with rows.
+
+        ``losses``: residuals of the rows, their weights in the fit and curvature, and
+        the pull on the coefficients.
+        """
+        residual, kept, curvature, pull = losses
+        l2, most = penalty.quadratic(self.fit_intercept), M_CONSTANT * self.scale
         old_gram, old_moments = self._remembered(memory)
-        for values in (curvature, np.maximum(curvature, 0)):
+        held = self.total * l2
+        slope = old_gram @ self.b + held * self.b - old_moments
+        before = bisquare.loss(residual, rows.weight, most)
+        # Newton's step may be too long. One with the weights lowers the objective.
+        for values in (curvature, np.maximum(curvature, 0), kept):
             gram = rows.gram(values)
             moments = old_moments + gram @ self.b + pull
             gram += old_gram
             b = self._solution(gram, moments, l2, convex=values is not curvature)
             if b is None:
                 continue
-            step = (b - self.b) / self.scale
-            if step @ gram @ step <= NEAR**2 * self.total:
+            step = b - self.b
+            after = bisquare.loss(rows.residuals(b), rows.weight, most)
+            rise = step @ (slope + (old_gram @ step + held * step) / 2)
+            if rise <= most**2 * ((before - after) / 6 + ROUNDING):
                 break
         return replace(self, gram=gram, moments=moments, b=b)
 
@@ -234,28 +258,58 @@ class GramSums:
                 break
         return replace(self, gram=gram, moments=moments)
 
-    def with_new_features(self, rows):
-        """Return the sums with first coefficients of features that the rows have first.
+    def reaching(self, rows, penalty):
+        """Return the sums with coefficients moved where they know too little of rows.
 
-        Otherwise all rows of a new feature with a strong effect would be outliers.
+        Rows with a new level, or far from all rows before, may be far off though they
+        are no outliers. Without weight they would stay so. The coefficients move to the
+        M-estimate of these rows in which the sums hold them.
         """
-        known = self.squares[self.fit_intercept :]
-        if np.all(known >= INFORMED):
+        residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
+        far = np.flatnonzero((np.abs(residual) > FAR * self.scale) & (rows.weight > 0))
+        if len(far) < FEWEST_PRESENT:
             return self
-        squares = rows.diagonal(rows.weight)[self.fit_intercept :]
-        present = rows.present_share * rows.total >= FEWEST_PRESENT
-        is_new = (known < np.minimum(INFORMED, squares)) & present
-        if not is_new.any():
+        l2 = penalty.quadratic(self.fit_intercept)
+        few = rows.take(far, rows.weight[far])
+        # All these rows outweigh the sums where this variance is larger than 1, unless
+        # their residuals have a larger loss in the sums.
+        variance = len(far) / 3 * self._variance(few, l2)
+        reach = most * np.sqrt(variance)
+        explained = few.weight * ((variance > 1) & (np.abs(residual[far]) < reach))
+        if np.count_nonzero(explained) < FEWEST_PRESENT:
             return self
-        residual = rows.residuals(self.b)
-        kept, *_ = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
-        found = recovered(rows, residual, kept, self.b)
-        if found is None:
+        # Bad leverage points have come before.
+        if explained.sum() * self.total < EXPECTED * rows.total:
             return self
-        b = self.b.copy()
-        features = b[self.fit_intercept :]
-        features[is_new] = found[self.fit_intercept :][is_new]
-        return replace(self, b=b)
+        rate, before = few.diagonal(explained) / rows.total, self.rejected / self.total
+        if not (rate > SUDDEN * before).any():
+            return self
+        first = residual
+        for weigh in (_huber_weights, _bisquare_weights):
+            for _ in range(N_REACHING):
+                values = weigh(residual, rows.weight, self.scale)
+                gram, moments = self.gram + rows.gram(values), values * first
+                step = self._solution(gram, rows.moments(moments), l2, convex=True)
+                last, residual = residual, first - rows.product(step)
+                if np.abs(residual - last).max() <= ROUGH * self.scale:
+                    break
+        before, after = (
+            bisquare.loss(each, rows.weight, most) for each in (first, residual)
+        )
+        cost = step @ self.gram @ step + self.total * (l2 @ step**2)
+        # The loss of a rejected row is most**2 / 6; the cost is twice that of the sums.
+        if 3 * cost >= most**2 * (before - after):
+            return self
+        return replace(self, b=self.b + step)
+
+    def _variance(self, rows, penalty):
+        """Variance of the predictions for rows, over that of the noise."""
+        gram = self.gram + np.diag(self.total * penalty)
+        root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
+        gram *= root * root[:, np.newaxis]
+        gram.flat[:: len(gram) + 1] += LEAST_KNOWN
+        along = rows.product((inverse_factor(gram) * root).T)
+        return np.einsum("ij,ij->i", along, along)
 
     def _solution(self, gram, moments, penalty, *, convex):
         """Return the minimiser of the losses; None if there may be none."""
@@ -273,7 +327,11 @@ class GramSums:
         if self.n_window < FEWEST_LOST:
             return self
         refined, led, count = np.concatenate(self.window, axis=1)
-        if median(np.abs(refined), count) > LOST * NORMAL_MEDIAN * self.scale:
+        # Rows that are wrong for a while are over when the last ones are right.
+        if all(
+            median(np.abs(residual), weight) > LOST * NORMAL_MEDIAN * self.scale
+            for residual, weight in ((refined, count), self.window[-1][[0, 2]])
+        ):
             return None
         if self.n_window < WINDOW:
             return self
@@ -285,8 +343,16 @@ class GramSums:
         if scale > JUMP * scale_led:
             return None
         share = total / max(self.total, total)
-        scale = self.scale * (self.least_share * scale / self.scale) ** share
-        return replace(self, scale=max(scale, self.floor), window=(), n_window=0)
+        # The more rows, the nearer are the residuals of the S step to those of ``b``.
+        least_share = 1 - (1 - self.least_share) * (1 - share)
+        scale = self.scale * (least_share * scale / self.scale) ** share
+        return replace(
+            self,
+            scale=max(scale, self.floor),
+            least_share=least_share,
+            window=(),
+            n_window=0,
+        )
 
 
 class DiagonalSums(GramSums):
@@ -303,16 +369,17 @@ class DiagonalSums(GramSums):
         """Return the curvature along each parameter."""
         return self.gram
 
-    def _stepped(self, rows, curvature, pull, penalty, memory):
+    def _stepped(self, rows, losses, penalty, memory):
         """Return the sums with the curvature of rows, after a step along their pull."""
+        *_, curvature, pull = losses
         l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
         more = rows.diagonal(values)
         gram, moments = self._remembered(memory)
         gram = gram + more
         metric = gram + self.total * l2
         metric[metric == 0] = np.inf  # of a feature that has always been 0
-        # A step beyond the minimum of these rows, with their share of the penalty, would
-        # be too long.
+        # A step beyond the minimum of these rows, with their share of the penalty, is
+        # too long.
         ascent = pull - rows.total * l2 * self.b
         step = ascent / metric
         bend = values @ np.square(rows.product(step)) + rows.total * (l2 @ step**2)
@@ -322,6 +389,27 @@ class DiagonalSums(GramSums):
         bound = self.total * self._absolute(penalty)
         size = np.maximum(np.abs(moments) - bound, 0) / metric
         return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
+
+    def reaching(self, rows, penalty):
+        """Return the sums with first coefficients of features that the rows have first.
+
+        Otherwise all rows of a new feature with a strong effect would be outliers.
+        """
+        known = self.squares[self.fit_intercept :]
+        if np.all(known >= INFORMED):
+            return self
+        squares = rows.diagonal(rows.weight)[self.fit_intercept :]
+        present = rows.present_share * rows.total >= FEWEST_PRESENT
+        is_new = (known < np.minimum(INFORMED, squares)) & present
+        if not is_new.any():
+            return self
+        residual = rows.residuals(self.b)
+        kept, *_ = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
+        found = recovered(rows, residual, kept, self.b)
+        if found is None:
+            return self
+        is_new = np.append(np.zeros(self.fit_intercept, dtype=bool), is_new)
+        return replace(self, b=np.where(is_new, found, self.b))
 
     def _absolute(self, penalty):
         """Return the factor of each parameter's absolute value in the penalty."""
@@ -337,6 +425,16 @@ class DiagonalSums(GramSums):
         held = np.where(self.b == 0, held, np.sign(self.b) * bound)
         moments = (gram + self.total * l2) * self.b + held
         return replace(self, gram=gram, moments=moments)
+
+
+def _huber_weights(residual, weight, scale):
+    size = np.maximum(np.abs(residual), HUBER * scale)
+    return weight * (HUBER * scale / size)
+
+
+def _bisquare_weights(residual, weight, scale):
+    most = np.array([M_CONSTANT * scale])
+    return bisquare.weigh(residual[np.newaxis], weight, most)[0]
 
 
 def begun(stage, few, target, b, scale, *, diagonal):
@@ -366,11 +464,14 @@ def begun(stage, few, target, b, scale, *, diagonal):
         gram=np.empty(0),
         moments=np.empty(0),
         total=rows.total,
+        rejected=np.empty(0),
         b=b,
         scale=scale,
     )
     residual = few.residuals(b)
-    _, curvature, pull, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
+    kept, curvature, pull, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
+    rejected = few.diagonal(few.weight * (kept == 0)) * (rows.total / few.total)
+    sums = replace(sums, rejected=rejected)
     sums = sums.begun_with(few, curvature, few.moments(pull), stage.penalty)
     own = m_scale(residual, few.weight, target, scale, floor)
     return replace(sums, least_share=min(scale / own, 1))
@@ -521,9 +622,13 @@ class Stream:
         if plan.half_life < least:
             plan = replace(plan, half_life=least)
         if stream.sums is not None:
+            total = stream.sums.total
             least = np.clip(
-                WAITING_SHARE * stream.sums.total,
-                max(LEAST_PIECE, SOLVED_SHARE * stream.sums.n_solved),
+                WAITING_SHARE * total,
+                max(
+                    min(LEAST_PIECE, PIECE_SHARE * total),
+                    SOLVED_SHARE * stream.sums.n_solved,
+                ),
                 MOST_WAITING,
             )
             least = min(least, PIECE_SHARE * plan.half_life)
@@ -560,25 +665,36 @@ class Stream:
         """Return the predictions of the median for rows."""
         return data.units.predict(data.X, *median[0])
 
-    def _enough(self, plan, data):
-        """Return the number of kept rows at which the sums begin next; 0 if never."""
+    def _enough(self, plan, data, at_hand=0):
+        """Return the number of kept rows at which the sums begin next; 0 if never.
+
+        ``at_hand``: rows that come at once, of which no small part is a beginning.
+        """
         n_parameters = data.X.shape[1] + plan.fit_intercept
         if needs_diagonal(plan, n_parameters, MOST_OF_STREAM):
-            first = max(FIRST_ROWS, fewest_rows(plan, data.X.shape[1]))
+            if self.n_begun and plan.half_life < np.inf:
+                return 0
+            first = max(FIRST_OF_DIAGONAL, fewest_rows(plan, data.X.shape[1]))
             return int(DIAGONAL_GROWTH * self.n_begun) or first
-        most = MOST_KEPT // n_parameters
-        if self.n_begun >= min(most, max(LAST_ROWS, LAST_PER_PARAMETER * n_parameters)):
+        last = max(LAST_ROWS, LAST_PER_PARAMETER * n_parameters)
+        # Rows older than the half-life are no rows to begin with.
+        size = min(last, MOST_KEPT // n_parameters, plan.half_life)
+        if 2 * self.n_begun > size:
             return 0
         first = max(FIRST_ROWS, FIRST_PER_PARAMETER * n_parameters)
-        return min(most, GROWTH * self.n_begun or first)
+        least = max(first, at_hand // GROWTH + 1, 2 * self.n_begun)
+        while size >= GROWTH * least:
+            size /= GROWTH
+        return int(size) if self.n_begun or at_hand >= size else min(first, int(size))
 
     def _size(self, plan, data):
         """Return the largest number of rows of the next piece."""
         size = len(data.y) if self.sums is None else self.sums.piece(plan.half_life)
         if self.first is None:
             return size
+        kept = self.first.n_rows
         # The difference may be negative after a change of parameters.
-        left = self._enough(plan, data) - self.first.n_rows
+        left = self._enough(plan, data, kept + len(data.y)) - kept
         return min(size, left) if left > 0 else size
 
     def _collected(self, plan, data, median):
@@ -612,8 +728,7 @@ class Stream:
         else:
             stream = self
         stream = replace(stream, first=first, n_begun=first.n_rows)
-        # Sums with a half-life do not begin again with old rows.
-        if is_full or plan.half_life < np.inf or not stream._enough(plan, data):
+        if is_full or not stream._enough(plan, data):
             stream = replace(stream, first=None)
         return stream
 
@@ -624,6 +739,6 @@ class Stream:
         penalty = penalty_of(plan, data.units, sums.inverse_scale, sums.y_scale)
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
-        sums = sums.with_new_features(rows)
+        sums = sums.reaching(rows, penalty)
         sums = sums.with_rows(rows, led, penalty, plan.half_life).rescaled()
         return Stream() if sums is None else replace(self, sums=sums)

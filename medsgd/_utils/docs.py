@@ -102,7 +102,8 @@ standardize : 'auto' or bool, default='auto'
     values is the scale of a normal distribution mixed with one value. No scaler is
     needed, outliers do not move these units, and `coef_` is in the units of `X`. Sparse
     features, and all features without an intercept, are divided and not centred: such
-    features far from 0 converge slowly. At most 10,000 rows of :meth:`fit`, or of the
+    features far from 0 converge slowly. The refinement centres sparse features that are
+    not 0 in most samples. At most 10,000 rows of :meth:`fit`, or of the
     first call of :meth:`partial_fit`, set the units. For a stream in tiny pieces the
     first 30 rows do. {units_note}. 'auto' is True for the medians and False for
     `gradient_estimator='mean'`.""",

@@ -260,6 +260,11 @@ class DaskMedianSGDClassifier(OnDask, MedianSGDClassifier):  # type: ignore[misc
         weight = self.class_weight
         if weight == "balanced":
             count = told.of_classes(self.classes_, "label_count")
+            if not count.all():
+                raise ValueError(
+                    "class_weight 'balanced' needs rows of each class; got none of "
+                    f"{self.classes_[count == 0].tolist()}."
+                )
             weights = count.sum() / (len(count) * count)
             weight = dict(zip(self.classes_.tolist(), weights, strict=True))
         return Classification(self.classes_, weight)

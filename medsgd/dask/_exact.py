@@ -266,7 +266,7 @@ class PartitionedRows:
         left = 1 - np.minimum(np.square(place.residual / job.thresholds[N_SCALES]), 1)
         losses_of_rows = 1 - left[:, np.newaxis] ** 3
         expected, tolerance = self.asked.expected(losses_of_rows, self.at_hand.weight)
-        reasons, losses = {}, 0.0
+        reasons = {}
         for k, told in enumerate(of_each):
             weight = self.asked.weight_of_each[k]
             if weight == 0:
@@ -282,10 +282,9 @@ class PartitionedRows:
                 reasons[k] = IMPOSSIBLE
             elif abs(own[N_SCALES] / weight - expected[k, 0]) > tolerance[k, 0]:
                 reasons[k] = CONTRADICTING
-            else:
-                losses = losses + own
         self.asked.leave_out(self.asked.believed(reasons))
-        self.scanned = b, scales, losses
+        losses = [told.losses for told in of_each if told is not None]
+        self.scanned = b, scales, np.sum(losses, axis=0)
         return of_each
 
     def sums(self, job):
