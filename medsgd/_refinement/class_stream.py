@@ -112,7 +112,7 @@ class ClassSums:
         Counts of recent rows that only the median, and only this model, predicts.
     seen : ndarray of shape (2, n_features) or None
         Centres and inverse scales in the stream's units when these last changed, or
-        when the sums began; None in sums of files from before this field.
+        when the sums began; None if unknown, as in older files.
     """
 
     center: np.ndarray
