@@ -56,13 +56,13 @@ SIZE_PROGRESS = 1e-5
 # Updates of the median stage, which only has to reach the basin of the minimum.
 LEAD_UPDATES = 1000
 # A model may be at a local minimum where labels less probable than this are more than
-# it expects by a part of all labels.
-UNLIKELY, MOST_UNLIKELY = 0.02, 5e-4
+# it expects by a part of all labels and by so many standard deviations.
+UNLIKELY, MOST_UNLIKELY, SURELY = 0.02, 5e-4, 3.0
 # Rounds that bring the intercepts to the frequencies of the classes.
 N_BALANCING = 20
 # Relative progress of an iteration below which a minimisation ends, over the user's
 # tolerance: for the last one and for those that lead to it.
-PROGRESS = 1e-2
+PROGRESS = 3e-3
 PROGRESS_BEFORE = 2e-2
 
 
@@ -363,10 +363,12 @@ def choose_precision(rows, start, weight, fit, size_of):
 
 def is_too_sure(rows, model):
     """Whether there are more labels that a model rules out than it expects."""
-    proba = rows.probabilities(model)
+    proba, weight = rows.probabilities(model), rows.weight
     found = proba[np.arange(len(rows.label)), rows.label] < UNLIKELY
     expected = np.einsum("ij,ij->i", proba, proba < UNLIKELY)
-    return rows.weight @ (found - expected) > MOST_UNLIKELY * rows.weight.sum()
+    chance = np.sqrt(np.square(weight) @ (expected * (1 - expected)))
+    most = MOST_UNLIKELY * weight.sum() + SURELY * chance
+    return weight @ (found - expected) > most
 
 
 def without_features(rows, model, weight, fit_intercept):
