@@ -24,7 +24,8 @@ from medsgd._refinement import classification
 from medsgd._refinement.class_stream import ClassStream, ClassSums
 from medsgd._refinement.exact import ExactStage
 from medsgd._refinement.regression import Refinement
-from medsgd._refinement.stream import GramSums, Stream
+from medsgd._refinement.stream import Stream
+from medsgd._refinement.stream_sums import GramSums
 
 X = np.random.default_rng(0).standard_t(3, size=(300, 8))
 Y = X @ np.arange(8) + np.random.default_rng(1).standard_cauchy(300)

@@ -25,7 +25,7 @@ from medsgd._fit import persistence
 from medsgd._fit.state import State
 from medsgd._fit.units import FeatureUnits
 from medsgd._refinement.class_stream import ClassSums
-from medsgd._refinement.stream import GramSums
+from medsgd._refinement.stream_sums import GramSums
 from medsgd.inspection import coefficient_table
 
 VERSIONS = sorted(path.name for path in FOLDER.iterdir())

@@ -1,0 +1,441 @@
+"""Weighted sums of the rows of a stream, and the estimate that they give.
+
+A row adds the terms of a step of the M step, at the coefficients and the scale when it
+arrives. The weights of rows are never revised. That is a recursive M-estimator, whose
+error is to first order that of the M step over all rows (R. Martin, C. Masreliez,
+"Robust Estimation via Stochastic Approximation", IEEE Transactions on Information
+Theory 1975).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import medsgd._core.bisquare as bisquare
+from medsgd._fit.scales import NORMAL_MEDIAN, median
+from medsgd._refinement.bisquare import BREAKDOWN, M_CONSTANT, ROUGH, m_scale
+from medsgd._refinement.candidates import inverse_factor, recovered
+from medsgd._refinement.exact import is_blockwise, to_user
+from medsgd._refinement.least_squares import solution
+from medsgd._refinement.regression import EXACT
+from medsgd._refinement.rows import LARGEST, DenseRows, SparseRows
+
+# The coefficients are solved for after each piece of the rows: so many, or a share of
+# the rows before it. Steps along a diagonal are stable with smaller pieces.
+PIECE, PIECE_SHARE = 500, 0.125
+DIAGONAL_PIECE, DIAGONAL_SHARE = 32, 1 / 32
+# Rows whose residuals make one M-scale.
+WINDOW = 1_000
+# The sums begin anew if the median's residuals in a window have a scale so many times
+# smaller.
+JUMP = 1.2
+# The sums begin anew if so many rows have a scale so many times larger, such as after a
+# feature has changed its unit.
+FEWEST_LOST, LOST = 400, 10.0
+# A feature is new if its squares in the sums are fewer than so many, and than those of
+# the next rows, and if it is present in at least so many of these.
+INFORMED, FEWEST_PRESENT = 10.0, 5
+# Rows of which the sums know little are new, and no bad leverage points, if so many of
+# them would have come before at their present rate, but came at a rate so many times
+# smaller.
+EXPECTED, SUDDEN = 20.0, 3.0
+# Residuals of such rows are beyond so many scales: a step from there may be too short.
+FAR = 2.0
+# Least variance of a scaled combination of parameters, so that predictions have one;
+# most steps to rows of which the sums know little, and the constant of their Huber
+# loss, which is 95% efficient. The rise of a loss that is rounding.
+LEAST_KNOWN, N_REACHING, HUBER, ROUNDING = 1e-9, 20, 1.345, 1e-9
+# Least curvature of a parameter in sums with a half-life. A coefficient whose rows
+# count no more keeps its value.
+LEAST_KEPT = 1e-100
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GramSums:
+    """Weighted sums of rows, and the estimate that they give.
+
+    Attributes
+    ----------
+    center, inverse_scale : ndarray of shape (n_features,)
+        Of the standardised rows, which the sums are of.
+    y_center, y_scale : float
+        Of the targets.
+    weight_unit : float
+        The sample weight that counts as one row.
+    floor : float
+        Least scale, which rounding leaves.
+    gram : ndarray of shape (n_parameters, n_parameters) or (n_parameters,)
+        Curvature of the sum of the losses, or its diagonal.
+    moments : ndarray of shape (n_parameters,)
+        ``gram`` times the minimiser of the losses.
+    total : float
+        How many rows count.
+    rejected : ndarray of shape (n_parameters,)
+        Sum of the squares of rows without weight.
+    b : ndarray of shape (n_parameters,)
+    scale : float
+        The S step's, in units of ``y_scale``.
+    least_share : float
+        The scale over the M-scale of the residuals of ``b``. The residuals of the S
+        step have a smaller scale than those of the M step.
+    window : tuple of ndarray of shape (3, n)
+        Residuals of the refined and of the median's coefficients, and counts, of rows
+        since the last change of the scale.
+    n_window : int
+        How many such rows there are.
+    """
+
+    center: np.ndarray
+    inverse_scale: np.ndarray
+    y_center: float
+    y_scale: float
+    weight_unit: float
+    floor: float
+    gram: np.ndarray
+    moments: np.ndarray
+    total: float
+    rejected: np.ndarray
+    b: np.ndarray
+    scale: float
+    least_share: float = 1.0
+    window: tuple = ()
+    n_window: int = 0
+
+    # Rows of a piece.
+    least_piece, piece_share = PIECE, PIECE_SHARE
+
+    @property
+    def fit_intercept(self):
+        """Whether there is an intercept."""
+        return int(len(self.b) > len(self.center))
+
+    @property
+    def n_solved(self):
+        """Return the number of parameters that each piece of the rows solves for."""
+        return len(self.b)
+
+    @property
+    def residual_scale(self):
+        """Return the scale of the residuals in units of y; 0 of an exact fit."""
+        return self.scale * self.y_scale if self.scale > self.floor else 0.0
+
+    def rows(self, data):
+        """Return rows as the sums see them."""
+        y = data.y.astype(np.float64)
+        with np.errstate(over="ignore"):
+            y = np.clip((y - self.y_center) / self.y_scale, -LARGEST, LARGEST)
+        counts = data.given_weight.astype(np.float64) / self.weight_unit
+        counts = np.minimum(counts, LARGEST)
+        kind = DenseRows if is_blockwise(data.X) else SparseRows
+        return kind(
+            data.X, y, counts, self.center, self.inverse_scale, self.fit_intercept
+        )
+
+    def to_user(self):
+        """Return coefficients and intercept in the units of the user."""
+        return to_user(self.b, self, self.y_center, self.y_scale)
+
+    @property
+    def squares(self):
+        """Return the curvature along each parameter."""
+        return self.gram.diagonal()
+
+    def piece(self, half_life):
+        """Return the largest number of rows of the next piece."""
+        size = max(self.least_piece, int(self.piece_share * self.total))
+        return int(np.clip(self.piece_share * half_life, 1, size))
+
+    def with_rows(self, rows, led, penalty, half_life):
+        """Return the sums with more rows.
+
+        Parameters
+        ----------
+        rows : Rows
+        led : ndarray of shape (n_rows,)
+            Residuals of the median's coefficients.
+        penalty : Penalty
+        half_life : float
+        """
+        residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
+        kept, curvature, pull, *_ = bisquare.pull(residual, rows.weight, most)
+        memory = 0.5 ** (rows.total / half_life)
+        sums = replace(
+            self,
+            total=memory * self.total + rows.total,
+            rejected=memory * self.rejected + rows.diagonal(rows.weight * (kept == 0)),
+            window=(*self.window, np.array([residual, led, rows.weight])),
+            n_window=self.n_window + rows.n_rows,
+        )
+        losses = residual, kept, curvature, rows.moments(pull)
+        return sums._stepped(rows, losses, penalty, memory)
+
+    def _stepped(self, rows, losses, penalty, memory):
+        """Return the sums after a step with rows.
+
+        ``losses``: residuals of the rows, their weights in the fit and curvature, and
+        the pull on the coefficients.
+        """
+        residual, kept, curvature, pull = losses
+        l2, most = penalty.quadratic(self.fit_intercept), M_CONSTANT * self.scale
+        old_gram, old_moments = self._remembered(memory)
+        held = self.total * l2
+        slope = old_gram @ self.b + held * self.b - old_moments
+        before = bisquare.loss(residual, rows.weight, most)
+        # Newton's step may be too long. One with the weights lowers the objective.
+        for values in (curvature, np.maximum(curvature, 0), kept):
+            gram = rows.gram(values)
+            moments = old_moments + gram @ self.b + pull
+            gram += old_gram
+            b = self._solution(gram, moments, l2, convex=values is not curvature)
+            if b is None:
+                continue
+            step = b - self.b
+            after = bisquare.loss(rows.residuals(b), rows.weight, most)
+            rise = step @ (slope + (old_gram @ step + held * step) / 2)
+            if rise <= most**2 * ((before - after) / 6 + ROUNDING):
+                break
+        return replace(self, gram=gram, moments=moments, b=b)
+
+    def _remembered(self, memory):
+        """Return the sums of earlier rows, decayed by a half-life."""
+        gram, moments = memory * self.gram, memory * self.moments
+        gone = (np.abs(memory * self.squares) < LEAST_KEPT) & (self.squares != 0)
+        if gone.any():
+            if gram.ndim == 2:
+                gram[gone] = gram[:, gone] = 0
+                gram[gone, gone] = LEAST_KEPT
+            else:
+                gram[gone] = LEAST_KEPT
+            moments[gone] = LEAST_KEPT * self.b[gone]
+        return gram, moments
+
+    def begun_with(self, few, curvature, pull, penalty):
+        """Return the sums with the curvature of rows where ``b`` is their solution.
+
+        ``pull``: on the coefficients.
+        """
+        share, l2 = self.total / few.total, penalty.quadratic(self.fit_intercept)
+        for values in (curvature, np.maximum(curvature, 0)):
+            gram = few.gram(values) * share
+            moments = gram @ self.b + self.total * l2 * self.b
+            if self._solution(gram, moments, l2, convex=False) is not None:
+                break
+        return replace(self, gram=gram, moments=moments)
+
+    def reaching(self, rows, penalty):
+        """Return the sums with coefficients moved where they know too little of rows.
+
+        Rows with a new level, or far from all rows before, may be far off though they
+        are no outliers. Without weight they would stay so. The coefficients move to the
+        M-estimate of these rows in which the sums hold them.
+        """
+        residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
+        far = np.flatnonzero((np.abs(residual) > FAR * self.scale) & (rows.weight > 0))
+        if len(far) < FEWEST_PRESENT:
+            return self
+        l2 = penalty.quadratic(self.fit_intercept)
+        few = rows.take(far, rows.weight[far])
+        # All these rows outweigh the sums where this variance is larger than 1, unless
+        # their residuals have a larger loss in the sums.
+        variance = len(far) / 3 * self._variance(few, l2)
+        reach = most * np.sqrt(variance)
+        explained = few.weight * ((variance > 1) & (np.abs(residual[far]) < reach))
+        if np.count_nonzero(explained) < FEWEST_PRESENT:
+            return self
+        # Bad leverage points have come before.
+        if explained.sum() * self.total < EXPECTED * rows.total:
+            return self
+        rate, before = few.diagonal(explained) / rows.total, self.rejected / self.total
+        if not (rate > SUDDEN * before).any():
+            return self
+        first = residual
+        for weigh in (_huber_weights, _bisquare_weights):
+            for _ in range(N_REACHING):
+                values = weigh(residual, rows.weight, self.scale)
+                gram, moments = self.gram + rows.gram(values), values * first
+                step = self._solution(gram, rows.moments(moments), l2, convex=True)
+                last, residual = residual, first - rows.product(step)
+                if np.abs(residual - last).max() <= ROUGH * self.scale:
+                    break
+        before, after = (
+            bisquare.loss(each, rows.weight, most) for each in (first, residual)
+        )
+        cost = step @ self.gram @ step + self.total * (l2 @ step**2)
+        # The loss of a rejected row is most**2 / 6; the cost is twice that of the sums.
+        if 3 * cost >= most**2 * (before - after):
+            return self
+        return replace(self, b=self.b + step)
+
+    def _variance(self, rows, penalty):
+        """Variance of the predictions for rows, over that of the noise."""
+        gram = self.gram + np.diag(self.total * penalty)
+        root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
+        gram *= root * root[:, np.newaxis]
+        gram.flat[:: len(gram) + 1] += LEAST_KNOWN
+        along = rows.product((inverse_factor(gram) * root).T)
+        return np.einsum("ij,ij->i", along, along)
+
+    def _solution(self, gram, moments, penalty, *, convex):
+        """Return the minimiser of the losses; None if there may be none."""
+        gram = gram.copy()
+        diagonal = gram.diagonal() + self.total * penalty
+        # A feature that has always been 0 has the coefficient 0.
+        gram.flat[:: len(gram) + 1] = np.where(diagonal == 0, 1, diagonal)
+        return solution(gram, moments, convex)
+
+    def rescaled(self):
+        """Return the sums with a new scale, or None if they have to begin anew.
+
+        The scales of windows are averaged as their logarithms are, by their counts.
+        """
+        if self.n_window < FEWEST_LOST:
+            return self
+        refined, led, count = np.concatenate(self.window, axis=1)
+        # Rows that are wrong for a while are over when the last ones are right.
+        if all(
+            median(np.abs(residual), weight) > LOST * NORMAL_MEDIAN * self.scale
+            for residual, weight in ((refined, count), self.window[-1][[0, 2]])
+        ):
+            return None
+        if self.n_window < WINDOW:
+            return self
+        total = count.sum()
+        scale, scale_led = (
+            m_scale(residual, count, BREAKDOWN * total, self.scale, self.floor)
+            for residual in (refined, led)
+        )
+        if scale > JUMP * scale_led:
+            return None
+        share = total / max(self.total, total)
+        # The more rows, the nearer are the residuals of the S step to those of ``b``.
+        least_share = 1 - (1 - self.least_share) * (1 - share)
+        scale = self.scale * (least_share * scale / self.scale) ** share
+        return replace(
+            self,
+            scale=max(scale, self.floor),
+            least_share=least_share,
+            window=(),
+            n_window=0,
+        )
+
+
+class DiagonalSums(GramSums):
+    """Sums with a diagonal instead of a matrix: the coefficients move step by step.
+
+    Steps shrink with the curvature of all rows along each parameter. Those of
+    uncorrelated features are as good as those of ``GramSums``.
+    """
+
+    least_piece, piece_share = DIAGONAL_PIECE, DIAGONAL_SHARE
+
+    @property
+    def squares(self):
+        """Return the curvature along each parameter."""
+        return self.gram
+
+    def _stepped(self, rows, losses, penalty, memory):
+        """Return the sums with the curvature of rows, after a step along their pull."""
+        *_, curvature, pull = losses
+        l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
+        more = rows.diagonal(values)
+        gram, moments = self._remembered(memory)
+        gram = gram + more
+        metric = gram + self.total * l2
+        metric[metric == 0] = np.inf  # of a feature that has always been 0
+        # A step beyond the minimum of these rows, with their share of the penalty, is
+        # too long.
+        ascent = pull - rows.total * l2 * self.b
+        step = ascent / metric
+        bend = values @ np.square(rows.product(step)) + rows.total * (l2 @ step**2)
+        if bend > ascent @ step:
+            pull = pull + (ascent @ step / bend - 1) * ascent
+        moments = moments + more * self.b + pull
+        bound = self.total * self._absolute(penalty)
+        size = np.maximum(np.abs(moments) - bound, 0) / metric
+        return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
+
+    def reaching(self, rows, penalty):
+        """Return the sums with first coefficients of features that the rows have first.
+
+        Otherwise all rows of a new feature with a strong effect would be outliers.
+        """
+        known = self.squares[self.fit_intercept :]
+        if np.all(known >= INFORMED):
+            return self
+        squares = rows.diagonal(rows.weight)[self.fit_intercept :]
+        present = rows.present_share * rows.total >= FEWEST_PRESENT
+        is_new = (known < np.minimum(INFORMED, squares)) & present
+        if not is_new.any():
+            return self
+        residual = rows.residuals(self.b)
+        kept, *_ = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
+        found = recovered(rows, residual, kept, self.b)
+        if found is None:
+            return self
+        is_new = np.append(np.zeros(self.fit_intercept, dtype=bool), is_new)
+        return replace(self, b=np.where(is_new, found, self.b))
+
+    def _absolute(self, penalty):
+        """Return the factor of each parameter's absolute value in the penalty."""
+        return np.append(np.zeros(self.fit_intercept), penalty.l1 * penalty.unit)
+
+    def begun_with(self, few, curvature, pull, penalty):
+        """Return the sums with the curvature of rows."""
+        share, l2 = self.total / few.total, penalty.quadratic(self.fit_intercept)
+        gram = few.diagonal(np.maximum(curvature, 0)) * share
+        # At a solution the penalty balances the pull on a coefficient.
+        bound = self.total * self._absolute(penalty)
+        held = np.clip(share * pull, -bound, bound)
+        held = np.where(self.b == 0, held, np.sign(self.b) * bound)
+        moments = (gram + self.total * l2) * self.b + held
+        return replace(self, gram=gram, moments=moments)
+
+
+def _huber_weights(residual, weight, scale):
+    size = np.maximum(np.abs(residual), HUBER * scale)
+    return weight * (HUBER * scale / size)
+
+
+def _bisquare_weights(residual, weight, scale):
+    most = np.array([M_CONSTANT * scale])
+    return bisquare.weigh(residual[np.newaxis], weight, most)[0]
+
+
+def begun(stage, few, target, b, scale, *, diagonal):
+    """Return sums that begin at coefficients of first rows.
+
+    Parameters
+    ----------
+    stage : ExactStage
+        Of the rows.
+    few : Rows
+        A part of them that estimates the curvature of all.
+    target : float
+        Of the M-scale of these.
+    b : ndarray of shape (n_parameters,)
+    scale : float
+    diagonal : bool
+    """
+    rows, floor = stage.rows, EXACT * stage.rounding
+    scale = max(scale, floor)
+    sums = (DiagonalSums if diagonal else GramSums)(
+        center=rows.center,
+        inverse_scale=rows.inverse_scale,
+        y_center=stage.y_center,
+        y_scale=stage.y_scale,
+        weight_unit=stage.weight_unit,
+        floor=floor,
+        gram=np.empty(0),
+        moments=np.empty(0),
+        total=rows.total,
+        rejected=np.empty(0),
+        b=b,
+        scale=scale,
+    )
+    residual = few.residuals(b)
+    kept, curvature, pull, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
+    rejected = few.diagonal(few.weight * (kept == 0)) * (rows.total / few.total)
+    sums = replace(sums, rejected=rejected)
+    sums = sums.begun_with(few, curvature, few.moments(pull), stage.penalty)
+    own = m_scale(residual, few.weight, target, scale, floor)
+    return replace(sums, least_share=min(scale / own, 1))
