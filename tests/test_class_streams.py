@@ -273,10 +273,14 @@ def test_the_median_follows_a_feature_that_appears_late():
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_fit_goes_on(n_classes):
-    X, y, _ = draw(n_classes=n_classes)
-    est = Classifier().fit(X[: N // 2], y[: N // 2])
-    feed(est, X[N // 2 :], y[N // 2 :])
-    assert_near(est, Classifier().fit(X, y), X, 0.005)
+    gaps = []
+    for seed in range(3):
+        X, y, _ = draw(n_classes=n_classes, seed=seed)
+        est = Classifier().fit(X[: N // 2], y[: N // 2])
+        feed(est, X[N // 2 :], y[N // 2 :])
+        fit = Classifier().fit(X, y)
+        gaps.append(np.abs(est.predict_proba(X) - fit.predict_proba(X)).mean())
+    assert np.mean(gaps) < 0.005
     assert not hasattr(est, "weights_")
 
 

@@ -61,7 +61,7 @@ def test_leverage_multiplies_the_radius_of_spp(norm, weighted, standardize, layo
         # With a mean of 1, and none so large that its row would come twice.
         weight = np.random.default_rng(1).uniform(0.6, 1.4, size=61)
         weight /= weight.mean()
-    params = {"gradient_estimator": f"spp-{norm}", "tau": 0.1}
+    params = {"gradient_estimator": f"spp-{norm}", "tau": 0.1, "refine": False}
     est = standing(MedianSGDRegressor, standardize=standardize, **params)
     # The first call, without weights, sets the units, and the second starts anew.
     est.partial_fit(layout(X), y)

@@ -352,7 +352,7 @@ def test_a_stream_in_pieces_is_tracked_throughout(name):
     # The intercept starts at the median of the first call: the same 0 in both.
     y[1::2] = -y[::2]
     params = {"gradient_estimator": name, "shuffle": False, "penalty": None}
-    params |= {"eta0": 0.01, **BARE}
+    params |= {"eta0": 0.01, "refine": False, **BARE}
     whole, pieces = MedianSGDRegressor(**params), MedianSGDRegressor(**params)
     whole.partial_fit(X, y)
     # The first 256 samples set the scale in both.

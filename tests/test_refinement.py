@@ -250,10 +250,9 @@ def test_the_stages_share_max_iter(name, max_iter):
     assert np.array_equal(alone.coef_, est.coef_) == (max_iter == 1)
 
 
-@pytest.mark.parametrize("name", ["mean", *MEDIANS])
-def test_a_stream_is_never_refined(name):
+def test_a_stream_of_the_mean_is_never_refined():
     X, y = small()
-    params = {"gradient_estimator": name, "random_state": 0}
+    params = {"gradient_estimator": "mean", "random_state": 0}
     one = MedianSGDRegressor(refine=True, **params)
     other = MedianSGDRegressor(refine=False, **params)
     for rows in np.array_split(np.arange(len(y)), 3):

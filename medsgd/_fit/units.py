@@ -199,29 +199,36 @@ def centered_units(units, X, sample_weight, new_units):
     if not (len(filled) and len(used)):
         return units
     rows = used[np.linspace(0, len(used) - 1, min(N_ROWS, len(used))).astype(np.intp)]
-    few = X[rows]
-    own = new_units(few[:, filled], sample_weight[rows], as_dense=True)
+    sample, place = fewer_rows(X, rows)
+    weight = np.zeros(sample.shape[0])
+    weight[place] = sample_weight[rows]
+    own = new_units(sample[:, filled].tocsc(), weight, as_dense=True)
     center, inverse_scale = units.center.copy(), units.inverse_scale.copy()
     center[filled], inverse_scale[filled] = own.center, own.inverse_scale
     units = replace(units, center=center, inverse_scale=inverse_scale)
-    norms = squared_norms(few, units)
-    return replace(units, squared_norm=_typical(norms, sample_weight[rows]))
+    norms = squared_norms(sample, units)[place]
+    return replace(units, squared_norm=_typical(norms, weight[place]))
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def squared_norms(X, units):
-    """Squared norms of rows in these units, applied or not."""
-    if sparse.issparse(X):
-        square = units.inverse_scale.astype(np.float64) ** 2
-        center = units.center.astype(np.float64)
-        values = X.data.astype(np.float64)
-        values *= values - 2 * center[X.indices]
-        values = sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)
-        return values @ square + center**2 @ square
-    norms = np.empty(len(X))
-    for rows in row_blocks(len(X), X):
-        Z = (X[rows] - units.center) * units.inverse_scale
-        norms[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
+    """Return squared norms of rows in these units, applied or not."""
+    norms = np.empty(X.shape[0])
+    center = units.center.astype(np.float64)
+    square = units.inverse_scale.astype(np.float64) ** 2
+    constant = center**2 @ square
+    for rows in row_blocks(X.shape[0], X):
+        block = X[rows]
+        if sparse.issparse(X):
+            values = block.data.astype(np.float64)
+            values *= values - 2 * center[block.indices]
+            block = sparse.csr_array(
+                (values, block.indices, block.indptr), shape=block.shape
+            )
+            norms[rows] = block @ square + constant
+        else:
+            Z = (block - units.center) * units.inverse_scale
+            norms[rows] = np.einsum("ij,ij->i", Z, Z, dtype=np.float64)
     return norms
 
 
