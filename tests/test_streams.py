@@ -672,3 +672,13 @@ def test_a_penalty_that_changes(penalties, n_before):
     feed(est.set_params(**after), X[n_before:], y[n_before:])
     fit = Regressor(**after).fit(X, y)
     assert_near(est, fit, len(y), errors=3)
+
+
+def test_a_unit_that_grows_beyond_what_its_dtype_represents():
+    X, y, _ = draw(n=4000)
+    X[2000:, 0] *= 1e200
+    X[:2000, 0] *= 1e-200
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(ValueError, match="The stream diverges"):
+            feed(Regressor(), X, y)

@@ -32,6 +32,8 @@ LOOSE_SCALE, LOOSE_CENTER = 2.0, 1.0
 # scales: outlying rows do not change the units for long. If the next rows confirm a
 # larger change, the bound is lifted.
 BOUND, MOST_POWER = 4.0, 100.0
+# Largest change of a unit, which a float32 represents.
+LARGEST_CHANGE = 1e30
 # If the typical squared norm of so many rows of a call is so many times that of earlier
 # rows, the units are compared soon.
 N_LOOKED_AT, FAR = 32, 4.0
@@ -298,8 +300,11 @@ class RecentRows:
         bound = BOUND ** min(power, MOST_POWER)
         # Only a constant feature has a scale of exactly 1.
         bounds = np.where(old.inverse_scale == 1, np.inf, bound)
-        shift = (new.center - old.center) * old.inverse_scale
-        growth = old.inverse_scale / new.inverse_scale
+        with np.errstate(over="ignore"):
+            shift = (new.center - old.center) * old.inverse_scale
+            growth = old.inverse_scale / new.inverse_scale
+        shift = np.clip(shift, -LARGEST_CHANGE, LARGEST_CHANGE)
+        growth = np.clip(growth, 1 / LARGEST_CHANGE, LARGEST_CHANGE)
         is_far = np.maximum(growth, 1 / growth) > LOOSE_SCALE
         is_far |= np.abs(shift) > LOOSE_CENTER
         is_far &= present >= FEWEST_PRESENT

@@ -508,7 +508,9 @@ class Refinement:
         n_values = small.n_rows * small.n_parameters
         if small.n_parameters <= candidate.MOST_SENSITIVE:
             b.append(candidate.sensitivity(fits, target, self.floor))
-            b.append(candidate.central(fits, self.bounded))
+            # The squares of all rows may overflow.
+            if self.bounded.any():
+                b.append(candidate.central(fits, self.bounded))
         if self.is_dense and n_values <= candidate.FEW:
             b.append(candidate.subsets(fits))
         b = np.concatenate(b)
