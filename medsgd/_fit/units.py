@@ -153,16 +153,17 @@ def feature_units(
     if needed and len(rows):
         blocks = partial(column_blocks, X, rows)
         scale_of = partial(_center_and_scale, centered=centered, clip=clip)
+        weight_of_row = weight
         if sparse.issparse(X):
             sample, place = fewer_rows(X, rows)
             sample = sparse.csc_array(sample)
-            weight_of_row = np.zeros(sample.shape[0])
-            weight_of_row[place] = weight
-            blocks = partial(column_blocks, sample, place)
+            blocks = partial(
+                _dense_blocks if as_dense else column_blocks, sample, place
+            )
             if not as_dense:
+                weight_of_row = np.zeros(sample.shape[0])
+                weight_of_row[place] = weight
                 scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
-        else:
-            weight_of_row = weight
         reached = None
         if reach is not None:
             reached = _Reach(reach, weight_of_row, X.shape[1])
@@ -184,6 +185,12 @@ def feature_units(
     inverse_scale[~np.isfinite(inverse_scale)] = 1
     units = FeatureUnits(center, inverse_scale, needed, standardize, 0.0)
     return replace(units, squared_norm=_typical_norm(units, X, rows, weight))
+
+
+def _dense_blocks(X, rows):
+    """Yield blocks of a sparse X as ``column_blocks`` does those of a dense one."""
+    for columns, block in column_blocks(X, rows):
+        yield columns, block.toarray()[rows]
 
 
 def centered_units(units, X, sample_weight, new_units):
@@ -437,7 +444,7 @@ def _center_and_scale(X, weight, *, centered, clip, reached, columns=None):
     then that of a normal distribution mixed with one value: sqrt(share) times the scale
     of the other values.
     """
-    X = (X.toarray() if sparse.issparse(X) else X).astype(np.float64)
+    X = X.astype(np.float64)
     X[_are_rounded(np.abs(X))] = 0
     center = weighted_median(X, weight) if centered else np.zeros(X.shape[1])
     deviation = np.abs(X - center)

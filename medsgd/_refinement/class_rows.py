@@ -165,7 +165,7 @@ class Rows:
         self._is_small = not sparse.issparse(X) and n * d <= KEPT
         self._standardised = None
         # Sparse rows stay so: centres are subtracted from products.
-        self._is_centred = units.applied and bool(units.center.any())
+        self._centred = np.flatnonzero(units.center) if units.applied else []
         self.leverage = leverage(X, units, weighted=leverage_weights)
         # The logits of a row this far out may not be finite.
         self._overflows = self.leverage == 0
@@ -286,8 +286,8 @@ class Rows:
         if sparse.issparse(self.X):
             coef = self._in_user_units(coef)
             scores = self._sparse_product(self.X, coef)
-            if self._is_centred:
-                scores -= self.units.center @ coef
+            if len(self._centred):
+                scores -= self.units.center[self._centred] @ coef[self._centred]
             if self._any_overflows:
                 scores[self._overflows] = 0
             return scores
@@ -300,8 +300,10 @@ class Rows:
         """Return sums of the rows times each column of ``slope`` of ``scores``."""
         if sparse.issparse(self.X):
             sums = self._sparse_product(self.X.T, slope)
-            if self._is_centred:
-                sums -= np.outer(self.units.center, np.einsum("ij->j", slope))
+            if len(self._centred):
+                total = np.einsum("ij->j", slope)
+                center = self.units.center[self._centred]
+                sums[self._centred] -= np.outer(center, total)
             return self._in_user_units(sums)
         sums = np.zeros((self.X.shape[1], slope.shape[1]))
         for rows, Z in self._blocks(slope.shape[1]):
