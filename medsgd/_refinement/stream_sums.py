@@ -237,7 +237,8 @@ class GramSums:
         few = rows.take(far, rows.weight[far])
         # All these rows outweigh the sums where this variance is larger than 1, unless
         # their residuals have a larger loss in the sums.
-        variance = len(far) / 3 * self._variance(few, l2)
+        with np.errstate(over="ignore"):
+            variance = len(far) / 3 * self._variance(few, l2)
         reach = most * np.sqrt(variance)
         explained = few.weight * ((variance > 1) & (np.abs(residual[far]) < reach))
         if np.count_nonzero(explained) < FEWEST_PRESENT:
