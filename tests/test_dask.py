@@ -291,6 +291,20 @@ def test_rows_that_are_not_finite_are_dropped_and_named():
     assert error(reg, truth) < 0.06
 
 
+def test_weights_beyond_the_dtype_are_dropped():
+    X, y, truth = regression()
+    weight = np.ones(len(y))
+    weight[10] = 1e300
+    reg = DaskMedianSGDRegressor(random_state=0)
+    X, y = chunked(X.astype(np.float32), y, 4)
+    weight = da.from_array(weight, chunks=y.chunks)
+    with pytest.warns(UserWarning, match=re.escape("from partitions [0]")) as caught:
+        reg.fit(X, y, sample_weight=weight)
+    assert not any(issubclass(w.category, RuntimeWarning) for w in caught)
+    assert_array_equal(reg.n_dropped_rows_, [1, 0, 0, 0])
+    assert error(reg, truth) < 0.06
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("aggregator", ROBUST)
 def test_garbage_from_a_partition_is_left_out_and_named(monkeypatch, aggregator, value):

@@ -236,6 +236,8 @@ def as_block(X, y, weight, plan, n_features, dtype, index):
         y = as_targets(y[useful], labels=labels)
     with _reading(index, "sample_weight must be real numbers"):
         weight = as_weights(weight[useful])
+    with np.errstate(over="ignore"):  # too large for the dtype: not finite
+        weight = weight.astype(dtype)
     finite = _finite_rows(X)[useful] & np.isfinite(weight)
     if y.dtype.kind == "f":
         finite &= np.isfinite(y)
@@ -247,7 +249,7 @@ def as_block(X, y, weight, plan, n_features, dtype, index):
         X, y, weight = X[useful], y[finite], weight[finite]
     if not labels:
         y = as_finite_targets(y, dtype)
-    return Block(canonical_rows(X), y, weight.astype(dtype), n_dropped)
+    return Block(canonical_rows(X), y, weight, n_dropped)
 
 
 def _finite_rows(X):
