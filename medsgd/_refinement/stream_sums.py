@@ -229,27 +229,10 @@ class GramSums:
         are no outliers. Without weight they would stay so. The coefficients move to the
         M-estimate of these rows in which the sums hold them.
         """
-        residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
-        far = np.flatnonzero((np.abs(residual) > FAR * self.scale) & (rows.weight > 0))
-        if len(far) < FEWEST_PRESENT:
+        l2, first = penalty.quadratic(self.fit_intercept), rows.residuals(self.b)
+        if not self._knows_little(rows, first, l2):
             return self
-        l2 = penalty.quadratic(self.fit_intercept)
-        few = rows.take(far, rows.weight[far])
-        # All these rows outweigh the sums where this variance is larger than 1, unless
-        # their residuals have a larger loss in the sums.
-        with np.errstate(over="ignore"):
-            variance = len(far) / 3 * self._variance(few, l2)
-        reach = most * np.sqrt(variance)
-        explained = few.weight * ((variance > 1) & (np.abs(residual[far]) < reach))
-        if np.count_nonzero(explained) < FEWEST_PRESENT:
-            return self
-        # Bad leverage points have come before.
-        if explained.sum() * self.total < EXPECTED * rows.total:
-            return self
-        rate, before = few.diagonal(explained) / rows.total, self.rejected / self.total
-        if not (rate > SUDDEN * before).any():
-            return self
-        first = residual
+        residual, most = first, M_CONSTANT * self.scale
         for weigh in (_huber_weights, _bisquare_weights):
             for _ in range(N_REACHING):
                 values = weigh(residual, rows.weight, self.scale)
@@ -262,13 +245,33 @@ class GramSums:
             bisquare.loss(each, rows.weight, most) for each in (first, residual)
         )
         cost = step @ self.gram @ step + self.total * (l2 @ step**2)
-        # The loss of a rejected row is most**2 / 6; the cost is twice that of the sums.
+        # The loss of a rejected row is most**2 / 6; the sums lose half of the cost.
         if 3 * cost >= most**2 * (before - after):
             return self
         return replace(self, b=self.b + step)
 
+    def _knows_little(self, rows, residual, penalty):
+        """Whether residuals are large because the sums determine them badly."""
+        size = np.abs(residual)
+        far = np.flatnonzero((size > FAR * self.scale) & (rows.weight > 0))
+        if len(far) < FEWEST_PRESENT:
+            return False
+        few = rows.take(far, rows.weight[far])
+        # Together these rows outweigh the sums where this is larger than 1, unless the
+        # change that they ask for is too large.
+        with np.errstate(over="ignore"):
+            variance = len(far) / 3 * self._variance(few, penalty)
+        reach = M_CONSTANT * self.scale * np.sqrt(variance)
+        explained = few.weight * ((variance > 1) & (size[far] < reach))
+        if np.count_nonzero(explained) < FEWEST_PRESENT:
+            return False
+        # Bad leverage points would have come before.
+        is_likely = explained.sum() * self.total >= EXPECTED * rows.total
+        rate, before = few.diagonal(explained) / rows.total, self.rejected / self.total
+        return is_likely and (rate > SUDDEN * before).any()
+
     def _variance(self, rows, penalty):
-        """Variance of the predictions for rows, over that of the noise."""
+        """Return the variance of the predictions for rows, over that of the noise."""
         gram = self.gram + np.diag(self.total * penalty)
         root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
         gram *= root * root[:, np.newaxis]
