@@ -73,7 +73,7 @@ def _has_probabilities(self):
     leverage_note="",
 )
 class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
-    """Linear classifiers by stochastic gradient descent on medians of gradients.
+    """Robust linear classification: a gamma-divergence fit, begun by SGD on medians.
 
     :class:`~sklearn.linear_model.SGDClassifier` steps along each sample's gradient.
     This estimator steps along running *medians* of the gradients [1]_, which a share of

@@ -67,13 +67,14 @@ OUTLIER = 2.5
     leverage_note=" and in\n    the refinement, where good leverage counts in full",
 )
 class MedianSGDRegressor(RegressorMixin, BaseMedianSGD):
-    """Linear regression by stochastic gradient descent on the median of gradients.
+    """Robust linear regression: an MM-estimate, begun by SGD on a median of gradients.
 
     :class:`~sklearn.linear_model.SGDRegressor` steps along each sample's gradient, and
     a few outliers can decide the average of these gradients. This estimator steps along
     a running *median* of the gradients [1]_, tracked by the stochastic proximal point
-    method (SPP). It takes the same parameters, has the same :meth:`partial_fit` for
-    streams, and fits dense and sparse data.
+    method (SPP). `fit` then goes on to an MM-estimate by exact steps. The estimator
+    takes the same parameters, has the same :meth:`partial_fit` for streams, and fits
+    dense and sparse data.
 
     Parameters
     ----------

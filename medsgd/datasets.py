@@ -370,7 +370,7 @@ def make_contaminated_regression(
     See Also
     --------
     make_heavy_tailed_regression : Heavy-tailed noise.
-    make_contaminated_classification : Wrong labels and wild rows.
+    make_contaminated_classification : Wrong labels and corrupted rows.
 
     References
     ----------
@@ -434,7 +434,7 @@ def make_contaminated_classification(
     return_truth: bool = False,
     random_state: RandomState = None,
 ) -> tuple[Any, ...]:
-    """Generate a linear classification problem with wrong labels or wild rows.
+    """Generate a linear classification problem with wrong labels or corrupted rows.
 
     Features and coefficients are normal, and the labels are drawn with probabilities
     ``softmax(X @ coef.T + intercept)``. Then a share of the rows is contaminated.

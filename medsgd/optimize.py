@@ -77,7 +77,7 @@ def minimize_stochastic(
     callback: Callable[..., object] | None = None,
     random_state: Any = None,
 ) -> OptimizeResult:
-    """Minimize a function of which there are stochastic gradients.
+    """Minimize a function along a robust location of its stochastic gradients.
 
     Each iteration draws `n_gradients` gradients at the current x, updates an estimator
     of their location m, and steps: ``x -= eta * m``. With a median as location it

@@ -543,7 +543,7 @@ def _typical_norm(units, X, rows, weight):
 
 
 def _typical(squared, weight):
-    """Mean of squared norms of rows, without what wild rows add."""
+    """Mean of squared norms of rows, without what corrupted rows add."""
     present = squared > 0
     if not present.any():
         return 0.0
