@@ -45,6 +45,10 @@ FAR = 2.0
 # most steps to rows of which the sums know little, and the constant of their Huber
 # loss, which is 95% efficient. The rise of a loss that is rounding.
 LEAST_KNOWN, N_REACHING, HUBER, ROUNDING = 1e-9, 20, 1.345, 1e-9
+# Curvature of a parameter, over that by the weights of a piece, below which a step by
+# the curvature is too long: residuals of a new level may all be where the loss is
+# concave.
+LEAST_BENT = 0.3
 # Least curvature of a parameter in sums with a half-life. A coefficient whose rows
 # count no more keeps its value.
 LEAST_KEPT = 1e-100
@@ -181,11 +185,14 @@ class GramSums:
         held = self.total * l2
         slope = old_gram @ self.b + held * self.b - old_moments
         before = bisquare.loss(residual, rows.weight, most)
+        least = LEAST_BENT * rows.diagonal(kept)
         # Newton's step may be too long. One with the weights lowers the objective.
         for values in (curvature, np.maximum(curvature, 0), kept):
             gram = rows.gram(values)
             moments = old_moments + gram @ self.b + pull
             gram += old_gram
+            if values is not kept and (gram.diagonal() < least).any():
+                continue
             b = self._solution(gram, moments, l2, convex=values is not curvature)
             if b is None:
                 continue
