@@ -116,9 +116,9 @@ def scores(make, data, contaminate, accuracy):
     values = []
     for X, X_test, y, y_test in splits(data, contaminate):
         try:
-            start = time.perf_counter()
+            start = time.process_time()
             clf = make().fit(X, y)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             predicted, proba = clf.predict(X_test), clf.predict_proba(X_test)
             values.append(
                 [
