@@ -355,7 +355,7 @@ def test_sparse_features_far_from_zero(n_rare):
     # With many features there are no matrices of curvatures.
     X, y, _ = draw(noise=0)
     rng = np.random.default_rng(0)
-    rare = sp.random_array((N, n_rare), density=0.002, rng=rng, format="csr")
+    rare = sp.random_array((N, n_rare), density=0.002, random_state=rng, format="csr")
     near, far = (sp.hstack([sp.csr_array(Z), rare]).tocsr() for Z in (X, X + 100))
     stream, other = feed(Classifier(), far, y), feed(Classifier(), near, y)
     differences = stream.predict_proba(far) - other.predict_proba(near)
@@ -412,7 +412,7 @@ def test_hashed_texts(size):
 def test_wide_rows():
     rng = np.random.default_rng(0)
     d = 2000
-    X = sp.random_array((8000, d), density=0.01, rng=rng, format="csr")
+    X = sp.random_array((8000, d), density=0.01, random_state=rng, format="csr")
     w = 6 * rng.normal(size=d)
     y = (rng.random(8000) < 1 / (1 + np.exp(-(X @ w)))).astype(int)
     A, B, a, b = X[:6000], X[6000:], y[:6000], y[6000:]
@@ -426,7 +426,7 @@ def test_wide_rows():
 def test_words_that_come_late_count_as_much_as_others():
     rng = np.random.default_rng(0)
     n, d = 3500, 1000
-    X = sp.random_array((n, d), density=0.01, rng=rng, format="csr") * 0.01
+    X = sp.random_array((n, d), density=0.01, random_state=rng, format="csr") * 0.01
     late = np.arange(d) < 500
     w = np.where(late, 600 * rng.normal(size=d), 0)
     X = sp.csr_array(X.multiply(~late | (np.arange(n) >= 1000)[:, np.newaxis]))

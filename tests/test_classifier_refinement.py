@@ -565,7 +565,7 @@ def test_sparse_columns_far_from_zero(center, n_classes, dtype):
 
 def test_sparse_columns_far_from_zero_with_weights_and_rare_features():
     rng = np.random.default_rng(0)
-    X = sp.random_array((4000, 30), density=0.1, rng=rng).toarray()
+    X = sp.random_array((4000, 30), density=0.1, random_state=rng).toarray()
     X = np.c_[X, 1.6e9 + 1e7 * rng.random(4000), 50 + rng.normal(size=4000)]
     Z = (X - X.mean(axis=0)) / X.std(axis=0)
     logit = Z @ np.append(0.2 * rng.normal(size=30), [1, -1])
