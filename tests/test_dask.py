@@ -205,6 +205,32 @@ def test_the_needed_columns_of_a_file_are_read_once(rides):
     assert sorted(read) == [(k, *FEATURES) for k in range(6)]
 
 
+@pytest.mark.parametrize("engine", ["fsspec", "arrow"])
+@pytest.mark.parametrize("reorder", ["shuffle", "sort", "filter", "size"])
+def test_frames_that_dask_cuts_anew(rides, reorder, engine):
+    data = dd.read_parquet(Path("rides").resolve(), filesystem=engine)
+    kept = rides
+    if reorder == "shuffle":
+        data = data.shuffle(on="id")
+    elif reorder == "sort":
+        data = data.sort_values("rain")
+    elif reorder == "filter":
+        data, kept = data[data["rain"] > 0], rides[rides["rain"] > 0]
+    else:
+        data = data.repartition(partition_size="10kB")
+        reg = DaskMedianSGDRegressor(random_state=0)
+        with pytest.raises(ValueError, match="partition_size"):
+            reg.fit(data[FEATURES], data["duration"])
+        data = data.optimize()
+    X, y = data[FEATURES], data["duration"]
+    reg = DaskMedianSGDRegressor(random_state=0).fit(X, y)
+    assert len(reg.n_rejected_) == X.npartitions
+    local = kept[FEATURES], kept["duration"]
+    assert_allclose(float(reg.score(X, y)), reg.to_local().score(*local))
+    one = MedianSGDRegressor(random_state=0).fit(*local)
+    assert_allclose(reg.coef_, one.coef_, atol=0.002)
+
+
 def test_the_code_of_the_page_runs_on_files(rides, monkeypatch):
     page = Path(__file__).parents[1] / "doc" / "user_guide" / "distributed.md"
     if not page.exists():

@@ -220,8 +220,12 @@ def as_blocks(*columns):
 
     Dask merges small partitions when it optimises a dataframe. How many it merges
     depends on the columns in use, and differs between X, y and the weights. One task
-    that takes the same partition of all of them keeps them together. Only the first
-    step of the optimisation is taken. It drops the columns that are not in use.
+    that takes the same partition of all of them keeps them together.
+
+    Raises
+    ------
+    ValueError
+        If Dask would cut dataframes by the size of the columns in use.
     """
     frames = [c for c in columns if c is not None and not is_array(c)]
     if not frames:
@@ -234,13 +238,34 @@ def as_blocks(*columns):
         enforce_metadata=False,
         align_dataframes=False,
     )
-    simple = joint.simplify()
-    # Files may be cut into parts by the size of the columns that are read.
-    if simple.npartitions == joint.npartitions:
-        joint = simple
+    joint = _without_unused_columns(joint)
     graph, keys = joint.__dask_graph__(), joint.__dask_keys__()
     arrays = iter([_items(graph, keys, i, frame) for i, frame in enumerate(frames)])
     return [c if c is None or is_array(c) else next(arrays) for c in columns]
+
+
+def _without_unused_columns(frame):
+    """Return a dataframe that does not read unused columns, with the same partitions.
+
+    Only partitions that do not depend on each other stay the same. Shuffles of X and of
+    y without the unused columns would be two, which may order the rows differently.
+    """
+    steps = [step for step in frame.expr.walk() if step.dependencies()]
+    kinds = [{kind.__name__ for kind in type(step).__mro__} for step in steps]
+    if any(
+        "Repartition" in names and getattr(step, "partition_size", None) is not None
+        for step, names in zip(steps, kinds, strict=True)
+    ):
+        raise ValueError(
+            "repartition(partition_size=...) cuts a dataframe by the columns in use, "
+            "so that X and y are cut differently. Call .optimize() on its result, "
+            "before X and y are selected."
+        )
+    if not all("Blockwise" in names for names in kinds):
+        return frame
+    simple = frame.simplify()
+    # Files may be cut into parts by the size of the columns that are read.
+    return simple if simple.npartitions == frame.npartitions else frame
 
 
 def _items(graph, keys, index, frame):
