@@ -251,16 +251,17 @@ def _without_unused_columns(frame):
     y without the unused columns would be two, which may order the rows differently.
     """
     steps = [step for step in frame.expr.walk() if step.dependencies()]
-    kinds = [{kind.__name__ for kind in type(step).__mro__} for step in steps]
+    # An optimised repartition is of another class, and is not cut anew.
     if any(
-        "Repartition" in names and getattr(step, "partition_size", None) is not None
-        for step, names in zip(steps, kinds, strict=True)
+        type(step).__name__ == "Repartition" and step.partition_size is not None
+        for step in steps
     ):
         raise ValueError(
             "repartition(partition_size=...) cuts a dataframe by the columns in use, "
             "so that X and y are cut differently. Call .optimize() on its result, "
             "before X and y are selected."
         )
+    kinds = [{kind.__name__ for kind in type(step).__mro__} for step in steps]
     if not all("Blockwise" in names for names in kinds):
         return frame
     simple = frame.simplify()
