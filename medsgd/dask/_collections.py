@@ -37,7 +37,7 @@ class Partitions:
     """The partitions of collections, kept where Dask puts them while in use."""
 
     def __init__(self, columns, plan, dtype, *, client, persist):
-        # Optimised one by one, arrays of frames would each read the partitions anew.
+        # Arrays of frames share tasks, of which an optimisation of each may make copies.
         parts = [
             [None] * len(row_chunks(columns[0]))
             if column is None
