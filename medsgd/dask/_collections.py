@@ -37,7 +37,7 @@ class Partitions:
     """The partitions of collections, kept where Dask puts them while in use."""
 
     def __init__(self, columns, plan, dtype, *, client, persist):
-        # Arrays of frames share tasks, of which an optimisation of each may make copies.
+        # Arrays of frames share tasks, which an optimisation of each might copy.
         parts = [
             [None] * len(row_chunks(columns[0]))
             if column is None
