@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
+from medsgd.inspection import coefficient_table
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -120,6 +122,126 @@ def test_dataframes_with_unknown_and_empty_partitions():
     assert_allclose(float(reg.score(features, frame.y)), reg.score(X, y), atol=0.01)
     with pytest.raises(ValueError, match="feature names"):
         reg.predict(frame[list("bca")])
+
+
+@pytest.fixture
+def rides(tmp_path, monkeypatch):
+    """Return the rows of six files, small enough for Dask to merge some of them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rides").mkdir()
+    X, y, _ = regression(1200, 3)
+    rides = pd.DataFrame(X, columns=["distance", "hour", "rain"])
+    trust = np.random.default_rng(1).uniform(size=1200)
+    rides = rides.assign(duration=y, trust=trust, is_long=y > 2, id=np.arange(1200))
+    for k in range(6):
+        rides[200 * k : 200 * (k + 1)].to_parquet(f"rides/{k}.parquet")
+    return rides
+
+
+FEATURES = ["distance", "hour", "rain"]
+
+
+@pytest.mark.parametrize("engine", ["fsspec", "arrow"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_files_that_dask_merges_differently_for_each_column(rides, engine, weighted):
+    data = dd.read_parquet(Path("rides").resolve(), filesystem=engine)
+    X, y = data[FEATURES], data["duration"]
+    assert X.optimize().npartitions != y.optimize().npartitions
+    weight = {"sample_weight": data["trust"]} if weighted else {}
+    reg = DaskMedianSGDRegressor(random_state=0).fit(X, y, **weight)
+    assert reg.n_rejected_.shape == (6,)
+    rows = data.compute()  # their order is that of the engine
+    local = rows[FEATURES], rows["duration"]
+    local_weight = {"sample_weight": rows["trust"]} if weighted else {}
+    one = MedianSGDRegressor(random_state=0).fit(*local, **local_weight)
+    assert_allclose(reg.coef_, one.coef_, rtol=1e-6)
+    assert_allclose(reg.predict(X).compute(), one.predict(local[0]), rtol=1e-6)
+    assert_allclose(float(reg.score(X, y, **weight)), one.score(*local, **local_weight))
+    table = coefficient_table(reg, X, y, **weight)
+    of_one = coefficient_table(one, *local, **local_weight)
+    assert_allclose(table.std_error, of_one.std_error, rtol=1e-6)
+
+
+def test_classes_of_files_that_dask_merges(rides):
+    data = dd.read_parquet("rides")
+    X, y = data[FEATURES], data["is_long"]
+    clf = DaskMedianSGDClassifier(random_state=0).fit(X, y)
+    clf.partial_fit(X, y)
+    local = rides[FEATURES], rides["is_long"]
+    assert_allclose(clf.predict_proba(X).compute(), clf.predict_proba(local[0]))
+    assert_allclose(float(clf.score(X, y)), clf.score(*local))
+
+
+def test_frames_and_arrays_go_together(rides):
+    data = dd.read_parquet("rides")
+    X, weight = data[FEATURES], data["trust"]
+    y = da.from_array(rides["duration"].to_numpy(), chunks=200)
+    reg = DaskMedianSGDRegressor(random_state=0).fit(X, y, sample_weight=weight)
+    again = DaskMedianSGDRegressor(random_state=0)
+    again.fit(X, data["duration"], sample_weight=weight)
+    assert_array_equal(reg.coef_, again.coef_)
+    score = again.score(X, data["duration"], weight)
+    assert_allclose(float(reg.score(X, y, weight)), float(score))
+
+
+def test_the_needed_columns_of_a_file_are_read_once(rides):
+    read = []
+
+    def load(k, columns=None):
+        rows = pd.read_parquet(f"rides/{k}.parquet", columns=columns)
+        read.append((k, *rows.columns))
+        return rows
+
+    data = dd.from_map(load, range(6), meta=rides[:0])
+    X, y = data[FEATURES], data["duration"]
+    needed = [(k, *FEATURES, "duration") for k in range(6)]
+    reg = DaskMedianSGDRegressor(random_state=0).fit(X, y)
+    assert sorted(read) == needed
+    read.clear()
+    float(reg.score(X, y))
+    assert sorted(read) == needed
+    read.clear()
+    reg.predict(X).compute()
+    assert sorted(read) == [(k, *FEATURES) for k in range(6)]
+
+
+@pytest.mark.parametrize("engine", ["fsspec", "arrow"])
+@pytest.mark.parametrize("reorder", ["shuffle", "sort", "filter", "size"])
+def test_frames_that_dask_cuts_anew(rides, reorder, engine):
+    data = dd.read_parquet(Path("rides").resolve(), filesystem=engine)
+    kept = rides
+    if reorder == "shuffle":
+        data = data.shuffle(on="id")
+    elif reorder == "sort":
+        data = data.sort_values("rain")
+    elif reorder == "filter":
+        data, kept = data[data["rain"] > 0], rides[rides["rain"] > 0]
+    else:
+        data = data.repartition(partition_size="10kB")
+        reg = DaskMedianSGDRegressor(random_state=0)
+        with pytest.raises(ValueError, match="partition_size"):
+            reg.fit(data[FEATURES], data["duration"])
+        data = data.optimize()
+    X, y = data[FEATURES], data["duration"]
+    reg = DaskMedianSGDRegressor(random_state=0).fit(X, y)
+    assert len(reg.n_rejected_) == X.npartitions
+    local = kept[FEATURES], kept["duration"]
+    assert_allclose(float(reg.score(X, y)), reg.to_local().score(*local))
+    one = MedianSGDRegressor(random_state=0).fit(*local)
+    assert_allclose(reg.coef_, one.coef_, atol=0.002)
+
+
+def test_the_code_of_the_page_runs_on_files(rides, monkeypatch):
+    page = Path(__file__).parents[1] / "doc" / "user_guide" / "distributed.md"
+    if not page.exists():
+        pytest.skip("the documentation is not here")
+    code = re.search(r"```python\n(.+?)```", page.read_text("utf-8"), re.DOTALL)[1]
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(distributed, "Client", lambda address: None)
+    names = {}
+    exec(code, names)
+    one = MedianSGDRegressor(random_state=0).fit(rides[FEATURES], rides["duration"])
+    assert_allclose(names["reg"].coef_, one.coef_, rtol=1e-6)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -748,7 +870,7 @@ def test_dask_is_imported_on_use_only():
         "sys.modules['dask'] = None; import medsgd.dask"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "pip install medsgd[dask]" in run.stderr
+    assert 'pip install "medsgd[dask]"' in run.stderr
 
 
 @pytest.mark.parametrize("n_wrong", [0, 1])

@@ -5,7 +5,7 @@ the partitions for sums, as it asks blocks of rows on one machine. In stochastic
 such as those of ``partial_fit``, each partition makes passes over its rows. A gradient
 estimator then combines the changes of all partitions.
 
-The module needs the extra ``dask``: ``pip install medsgd[dask]``.
+The module needs the extra ``dask``: ``pip install "medsgd[dask]"``.
 """
 
 from medsgd.dask._estimators import DaskMedianSGDClassifier, DaskMedianSGDRegressor

@@ -528,14 +528,19 @@ class OnDask(BaseMedianSGD):
         if not is_lazy(X):
             return super().score(X, y, sample_weight)
         check_columns(X, y, sample_weight)
-        prediction = self.predict(X)
-        return score(y, prediction, sample_weight, classes=is_classifier(self))
+        local = self._predicting(X)
+        return score(local, X, y, sample_weight, classes=is_classifier(self))
 
     def _blockwise(self, method, X):
         """Apply a method of the single-machine estimator block by block."""
         check_is_fitted(self)
         if not is_lazy(X):
             return getattr(super(), method)(X)
+        return map_rows(self._predicting(X), method, X)
+
+    def _predicting(self, X):
+        """Return the estimator of one machine that predicts for a collection."""
+        check_is_fitted(self)
         if is_frame(X):
             _check_feature_names(self, X._meta, reset=False)
         check_collection(X, "X", 2)
@@ -548,4 +553,4 @@ class OnDask(BaseMedianSGD):
         for name in FOR_PREDICTIONS:
             if hasattr(self, name):
                 setattr(local, name, getattr(self, name))
-        return map_rows(local, method, X)
+        return local

@@ -5,6 +5,7 @@ No other module imports Dask.
 
 import uuid
 from functools import partial
+from operator import getitem
 
 import numpy as np
 from scipy import sparse
@@ -12,9 +13,10 @@ from scipy import sparse
 try:
     import dask
     import dask.array as da
+    from dask.highlevelgraph import HighLevelGraph
 except ImportError as error:
     raise ImportError(
-        "medsgd.dask needs Dask, which an extra installs: pip install medsgd[dask]"
+        'medsgd.dask needs Dask, which an extra installs: pip install "medsgd[dask]"'
     ) from error
 
 from medsgd.dask._partitions import (
@@ -24,6 +26,7 @@ from medsgd.dask._partitions import (
     as_weights,
     call_method,
     is_missing,
+    read_together,
 )
 
 # Number of results that a task merges.
@@ -34,13 +37,12 @@ class Partitions:
     """The partitions of collections, kept where Dask puts them while in use."""
 
     def __init__(self, columns, plan, dtype, *, client, persist):
+        # Arrays of frames share tasks, which an optimisation of each might copy.
         parts = [
             [None] * len(row_chunks(columns[0]))
             if column is None
-            else column.to_delayed().ravel()
-            if is_array(column)
-            else column.to_delayed()
-            for column in columns
+            else blocks.to_delayed(optimize_graph=is_array(column)).ravel()
+            for column, blocks in zip(columns, as_blocks(*columns), strict=True)
         ]
         self.client, self.token, self.n_calls = client, uuid.uuid4().hex[:8], 0
         lengths = row_chunks(columns[0])
@@ -213,22 +215,89 @@ def row_dtype(X):
         raise ValueError(f"X must be real numbers: {error}") from error
 
 
-def as_array(collection, read):
-    """Return a dask array of the results of ``read`` for each partition."""
-    empty = read(empty_part(collection))
-    if is_array(collection):
-        return collection.map_blocks(read, dtype=empty.dtype, meta=empty)
-    return collection.map_partitions(read, meta=empty)
+def as_blocks(*columns):
+    """Return the columns, with dask arrays of the partitions in place of dataframes.
+
+    Dask merges small partitions when it optimises a dataframe. How many it merges
+    depends on the columns in use, and differs between X, y and the weights. One task
+    that takes the same partition of all of them keeps them together.
+
+    Raises
+    ------
+    ValueError
+        If Dask would cut dataframes by the size of the columns in use.
+    """
+    frames = [c for c in columns if c is not None and not is_array(c)]
+    if not frames:
+        return columns
+    first, *others = frames
+    joint = first.map_partitions(
+        read_together,
+        *others,
+        meta=first._meta,
+        enforce_metadata=False,
+        align_dataframes=False,
+    )
+    joint = _without_unused_columns(joint)
+    graph, keys = joint.__dask_graph__(), joint.__dask_keys__()
+    arrays = iter([_items(graph, keys, i, frame) for i, frame in enumerate(frames)])
+    return [c if c is None or is_array(c) else next(arrays) for c in columns]
+
+
+def _without_unused_columns(frame):
+    """Return a dataframe that does not read unused columns, with the same partitions.
+
+    Only partitions that do not depend on each other stay the same. Shuffles of X and of
+    y without the unused columns would be two, which may order the rows differently.
+    """
+    steps = [step for step in frame.expr.walk() if step.dependencies()]
+    # An optimised repartition is of another class, and is not cut anew.
+    if any(
+        type(step).__name__ == "Repartition" and step.partition_size is not None
+        for step in steps
+    ):
+        raise ValueError(
+            "repartition(partition_size=...) cuts a dataframe by the columns in use, "
+            "so that X and y are cut differently. Call .optimize() on its result, "
+            "before X and y are selected."
+        )
+    kinds = [{kind.__name__ for kind in type(step).__mro__} for step in steps]
+    if not all("Blockwise" in names for names in kinds):
+        return frame
+    simple = frame.simplify()
+    # Files may be cut into parts by the size of the columns that are read.
+    return simple if simple.npartitions == frame.npartitions else frame
+
+
+def _items(graph, keys, index, frame):
+    """Return a dask array whose blocks are an item of each result of some tasks."""
+    joint = keys[0][0]
+    name = f"medsgd-column-{index}-{joint}"
+    chunks = (row_chunks(frame), frame.shape[1:])[: frame.ndim]
+    zeros = (0,) * (frame.ndim - 1)
+    items = {(name, k, *zeros): (getitem, key, index) for k, key in enumerate(keys)}
+    graph = HighLevelGraph({joint: graph, name: items}, {joint: set(), name: {joint}})
+    return da.Array(graph, name, chunks, dtype=object)
+
+
+def read_array(blocks, read, empty):
+    """Return a dask array of the results of ``read`` for each block."""
+    empty = read(empty)
+    return blocks.map_blocks(read, dtype=empty.dtype, meta=empty)
 
 
 def is_lazy(X):
     return dask.is_dask_collection(X)
 
 
-def map_rows(estimator, method, X):
-    """Apply a method of an estimator to each chunk of X, lazily."""
+def map_rows(estimator, method, X, blocks=None):
+    """Apply a method of an estimator to each chunk of X, lazily.
+
+    ``blocks`` are those of ``as_blocks``.
+    """
     if not is_array(X):
-        X = as_array(X, as_rows)
+        (blocks,) = as_blocks(X) if blocks is None else (blocks,)
+        X = read_array(blocks, as_rows, empty_part(X))
     one = getattr(estimator, method)(np.zeros((1, X.shape[1]), X.dtype))
     # Blocks are not concatenated, which Dask cannot do for all sparse blocks.
     return da.blockwise(
@@ -246,13 +315,17 @@ def map_rows(estimator, method, X):
     )
 
 
-def score(y, prediction, weight, *, classes):
+def score(estimator, X, y, weight, *, classes):
     """Return the accuracy of classes, or the coefficient of determination, lazily."""
-    y = as_array(y, partial(_complete, read=partial(as_targets, labels=classes)))
+    rows, targets, weights = as_blocks(X, y, weight)
+    prediction = map_rows(estimator, "predict", X, rows)
+    read = partial(_complete, read=partial(as_targets, labels=classes))
+    y = read_array(targets, read, empty_part(y))
     if weight is None:
         weight = da.ones_like(prediction, dtype=float)
     else:
-        weight = as_array(weight, partial(_complete, read=as_weights))
+        read = partial(_complete, read=as_weights)
+        weight = read_array(weights, read, empty_part(weight))
     prediction, y, weight = map(_without_lengths, (prediction, y, weight))
     if classes:
         return (weight * (prediction == y)).sum() / weight.sum()
