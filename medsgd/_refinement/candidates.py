@@ -215,6 +215,7 @@ def _nearest(rows, distance):
     return compiled.smallest(distance[np.newaxis], rows.weight, rows.total / 2)
 
 
+@np.errstate(over="ignore")  # an infinite distance is as good as a large one
 def _component_distance(rows, gram, total):
     """Return squared distances from the median by principal components.
 
