@@ -630,12 +630,11 @@ class ClassStream(Stream):
 
     def _units(self, data):
         """Return units of rows that are centred as in the sums."""
-        units, center = data.units, self.sums.center
+        units, sums = data.units, self.sums
         if not sparse.issparse(data.X) or units.center.any():
             return units
-        own = self.sums.inverse_scale
-        inverse_scale = np.where(center == 0, units.inverse_scale, own)
-        return replace(units, center=center, inverse_scale=inverse_scale)
+        own = np.where(sums.center == 0, units.inverse_scale, sums.inverse_scale)
+        return replace(units, center=sums.center, inverse_scale=own)
 
     def _with_piece(self, plan, data, led):
         weight = leverage(data.X, self._units(data), weighted=plan.leverage_weights)
