@@ -109,15 +109,19 @@ def test_penalised_fits_are_those_of_one_machine(params):
     assert_array_equal(reg.coef_ == 0, other.coef_ == 0)
 
 
-@pytest.mark.parametrize("kind", ["whole", "fractions"])
-def test_weights_are_those_of_one_machine(kind):
+@pytest.mark.parametrize("n", [600, 3000])
+@pytest.mark.parametrize("kind", ["whole", "fractions", "halves"])
+def test_weights_are_those_of_one_machine(kind, n):
     X, y = outliers(*regression(3000)[:2])
-    rng = np.random.default_rng(1)
-    weight = rng.integers(4, size=3000) if kind == "whole" else rng.uniform(size=3000)
-    weight = weight.astype(float)
-    reg = fit(*chunked(X, y, 6), da.from_array(weight, chunks=500))
+    X, y, rng = X[:n], y[:n], np.random.default_rng(1)
+    weight = {
+        "whole": rng.integers(4, size=n).astype(float),
+        "fractions": rng.uniform(size=n),
+        "halves": np.arange(n) % 2 + 0.5,  # of mean 1
+    }[kind]
+    reg = fit(*chunked(X, y, 6), da.from_array(weight, chunks=n // 6))
     check_equal(reg, one(X, y, weight))
-    other = fit(*chunked(X, y, 6), da.from_array(10 * weight + 0.0, chunks=500))
+    other = fit(*chunked(X, y, 6), da.from_array(10 * weight + 0.0, chunks=n // 6))
     assert_allclose(other.coef_, reg.coef_, rtol=0.02, atol=0.01)
 
 

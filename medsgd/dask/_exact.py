@@ -86,8 +86,12 @@ class PartitionedStage(ExactStage):
     """
 
     def __init__(self, plan, data, *, trusting):
-        super().__init__(plan, data, data.weight)
-        told, held = data.told, self.rows
+        told, weight = data.told, data.weight
+        if data.is_complete and told.is_counted:
+            # Whole numbers count copies of a row, as the partitions do.
+            weight = np.rint(weight * data.weight_unit)
+        super().__init__(plan, data, weight)
+        held = self.rows
         self.weight_unit = told.weight_unit
         units = RowUnits(
             held.center,

@@ -234,6 +234,8 @@ class Told:
         Rows with a weight, and their total weight.
     n_rows_of_each, weights : ndarray of shape (n_partitions,)
         The same of each partition.
+    is_counted : bool
+        Whether all weights are whole numbers, which count copies of a row.
     weight_unit : float
         The weight that counts as one row of the exact steps.
     n_local : float
@@ -254,8 +256,9 @@ class Told:
             _check_kinds(summaries)
             self.labelled = [s for s in summaries if len(s.labels)]
             self.labels = np.concatenate([s.labels for s in self.labelled])
+        self.is_counted = all(s.is_counted for s in summaries)
         self.weight_unit = 1.0
-        if self.n_rows and not all(s.is_counted for s in summaries):
+        if self.n_rows and not self.is_counted:
             self.weight_unit = self.weight / self.n_rows
         self.n_local = float(np.median([s.n_rows for s in useful]))
         self.n_dropped = np.array([s.n_dropped for s in summaries])
