@@ -1,6 +1,7 @@
 """Streams of the classifier: what partial_fit makes of rows that come in pieces."""
 
 import pickle
+import warnings
 from functools import partial
 
 import numpy as np
@@ -542,3 +543,14 @@ def test_a_perceptron_has_no_size_to_diverge_from():
     X, y, _ = draw(n=1500)
     est = Classifier("perceptron", learning_rate="constant", eta0=1e9)
     assert np.isfinite(feed(est, X, y).coef_).all()
+
+
+def test_the_only_feature_appears_late():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8000, 1))
+    X[:1500] = 0
+    y = (rng.random(8000) < 1 / (1 + np.exp(-2 * X[:, 0]))).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        est = feed(Classifier(), X, y, 250)
+    assert_near(est, Classifier().fit(X, y), X)

@@ -682,3 +682,15 @@ def test_a_unit_that_grows_beyond_what_its_dtype_represents():
         warnings.simplefilter("error", RuntimeWarning)
         with pytest.raises(ValueError, match="The stream diverges"):
             feed(Regressor(), X, y)
+
+
+@pytest.mark.parametrize("gap", [1e-4, 1e-6])
+def test_nearly_equal_features_keep_what_the_first_rows_know(gap):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=2500)
+    difference = rng.normal(size=2500)
+    X = np.c_[x, x + gap * difference, rng.normal(size=(2500, 3))]
+    y = X @ [1, 1, 2, 3, 4] + difference + 1e-3 * rng.normal(size=2500)
+    stream, fit = Regressor().partial_fit(X, y), Regressor().fit(X, y)
+    gap = stream.predict(X) - fit.predict(X)
+    assert np.sqrt(np.mean(gap**2)) <= 0.5 * fit.scale_ * np.sqrt(6 / 2500)

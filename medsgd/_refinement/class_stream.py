@@ -271,6 +271,7 @@ class ClassSums:
         diagonal = _diagonal(metric)
         diagonal[..., self.fit_intercept :] += self.prior * self.passes
         diagonal[..., : self.fit_intercept] += LEAST_CURVATURE
+        diagonal[diagonal == 0] = 1  # of a feature without curvature and prior
         return metric, diagonal
 
     def _stepped(self, gradient):

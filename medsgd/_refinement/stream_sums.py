@@ -193,15 +193,15 @@ class GramSums:
             gram += old_gram
             if values is not kept and (gram.diagonal() < least).any():
                 continue
-            b = self._solution(gram, moments, l2, convex=values is not curvature)
-            if b is None:
+            convex = values is not curvature
+            step = self._solution(gram, pull - slope, l2, convex=convex)
+            if step is None:
                 continue
-            step = b - self.b
-            after = bisquare.loss(rows.residuals(b), rows.weight, most)
+            after = bisquare.loss(residual - rows.product(step), rows.weight, most)
             rise = step @ (slope + (old_gram @ step + held * step) / 2)
             if rise <= most**2 * ((before - after) / 6 + ROUNDING):
                 break
-        return replace(self, gram=gram, moments=moments, b=b)
+        return replace(self, gram=gram, moments=moments, b=self.b + step)
 
     def _remembered(self, memory):
         """Return the sums of earlier rows, decayed by a half-life."""
@@ -286,13 +286,13 @@ class GramSums:
         along = rows.product((inverse_factor(gram) * root).T)
         return np.einsum("ij,ij->i", along, along)
 
-    def _solution(self, gram, moments, penalty, *, convex):
-        """Return the minimiser of the losses; None if there may be none."""
+    def _solution(self, gram, gradient, penalty, *, convex):
+        """Return the step to the minimum of the losses; None if there may be none."""
         gram = gram.copy()
         diagonal = gram.diagonal() + self.total * penalty
-        # A feature that has always been 0 has the coefficient 0.
+        # The coefficient of a feature that has always been 0 stays.
         gram.flat[:: len(gram) + 1] = np.where(diagonal == 0, 1, diagonal)
-        return solution(gram, moments, convex)
+        return solution(gram, gradient, convex)
 
     def rescaled(self):
         """Return the sums with a new scale, or None if they have to begin anew.
