@@ -170,6 +170,7 @@ def sensitivity(fits, target, floor):
     return np.concatenate(found)
 
 
+@np.errstate(over="ignore")  # an infinite distance is as good as a large one
 def central(fits, bounded):
     """Return least squares on the halves of the rows nearest to their own mean.
 
@@ -215,7 +216,6 @@ def _nearest(rows, distance):
     return compiled.smallest(distance[np.newaxis], rows.weight, rows.total / 2)
 
 
-@np.errstate(over="ignore")  # an infinite distance is as good as a large one
 def _component_distance(rows, gram, total):
     """Return squared distances from the median by principal components.
 
