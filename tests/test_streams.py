@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from _designs import designs
 from numpy.linalg import norm
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -694,3 +695,12 @@ def test_nearly_equal_features_keep_what_the_first_rows_know(gap):
     stream, fit = Regressor().partial_fit(X, y), Regressor().fit(X, y)
     gap = stream.predict(X) - fit.predict(X)
     assert np.sqrt(np.mean(gap**2)) <= 0.5 * fit.scale_ * np.sqrt(6 / 2500)
+
+
+def test_bad_leverage_points_that_come_all_the_time_are_no_new_rows():
+    design = designs.draw("leverage 40%", 0)
+    rows = np.random.default_rng(0).permutation(np.arange(6000) % len(design.y))
+    X, y = design.X[rows], design.y[rows]
+    stream, fit = feed(Regressor(), X, y), Regressor().fit(X, y)
+    gap = stream.predict(design.X) - fit.predict(design.X)
+    assert np.sqrt(np.mean(gap[~design.bad] ** 2)) <= 0.02 * fit.scale_
