@@ -304,6 +304,5 @@ class Stream:
         penalty = penalty_of(plan, data.units, sums.inverse_scale, sums.y_scale)
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
-        sums = sums.reaching(rows, penalty)
         sums = sums.with_rows(rows, led, penalty, plan.half_life).rescaled()
         return Stream() if sums is None else replace(self, sums=sums)

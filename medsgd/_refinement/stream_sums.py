@@ -75,7 +75,7 @@ class GramSums:
     total : float
         How many rows count.
     rejected : ndarray of shape (n_parameters,)
-        Sum of the squares of rows without weight.
+        Sum of the squares of rows without weight; empty beside a diagonal.
     b : ndarray of shape (n_parameters,)
     scale : float
         The S step's, in units of ``y_scale``.
@@ -160,32 +160,37 @@ class GramSums:
         penalty : Penalty
         half_life : float
         """
-        residual, most = rows.residuals(self.b), M_CONSTANT * self.scale
-        kept, curvature, pull, *_ = bisquare.pull(residual, rows.weight, most)
+        residual = rows.residuals(self.b)
+        b = self._reached(rows, residual, penalty)
+        if b is not self.b:
+            residual = rows.residuals(b)
+        pulled = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
         memory = 0.5 ** (rows.total / half_life)
         sums = replace(
             self,
+            b=b,
             total=memory * self.total + rows.total,
-            rejected=memory * self.rejected + rows.diagonal(rows.weight * (kept == 0)),
             window=(*self.window, np.array([residual, led, rows.weight])),
             n_window=self.n_window + rows.n_rows,
         )
-        losses = residual, kept, curvature, rows.moments(pull)
-        return sums._stepped(rows, losses, penalty, memory)
+        return sums._stepped(rows, residual, pulled, penalty, memory)
 
-    def _stepped(self, rows, losses, penalty, memory):
+    def _stepped(self, rows, residual, pulled, penalty, memory):
         """Return the sums after a step with rows.
 
-        ``losses``: residuals of the rows, their weights in the fit and curvature, and
-        the pull on the coefficients.
+        ``pulled``: the result of ``bisquare.pull`` for their residuals.
         """
-        residual, kept, curvature, pull = losses
+        kept, curvature, pull, *_ = pulled
+        pull = rows.moments(pull)
         l2, most = penalty.quadratic(self.fit_intercept), M_CONSTANT * self.scale
         old_gram, old_moments = self._remembered(memory)
         held = self.total * l2
         slope = old_gram @ self.b + held * self.b - old_moments
         before = bisquare.loss(residual, rows.weight, most)
-        least = LEAST_BENT * rows.diagonal(kept)
+        # Both in one pass over the rows.
+        of_rows = np.column_stack([kept, rows.weight * (kept == 0)])
+        squares, rejected = rows.diagonal(of_rows).T
+        least, rejected = LEAST_BENT * squares, memory * self.rejected + rejected
         # Newton's step may be too long. One with the weights lowers the objective.
         for values in (curvature, np.maximum(curvature, 0), kept):
             gram = rows.gram(values)
@@ -201,7 +206,9 @@ class GramSums:
             rise = step @ (slope + (old_gram @ step + held * step) / 2)
             if rise <= most**2 * ((before - after) / 6 + ROUNDING):
                 break
-        return replace(self, gram=gram, moments=moments, b=self.b + step)
+        return replace(
+            self, gram=gram, moments=moments, b=self.b + step, rejected=rejected
+        )
 
     def _remembered(self, memory):
         """Return the sums of earlier rows, decayed by a half-life."""
@@ -229,16 +236,18 @@ class GramSums:
                 break
         return replace(self, gram=gram, moments=moments)
 
-    def reaching(self, rows, penalty):
-        """Return the sums with coefficients moved where they know too little of rows.
+    def _reached(self, rows, first, penalty):
+        """Return coefficients, moved where the sums know too little of rows.
 
         Rows with a new level, or far from all rows before, may be far off though they
         are no outliers. Without weight they would stay so. The coefficients move to the
         M-estimate of these rows in which the sums hold them.
+
+        ``first``: residuals of the rows.
         """
-        l2, first = penalty.quadratic(self.fit_intercept), rows.residuals(self.b)
+        l2 = penalty.quadratic(self.fit_intercept)
         if not self._knows_little(rows, first, l2):
-            return self
+            return self.b
         residual, most = first, M_CONSTANT * self.scale
         for weigh in (_huber_weights, _bisquare_weights):
             for _ in range(N_REACHING):
@@ -254,8 +263,8 @@ class GramSums:
         cost = step @ self.gram @ step + self.total * (l2 @ step**2)
         # The loss of a rejected row is most**2 / 6; the sums lose half of the cost.
         if 3 * cost >= most**2 * (before - after):
-            return self
-        return replace(self, b=self.b + step)
+            return self.b
+        return self.b + step
 
     def _knows_little(self, rows, residual, penalty):
         """Whether residuals are large because the sums determine them badly."""
@@ -344,9 +353,10 @@ class DiagonalSums(GramSums):
         """Return the curvature along each parameter."""
         return self.gram
 
-    def _stepped(self, rows, losses, penalty, memory):
+    def _stepped(self, rows, residual, pulled, penalty, memory):
         """Return the sums with the curvature of rows, after a step along their pull."""
-        *_, curvature, pull = losses
+        _, curvature, pull, *_ = pulled
+        pull = rows.moments(pull)
         l2, values = penalty.quadratic(self.fit_intercept), np.maximum(curvature, 0)
         more = rows.diagonal(values)
         gram, moments = self._remembered(memory)
@@ -365,26 +375,25 @@ class DiagonalSums(GramSums):
         size = np.maximum(np.abs(moments) - bound, 0) / metric
         return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
 
-    def reaching(self, rows, penalty):
-        """Return the sums with first coefficients of features that the rows have first.
+    def _reached(self, rows, residual, penalty):
+        """Return coefficients, also of features that the rows have first.
 
         Otherwise all rows of a new feature with a strong effect would be outliers.
         """
         known = self.squares[self.fit_intercept :]
         if np.all(known >= INFORMED):
-            return self
+            return self.b
         squares = rows.diagonal(rows.weight)[self.fit_intercept :]
         present = rows.present_share * rows.total >= FEWEST_PRESENT
         is_new = (known < np.minimum(INFORMED, squares)) & present
         if not is_new.any():
-            return self
-        residual = rows.residuals(self.b)
+            return self.b
         kept, *_ = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
         found = recovered(rows, residual, kept, self.b)
         if found is None:
-            return self
+            return self.b
         is_new = np.append(np.zeros(self.fit_intercept, dtype=bool), is_new)
-        return replace(self, b=np.where(is_new, found, self.b))
+        return np.where(is_new, found, self.b)
 
     def _absolute(self, penalty):
         """Return the factor of each parameter's absolute value in the penalty."""
@@ -445,8 +454,9 @@ def begun(stage, few, target, b, scale, *, diagonal):
     )
     residual = few.residuals(b)
     kept, curvature, pull, *_ = bisquare.pull(residual, few.weight, M_CONSTANT * scale)
-    rejected = few.diagonal(few.weight * (kept == 0)) * (rows.total / few.total)
-    sums = replace(sums, rejected=rejected)
+    if not diagonal:
+        rejected = few.diagonal(few.weight * (kept == 0)) * (rows.total / few.total)
+        sums = replace(sums, rejected=rejected)
     sums = sums.begun_with(few, curvature, few.moments(pull), stage.penalty)
     own = m_scale(residual, few.weight, target, scale, floor)
     return replace(sums, least_share=min(scale / own, 1))
