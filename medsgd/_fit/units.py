@@ -164,19 +164,17 @@ def feature_units(
                 weight_of_row = np.zeros(sample.shape[0])
                 weight_of_row[place] = weight
                 scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
-        reached = None
-        if reach is not None:
-            reached = _Reach(reach, weight_of_row, X.shape[1])
+        far = None if reach is None else _FarValues(reach, weight_of_row, X.shape[1])
         for columns, block in blocks():
-            own = scale_of(block, weight_of_row, reached=reached, columns=columns)
+            spread = far and partial(far.counted, columns)
+            own = scale_of(block, weight_of_row, spread=spread)
             center[columns], scale[columns] = own
-        if reached is not None and reached.is_wide.any():
-            reached.set_tame()
+        if far and far.is_wide.any():
+            spread = partial(far.widened, far.tame_weight())
             for columns, block in blocks():
-                wide = np.flatnonzero(reached.is_wide[columns])
+                wide = np.flatnonzero(far.is_wide[columns])
                 if len(wide):
-                    block = block[:, wide]
-                    own = scale_of(block, weight_of_row, reached=reached)
+                    own = scale_of(block[:, wide], weight_of_row, spread=spread)
                     scale[columns.start + wide] = own[1]
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
@@ -367,8 +365,8 @@ def _standardised(X, center, inverse_scale):
         return (X - center) * inverse_scale
 
 
-class _Reach:
-    """Features of which more values are far out than may be outliers.
+class _FarValues:
+    """Counts of values that are far out, by row and by feature.
 
     Parameters
     ----------
@@ -380,26 +378,16 @@ class _Reach:
     Attributes
     ----------
     is_wide : ndarray of shape (n_features,) of bool
-        Features that ``count`` has found to be such, if no row is an outlier.
-    tame : ndarray of shape (n_rows,) or None
-        Weight of the rows, but 0 for outliers; None until all features are counted.
+        Features with more values far out than may be outliers, if no row is one.
     """
 
     def __init__(self, reach, weight, n_features):
         self.limit, self.weight = reach * NORMAL_QUANTILE, weight
         self.n_far, self.n_present = np.zeros(len(weight)), np.zeros(len(weight))
         self.is_wide = np.zeros(n_features, dtype=bool)
-        self.tame = None
 
-    def applied(self, columns, size, scale):
-        """Count a block of features, or return scales by what has been counted."""
-        if self.tame is not None:
-            return self.widened(size, scale)
-        self.count(columns, size, scale)
-        return scale
-
-    def count(self, columns, size, scale):
-        """Count a block of sizes of features; those of 0 are of none."""
+    def counted(self, columns, size, scale):
+        """Count the sizes other than 0 of a block of features; return the scales."""
         far, beyond = WILD * NORMAL_QUANTILE * scale, self.limit * scale
         if sparse.issparse(size):
             shape, row, value = size.shape, size.indices, size.data
@@ -415,18 +403,22 @@ class _Reach:
             self.n_present += np.count_nonzero(size, axis=1)
             beyond, total = self.weight @ (size > beyond), self.weight @ (size > 0)
         self.is_wide[columns] = beyond > OUTLYING * total
+        return scale
 
-    def set_tame(self):
-        """Find the rows that are no outliers; one feature of several is not many."""
+    def tame_weight(self):
+        """Return the weight of the rows, but 0 for outliers.
+
+        A row that is far out in one feature of several is no outlier.
+        """
         most = np.maximum(MOST_FAR * self.n_present, self.n_present > 1)
-        self.tame = self.weight * (self.n_far <= most)
+        return self.weight * (self.n_far <= most)
 
-    def widened(self, size, scale):
-        """Return scales of features that are large enough for their tame rows."""
+    def widened(self, tame, size, scale):
+        """Return scales of features that are large enough for rows of tame weight."""
         size, scale = sparse.csc_array(size), scale.copy()
         for j, beyond in enumerate(self.limit * scale):
             own = slice(size.indptr[j], size.indptr[j + 1])
-            value, weight = size.data[own], self.tame[size.indices[own]]
+            value, weight = size.data[own], tame[size.indices[own]]
             is_tame = (value > 0) & (weight > 0)
             value, weight = value[is_tame], weight[is_tame]
             if weight @ (value > beyond) > OUTLYING * weight.sum():
@@ -437,12 +429,13 @@ class _Reach:
         return scale
 
 
-def _center_and_scale(X, weight, *, centered, clip, reached, columns=None):
+def _center_and_scale(X, weight, *, centered, clip, spread):
     """Return medians and normalised median absolute deviations of the columns.
 
     If many values equal the median, the deviation would be small or 0. The scale is
     then that of a normal distribution mixed with one value: sqrt(share) times the scale
-    of the other values.
+    of the other values. ``spread``: a function of deviations and scales that returns
+    the scales.
     """
     X = X.astype(np.float64)
     X[_are_rounded(np.abs(X))] = 0
@@ -460,8 +453,8 @@ def _center_and_scale(X, weight, *, centered, clip, reached, columns=None):
         found = np.flatnonzero(mixed)[found]
         scale[found] = median / NORMAL_MEDIAN
         factor[found] = _mixed_factor(total / weight.sum())
-    if reached is not None:
-        scale = reached.applied(columns, deviation, scale)
+    if spread is not None:
+        scale = spread(deviation, scale)
     scale *= factor
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
@@ -492,7 +485,7 @@ def _mixed_factor(share):
     return np.sqrt(np.maximum(share, SMALLEST_SHARE))
 
 
-def _sparse_scale(X, weight, *, clip, rare_power, reached, columns=None):
+def _sparse_scale(X, weight, *, clip, rare_power, spread):
     """Return 0 as centres, and sqrt(share of entries) times their median size.
 
     The scale is 1 without entries. X is CSC. Entries of rows of weight 0 do not count.
@@ -511,8 +504,8 @@ def _sparse_scale(X, weight, *, clip, rare_power, reached, columns=None):
     if len(size):
         found, median, total = column_medians(column, size, entry_weight)
         scale[found] = median / NORMAL_MEDIAN
-        if reached is not None:
-            scale = reached.applied(columns, sizes, scale)
+        if spread is not None:
+            scale = spread(sizes, scale)
         if rare_power is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[found]
