@@ -510,7 +510,7 @@ def test_a_number_for_alpha_is_a_penalty_of_the_refinement():
 
 
 def with_rare_classes(n, seed=0):
-    """Rows of 30 classes, of which four have few rows."""
+    """Rows of 30 classes; four of the classes have few rows."""
     rng = np.random.default_rng(seed)
     share = np.r_[0.0015, 0.002, 0.004, 0.008, np.full(26, 1.0)]
     share[4:] *= (1 - share[:4].sum()) / 26

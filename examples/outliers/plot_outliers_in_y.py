@@ -80,9 +80,10 @@ for kind in KINDS:
 # clean data, and twice for wild targets. On clean data it is about that of least
 # squares.
 #
-# `outliers_` marks all rows that are shifted, and most of the wild rows: the others are
-# within the noise. It marks 1 to 2% of the correct rows on clean data, and fewer on
-# contaminated data, because outliers inflate the scale.
+# `outliers_` marks all shifted rows and most of the wild rows. Residuals of the
+# remaining wild rows are as small as the noise. On clean data `outliers_` marks 1 to 2%
+# of the correct rows. It marks fewer on contaminated data, because outliers inflate the
+# scale.
 
 print(f"{'error with a share of':42s}" + "".join(f"{share:8.0%}" for share in SHARES))
 for (kind, name), row in errors.items():

@@ -122,5 +122,5 @@ class HeldOut:
         return 1 - r2_score(self.y, prediction, sample_weight=self.sample_weight)
 
     def score(self, statistic):
-        """Return the statistic as a score, of which greater is better."""
+        """Return the statistic as a score: a greater score is better."""
         return -statistic if self.watches_median else 1 - statistic

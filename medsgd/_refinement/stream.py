@@ -233,7 +233,8 @@ class Stream:
     def _enough(self, plan, data, at_hand=0):
         """Return the number of kept rows at which the sums begin next; 0 if never.
 
-        ``at_hand``: rows that come at once, of which no small part is a beginning.
+        ``at_hand``: number of kept rows and of those that have come. The sums do not
+        begin with less than a quarter of them.
         """
         n_parameters = data.X.shape[1] + plan.fit_intercept
         if needs_diagonal(plan, n_parameters, MOST_OF_STREAM):

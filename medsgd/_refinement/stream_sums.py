@@ -35,16 +35,17 @@ FEWEST_LOST, LOST = 400, 10.0
 # A feature is new if its squares in the sums are fewer than so many, and than those of
 # the next rows, and if it is present in at least so many of these.
 INFORMED, FEWEST_PRESENT = 10.0, 5
-# Rows of which the sums know little are new, and no bad leverage points, if so many of
-# them would have come before at their present rate, but came at a rate so many times
-# smaller.
+# New rows are told from bad leverage points by their rate. At its present rate so many
+# of them would have come before, but their rate was so many times smaller.
 EXPECTED, SUDDEN = 20.0, 3.0
-# Residuals of such rows are beyond so many scales: a step from there may be too short.
+# Residuals of new rows are beyond so many scales: a step from there may be too short.
 FAR = 2.0
-# Least variance of a scaled combination of parameters, so that predictions have one;
-# most steps to rows of which the sums know little, and the constant of their Huber
-# loss, which is 95% efficient. The rise of a loss that is rounding.
-LEAST_KNOWN, N_REACHING, HUBER, ROUNDING = 1e-9, 20, 1.345, 1e-9
+# Largest number of steps to new rows, and the constant of their Huber loss, which is
+# 95% efficient.
+N_REACHING, HUBER = 20, 1.345
+# Least curvature along a scaled combination of parameters, which bounds the variance of
+# predictions. A smaller rise of a loss than the second number is rounding.
+LEAST_KNOWN, ROUNDING = 1e-9, 1e-9
 # Curvature of a parameter, over that by the weights of a piece, below which a step by
 # the curvature is too long: residuals of a new level may all be where the loss is
 # concave.
@@ -237,11 +238,11 @@ class GramSums:
         return replace(self, gram=gram, moments=moments)
 
     def _reached(self, rows, first, penalty):
-        """Return coefficients, moved where the sums know too little of rows.
+        """Return coefficients, moved to rows that earlier rows say little about.
 
-        Rows with a new level, or far from all rows before, may be far off though they
-        are no outliers. Without weight they would stay so. The coefficients move to the
-        M-estimate of these rows in which the sums hold them.
+        Residuals of rows with a new level, or far from all rows before, may be large
+        though the rows are no outliers. Without weight these rows would never count.
+        The coefficients move to the M-estimate of these rows, with the sums as a prior.
 
         ``first``: residuals of the rows.
         """
@@ -376,7 +377,7 @@ class DiagonalSums(GramSums):
         return replace(self, gram=gram, moments=moments, b=np.copysign(size, moments))
 
     def _reached(self, rows, residual, penalty):
-        """Return coefficients, also of features that the rows have first.
+        """Return coefficients, with first ones of features that are new in the rows.
 
         Otherwise all rows of a new feature with a strong effect would be outliers.
         """

@@ -7,7 +7,7 @@ of dense and sparse rows agree, also after a pickle; a fit does not depend on th
 of its data; a stream goes on from a pickle as without; nobody's arrays change.
 
 Streams are of regressors, with a Gram matrix and with a diagonal, and of classifiers.
-Fits over partitions, of which some are wrong, run on Dask's threads.
+Fits over partitions run on Dask's threads. Some of the partitions are wrong.
 """
 
 import argparse
