@@ -15,7 +15,9 @@ from sklearn.preprocessing import SplineTransformer
 
 from medsgd import MedianSGDRegressor
 from medsgd._fit.data import Data
+from medsgd._refinement.bisquare import M_CONSTANT
 from medsgd._refinement.regression import Penalty
+from medsgd._refinement.stream_sums import GramSums
 from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
 N, D, CHUNK = 10_000, 8, 500
@@ -704,3 +706,48 @@ def test_bad_leverage_points_that_come_all_the_time_are_no_new_rows():
     stream, fit = feed(Regressor(), X, y), Regressor().fit(X, y)
     gap = stream.predict(design.X) - fit.predict(design.X)
     assert np.sqrt(np.mean(gap[~design.bad] ** 2)) <= 0.02 * fit.scale_
+
+
+def test_a_few_bad_leverage_points_of_which_none_came_before():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    y = X.sum(axis=1) + 0.5 * rng.normal(size=400)
+    bad = np.arange(200, 208)
+    X[bad] = 40 * (1 + 0.02 * rng.normal(size=(8, 3)))
+    y[bad] = 120 - 12
+    est, good = (feed(Regressor(), X[:200], y[:200], 100) for _ in range(2))
+    est.partial_fit(X[200:], y[200:])
+    good.partial_fit(X[208:], y[208:])
+    assert_allclose(est.coef_, good.coef_, atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_piece_of_a_stream_raises_its_objective(seed):
+    rng = np.random.default_rng(seed)
+    n, d, n_before, known, l2 = 20, 2, 5.0, 3 * rng.exponential(), 0.01
+    X, y, start = rng.normal(size=(n, d)), 4 * rng.normal(size=n), rng.normal(size=d)
+    sums = GramSums(
+        center=np.zeros(d),
+        inverse_scale=np.ones(d),
+        y_center=0.0,
+        y_scale=1.0,
+        weight_unit=1.0,
+        floor=1e-9,
+        gram=known * np.eye(d),
+        moments=known * start,
+        total=n_before,
+        rejected=np.zeros(d),
+        b=start,
+        scale=1.0,
+    )
+    ones = np.ones(n)
+    rows = sums.rows(Data(X=X, y=y, weight=ones, given_weight=ones))
+
+    def objective(b):
+        share = np.minimum(((y - X @ b) / M_CONSTANT) ** 2, 1)
+        loss = M_CONSTANT**2 / 6 * np.sum(1 - (1 - share) ** 3)
+        held = (n_before + n) * l2 * b @ b
+        return loss + (known * np.sum((b - start) ** 2) + held) / 2
+
+    after = sums.with_rows(rows, y, Penalty(np.ones(d), l2), np.inf)
+    assert objective(after.b) <= objective(start) + 1e-9
