@@ -258,6 +258,34 @@ class Rows:
         is_lost[self.few] = False
         return float(np.mean(is_lost[self.weight > 0]))
 
+    def distances(self, weight, curvature, l2):
+        """Return squared distances of the rows from 0, one for each output.
+
+        They are in the metric of the rows' mean square times the curvature, plus l2.
+        Those of outliers, with any label, are 0.
+        """
+        n, d = self.X.shape
+        batches = list(gen_batches(n, max(1, BLOCK // d)))
+
+        def with_constant(rows):
+            Z = np.column_stack([np.ones(rows.stop - rows.start), self._block(rows)])
+            Z[self.leverage[rows] < FAR_OUT] = 0
+            return Z
+
+        square = np.zeros((d + 1, d + 1))
+        for rows in batches:
+            Z = with_constant(rows)
+            square += Z.T @ (Z * weight[rows, np.newaxis])
+        values, vectors = np.linalg.eigh(square)
+        is_there = values > d * np.finfo(np.float64).eps * values[-1]
+        values, vectors = values[is_there], vectors[:, is_there]
+        inverse = 1 / (np.multiply.outer(values, curvature) + l2)
+        result = np.empty((n, len(curvature)))
+        for rows in batches:
+            along = np.square(with_constant(rows) @ vectors)
+            np.matmul(along, inverse, out=result[rows])
+        return result
+
     def _blocks(self, n_outputs):
         """Yield blocks of standardised rows, which small data store."""
         n, d = self.X.shape
@@ -272,7 +300,8 @@ class Rows:
             yield rows, self._standardised[rows]
 
     def _block(self, rows):
-        Z = self.X[rows].astype(np.float64)
+        Z = self.X[rows]
+        Z = (Z.toarray() if sparse.issparse(Z) else Z).astype(np.float64)
         if self.units.applied:
             with np.errstate(over="ignore"):
                 Z -= self.units.center

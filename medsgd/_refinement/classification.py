@@ -24,9 +24,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from scipy.special import entr
 
 from medsgd._core.multinomial import log_loss_with_noise
-from medsgd._refinement.class_rows import FAR_OUT, GAMMA, Rows
+from medsgd._refinement.class_rows import FAR_OUT, GAMMA, Rows, divergence_with_few
 from medsgd._refinement.quasi_newton import inner, minimise
 
 # A first, tighter fit finds the majority where outlying rows have wrong labels.
@@ -34,18 +35,27 @@ TIGHT_GAMMA = 2.0
 # Precisions of the prior of a logit: 1 / n_rows times these, times the squared norm of
 # a typical row, is the factor of |W|^2 / 2. Many wrong labels need a strong prior.
 STRONG_PRECISION, PRECISION, WEAK_PRECISIONS = 3.0, 0.8, (0.2, 0.05)
-# Rows for each feature beyond which the prior hardly matters: a weak one is taken.
+# Rows for each feature beyond which the prior hardly matters: a weak one is taken. Rows
+# for each parameter beyond which the rows of the fit themselves choose the size.
 MANY_ROWS = 20
+# Up to so many features the effect of each row on its own score is computed.
+MOST_FEATURES = 300
+# Labels are hardly predictable if the log loss is a larger part of that of frequencies.
+HARDLY_PREDICTABLE = 0.75
 # The rows are divided into so many parts; one or all are held out to choose a prior.
 N_FOLDS = 4
-# As many rows make one part large enough.
+# As many rows for each logit make one part large enough.
 ENOUGH_ROWS = 1000
+# A row determines at most the rest of its own score.
+LEAST_LEFT = 0.05
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25
 # The same where held-out rows choose the size; the part of wrong labels is added to it,
 # because the divergence makes coefficients smaller the more labels are wrong.
 HELD_OUT_DEVIATION = 0.15
+# The same of the prior of an intercept's shift, which all rows have determined already.
+SHIFT_DEVIATION = 0.3
 # Parts of wrong labels to try. Each takes the size of the one before it, as a tenth
 # of odd labels may be a property of the data, which new rows share.
 NOISES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -206,12 +216,14 @@ def size_of(scores, label, weight, penalty, *, fit_intercept):
         slope = along + parameters[1:]
         loss = log_loss_with_noise(slope, label, weight, share, noise)
         loss += size * (0.5 * size * penalty.l2 + penalty.l1)
-        loss += 0.5 * (log_size / deviation) ** 2 / n_rows
+        shift = parameters[1:] / SHIFT_DEVIATION
+        loss += 0.5 * ((log_size / deviation) ** 2 + shift @ shift) / n_rows
         gradient = np.empty_like(parameters)
         gradient[0] = inner(slope.ravel(), along.ravel())
         gradient[0] += size * (size * penalty.l2 + penalty.l1)
         gradient[0] += log_size / deviation**2 / n_rows
         gradient[1:] = np.einsum("ij->j", slope) * fit_intercept
+        gradient[1:] += shift / SHIFT_DEVIATION / n_rows
         return loss, gradient
 
     found, losses = [np.zeros(1 + n_outputs)], []
@@ -292,6 +304,11 @@ def prior(rows, n_rows, precision, n_outputs):
     return half * precision * rows.units.squared_norm / n_rows
 
 
+def n_logits(model):
+    """Return the number of logits that determine the probabilities."""
+    return max(1, len(model.intercept) - 1)
+
+
 def centred(model):
     """Return a model of the same probabilities whose outputs add up to 0."""
     if len(model.intercept) == 1:
@@ -335,7 +352,8 @@ def choose_precision(rows, start, weight, fit, size_of):
     used = np.flatnonzero(weight)
     fold = np.full(len(weight), -1)
     fold[used] = fold_of(rows.label[used])
-    folds = range(N_FOLDS if len(used) < ENOUGH_ROWS else 1)
+    enough = len(used) >= ENOUGH_ROWS * n_logits(start)
+    folds = range(1 if enough else N_FOLDS)
     held_out = np.isin(fold, folds)
     training = [np.where(fold == k, 0.0, weight) for k in folds]
     training = [part / (part.sum() or 1.0) for part in training]
@@ -359,6 +377,46 @@ def choose_precision(rows, start, weight, fit, size_of):
     if best is first:
         best = min(first, tried(STRONG_PRECISION), key=lambda each: each[2].loss)
     return best
+
+
+def of_left_out_rows(rows, start, weight, fit, size_of):
+    """Return a weak precision, a model and a size as ``choose_precision`` does.
+
+    The labels of all rows choose the size, by the scores that the rows would have if
+    the model were not fitted to them. None where that may be far from the truth, which
+    is where rows are few or labels hardly depend on the features, or takes too long.
+    """
+    is_small = rows.X.shape[1] <= MOST_FEATURES
+    if rows.n_used <= MANY_ROWS * rows.n_features or not is_small:
+        return None
+    precision = WEAK_PRECISIONS[0]
+    model = fit(start, weight, TIGHT_GAMMA, precision)
+    model = fit(model, weight, GAMMA, precision)
+    size = size_of(left_out(rows, model, weight, precision), slice(None), model)
+    share = np.bincount(rows.label, weight)
+    if size.loss > HARDLY_PREDICTABLE * entr(share).sum():
+        return None
+    return precision, model, size
+
+
+def left_out(rows, model, weight, precision):
+    """Return the scores of rows by models fitted to the other rows, approximately.
+
+    One step of Newton's method leaves a row out (Rad and Maleki, "A scalable estimate
+    of the out-of-sample prediction error via approximate leave-one-out
+    cross-validation", JRSS B 2020). Along each output all rows count as typical ones.
+    """
+    scores = rows.scores(model.coef)
+    scores += model.intercept
+    slope, factor = scores.copy(), 1 + GAMMA
+    losses = divergence_with_few(slope, rows.label, weight, GAMMA, rows.few)
+    curvature = factor * slope
+    of_label = factor**2 * weight * (1 - losses * GAMMA / factor)
+    curvature[np.arange(len(of_label)), rows.label] += of_label
+    l2 = prior(rows, rows.n_used, precision, len(model.intercept))
+    distance = rows.distances(weight, curvature.sum(axis=0), l2)
+    scores += slope * distance / np.maximum(1 - curvature * distance, LEAST_LEFT)
+    return scores
 
 
 def is_too_sure(rows, model):
@@ -478,11 +536,14 @@ def refine(
         )
 
     size = None
-    if rows.n_used > MANY_ROWS * few.n_features:
+    if rows.n_used > MANY_ROWS * few.n_features * n_logits(start):
         precision = WEAK_PRECISIONS[0]
         model = fit(start, weight, TIGHT_GAMMA, precision)
     else:
-        precision, model, size = choose_precision(few, start, weight, fit, size_by)
+        chosen = of_left_out_rows(few, start, weight, fit, size_by)
+        if chosen is None:
+            chosen = choose_precision(few, start, weight, fit, size_by)
+        precision, model, size = chosen
     if is_too_sure(few, model):
         # The medians may have led to where all labels of a kind of rows are the same.
         begin = without_features(few, model, weight, fit_intercept)
