@@ -17,6 +17,7 @@ from medsgd import MedianSGDRegressor
 from medsgd._fit.data import Data
 from medsgd._refinement.bisquare import M_CONSTANT
 from medsgd._refinement.regression import Penalty
+from medsgd._refinement.stream import MOST_LATE
 from medsgd._refinement.stream_sums import GramSums
 from medsgd.datasets import make_contaminated_regression, make_heavy_tailed_regression
 
@@ -180,7 +181,8 @@ def test_a_coefficient_stays_without_rows(penalty):
     sums, ones = est._stream.sums, np.ones(200)
     rows = sums.rows(Data(X=X[1000:], y=y[1000:], weight=ones, given_weight=ones))
     for _ in range(150):  # for 1,500 half-lives, whose decay no number holds
-        sums = sums.with_rows(rows, y[1000:], Penalty(np.ones(D)), rows.total / 10)
+        penalty = Penalty(np.ones(D))
+        sums, _ = sums.with_rows(rows, y[1000:], penalty, rows.total / 10)
     assert np.isfinite(sums.b).all()
     # The rows move the other coefficients of a diagonal, and this one not.
     assert_allclose(sums.to_user()[0][0], est.coef_[0], rtol=0.005)
@@ -749,5 +751,36 @@ def test_no_piece_of_a_stream_raises_its_objective(seed):
         held = (n_before + n) * l2 * b @ b
         return loss + (known * np.sum((b - start) ** 2) + held) / 2
 
-    after = sums.with_rows(rows, y, Penalty(np.ones(d), l2), np.inf)
+    after, _ = sums.with_rows(rows, y, Penalty(np.ones(d), l2), np.inf)
     assert objective(after.b) <= objective(start) + 1e-9
+
+
+@pytest.mark.parametrize("layout", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("share, n, size", [(0.004, 15_000, 100), (0.001, 30_000, 500)])
+def test_a_level_that_is_late_and_rare(share, n, size, layout):
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(n, 3)), rng.random(n) < share]
+    X[:9000, 3] = 0
+    y = X @ [1, 2, 3, 20] + rng.normal(size=n)
+    est = feed(Regressor(), layout(X), y, size)
+    error = est.coef_ - np.linalg.lstsq(np.c_[X, np.ones(n)], y)[0][:4]
+    assert np.all(np.abs(error) * np.sqrt((X**2).sum(axis=0)) < 0.5)
+
+
+def test_late_rows_of_many_kinds_do_not_fill_the_memory():
+    rng = np.random.default_rng(0)
+    X = np.zeros((7800, 195))
+    X[:, :3] = rng.normal(size=(7800, 3))
+    X[np.arange(3000, 7800, 25), np.arange(3, 195)] = 1
+    y = X[:, :3] @ [1, 2, 3] + 20 * X[:, 3:].any(axis=1) + rng.normal(size=7800)
+    est = feed(Regressor(), X, y, 100)
+    assert est._stream.late.n_rows == MOST_LATE
+    assert_allclose(est.coef_[:3], [1, 2, 3], atol=0.05)
+
+
+@pytest.mark.parametrize("weight", [1000.0, 100_000.0])
+def test_weights_that_count_many_copies_delay_no_row(weight):
+    X, y, _ = draw("normal", n=900)
+    copies = np.full(len(y), weight)
+    one, many = (feed(Regressor(), X, y, 50, each) for each in (None, copies))
+    assert_allclose(solution(many), solution(one), rtol=1e-3, atol=1e-3)

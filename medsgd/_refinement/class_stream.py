@@ -147,9 +147,9 @@ class ClassSums:
         """Return the number of parameters that each piece of the rows solves for."""
         return len(self.b) if self.has_matrices else 0
 
-    def piece(self, half_life):
-        """Return the largest number of rows of the next piece."""
-        size = PIECE_SHARE * min(self.total, half_life)
+    def piece(self, half_life, count):
+        """Return the largest number of rows, of a mean count, of the next piece."""
+        size = PIECE_SHARE * min(self.total, half_life) / count
         return int(np.clip(size, LEAST_PIECE, PIECE))
 
     @property

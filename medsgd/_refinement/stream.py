@@ -5,7 +5,8 @@ is one of its starts. If the median is better than the refined estimate, such as
 jump, the refined estimate begins anew.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ DIAGONAL_GROWTH = 1.5
 # estimate by a sixteenth of its standard error. It is at least a share of the
 # parameters, because each piece is solved.
 LEAST_PIECE, MOST_WAITING, WAITING_SHARE, SOLVED_SHARE = 32, 1_000, 1 / 256, 0.125
+# Number of late rows that wait for others of their kind.
+MOST_LATE = 100
 # A half-life has at least so many rows a parameter, so that all are determined.
 LEAST_MEMORY = 2
 
@@ -107,6 +110,10 @@ class Stream:
         Number of first rows with which the sums have begun.
     waiting : Kept
         Rows that the sums do not have yet.
+    late : Kept
+        Rejected rows that wait for others of their kind.
+    since : ndarray of shape (n_late,)
+        How many rows have come since each of them.
     is_shown : bool
         Whether the attributes of the estimator show the refined estimate.
     """
@@ -115,6 +122,8 @@ class Stream:
     first: Kept | None = Kept()
     n_begun: int = 0
     waiting: Kept = Kept()
+    late: Kept = Kept()
+    since: np.ndarray = field(default_factory=partial(np.empty, 0))
     is_shown: bool = False
 
     @staticmethod
@@ -138,6 +147,8 @@ class Stream:
             "first": self.first and plain_chunks(self.first.chunks),
             "n_begun": self.n_begun,
             "waiting": plain_chunks(self.waiting.chunks),
+            "late": plain_chunks(self.late.chunks),
+            "since": self.since,
             "is_shown": self.is_shown,
         }
 
@@ -150,6 +161,8 @@ class Stream:
             None if first is None else Kept.of(chunks(first)),
             plain["n_begun"],
             Kept.of(chunks(plain["waiting"])),
+            Kept.of(chunks(plain["late"])),
+            plain["since"],
             plain["is_shown"],
         )
 
@@ -187,7 +200,8 @@ class Stream:
         if plan.half_life < least:
             plan = replace(plan, half_life=least)
         if stream.sums is not None:
-            total = stream.sums.total
+            count = stream._count(data)
+            total = stream.sums.total / count
             least = np.clip(
                 WAITING_SHARE * total,
                 max(
@@ -196,7 +210,7 @@ class Stream:
                 ),
                 MOST_WAITING,
             )
-            least = min(least, PIECE_SHARE * plan.half_life)
+            least = min(least, PIECE_SHARE * plan.half_life / count)
             n_waiting = stream.waiting.n_rows + len(data.y)
             if stream.waiting.n_rows or n_waiting < least:
                 waiting = stream.waiting.extended(data)
@@ -225,6 +239,10 @@ class Stream:
         """Whether the sums are of use with parameters that may have changed."""
         can_solve = isinstance(self.sums, DiagonalSums) or not has_l1(plan)
         return can_solve and self.sums.fit_intercept == plan.fit_intercept
+
+    def _count(self, data):
+        """Return as how many rows a row counts in the sums, in the mean."""
+        return float(np.mean(data.given_weight)) / self.sums.weight_unit
 
     def _led(self, data, median):
         """Return the predictions of the median for rows."""
@@ -255,7 +273,9 @@ class Stream:
 
     def _size(self, plan, data):
         """Return the largest number of rows of the next piece."""
-        size = len(data.y) if self.sums is None else self.sums.piece(plan.half_life)
+        size = len(data.y)
+        if self.sums is not None:
+            size = self.sums.piece(plan.half_life, self._count(data))
         if self.first is None:
             return size
         kept = self.first.n_rows
@@ -305,5 +325,19 @@ class Stream:
         penalty = penalty_of(plan, data.units, sums.inverse_scale, sums.y_scale)
         with np.errstate(over="ignore", invalid="ignore"):
             led = rows.y - (led - sums.y_center) / sums.y_scale
-        sums = sums.with_rows(rows, led, penalty, plan.half_life).rescaled()
-        return Stream() if sums is None else replace(self, sums=sums)
+        sums, late = sums.with_rows(rows, led, penalty, plan.half_life)
+        stream = replace(self, sums=sums, since=self.since + rows.total)
+        if len(late):
+            stream = stream._with_late(data.of_rows(late), penalty)
+        sums = stream.sums.rescaled()
+        return Stream() if sums is None else replace(stream, sums=sums)
+
+    def _with_late(self, data, penalty):
+        """Return the stream after late rows, which count if there are enough alike."""
+        rows = self.late.extended(data).together(data.units)
+        since = np.append(self.since, np.zeros(len(data.y)))
+        sums, counted = self.sums.with_late(self.sums.rows(rows), since, penalty)
+        left = np.flatnonzero(~counted)[-MOST_LATE:]
+        rows = rows.of_rows(left)
+        late = Kept.of([(rows.X, rows.y, rows.given_weight)])
+        return replace(self, sums=sums, late=late, since=since[left])

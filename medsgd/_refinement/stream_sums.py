@@ -38,6 +38,9 @@ INFORMED, FEWEST_PRESENT = 10.0, 5
 # New rows are told from bad leverage points by their rate. At its present rate so many
 # of them would have come before, but their rate was so many times smaller.
 EXPECTED, SUDDEN = 20.0, 3.0
+# Late rows are judged together once they are at least so many of a kind: a row among so
+# many has this variance.
+ALIKE = 1.1 / FEWEST_PRESENT
 # Residuals of new rows are beyond so many scales: a step from there may be too short.
 FAR = 2.0
 # Largest number of steps to new rows, and the constant of their Huber loss, which is
@@ -145,13 +148,16 @@ class GramSums:
         """Return the curvature along each parameter."""
         return self.gram.diagonal()
 
-    def piece(self, half_life):
-        """Return the largest number of rows of the next piece."""
-        size = max(self.least_piece, int(self.piece_share * self.total))
-        return int(np.clip(self.piece_share * half_life, 1, size))
+    def piece(self, half_life, count):
+        """Return the largest number of rows, of a mean count, of the next piece."""
+        size = max(self.least_piece, int(self.piece_share * self.total / count))
+        return int(np.clip(self.piece_share * half_life / count, 1, size))
 
     def with_rows(self, rows, led, penalty, half_life):
-        """Return the sums with more rows.
+        """Return the sums with more rows, and the places of late ones among these.
+
+        Late rows are rejected, and the earlier rows say little about them. The sums do
+        not count them: they wait for others of their kind.
 
         Parameters
         ----------
@@ -162,9 +168,13 @@ class GramSums:
         half_life : float
         """
         residual = rows.residuals(self.b)
-        b = self._reached(rows, residual, penalty)
+        b, late = self._reached(rows, residual, penalty)
         if b is not self.b:
             residual = rows.residuals(b)
+        if len(late):
+            weight = rows.weight.copy()
+            weight[late] = 0
+            rows = replace(rows, weight=weight)
         pulled = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
         memory = 0.5 ** (rows.total / half_life)
         sums = replace(
@@ -174,7 +184,27 @@ class GramSums:
             window=(*self.window, np.array([residual, led, rows.weight])),
             n_window=self.n_window + rows.n_rows,
         )
-        return sums._stepped(rows, residual, pulled, penalty, memory)
+        return sums._stepped(rows, residual, pulled, penalty, memory), late
+
+    def with_late(self, rows, since, penalty):
+        """Return the sums with late rows, and which of the rows they count now.
+
+        ``since``: how many rows have come since each of them.
+        """
+        known = self.gram + rows.gram(np.ones(rows.n_rows))
+        l2 = penalty.quadratic(self.fit_intercept)
+        counted = _variance(rows, known + np.diag(self.total * l2)) <= ALIKE
+        span = since[counted].max(initial=0)
+        if not self._are_expected(np.count_nonzero(counted), span):
+            return self, np.zeros(rows.n_rows, dtype=bool)
+        rows = rows.take(counted, rows.weight[counted])
+        residual, b = rows.residuals(self.b), self.b
+        if self._are_sudden(rows, span):
+            b = self._moved(rows, residual, l2)
+            residual = rows.residuals(b)
+        sums = replace(self, b=b, total=self.total + rows.total)
+        pulled = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
+        return sums._stepped(rows, residual, pulled, penalty, 1.0), counted
 
     def _stepped(self, rows, residual, pulled, penalty, memory):
         """Return the sums after a step with rows.
@@ -237,7 +267,47 @@ class GramSums:
                 break
         return replace(self, gram=gram, moments=moments)
 
-    def _reached(self, rows, first, penalty):
+    def _reached(self, rows, residual, penalty):
+        """Return coefficients, moved to new rows, and the places of late rows."""
+        none, l2 = np.empty(0, dtype=np.intp), penalty.quadratic(self.fit_intercept)
+        size = np.abs(residual)
+        far = np.flatnonzero((size > FAR * self.scale) & (rows.weight > 0))
+        is_few = len(far) < FEWEST_PRESENT
+        if is_few:
+            far = far[size[far] >= M_CONSTANT * self.scale]
+        if len(far) == 0:
+            return self.b, none
+        few = rows.take(far, rows.weight[far])
+        # Together these rows outweigh the sums where this is larger than 1, unless the
+        # change that they ask for is too large.
+        count = max(len(far), FEWEST_PRESENT) * few.total / len(far)
+        known = self.gram + np.diag(self.total * l2)
+        with np.errstate(over="ignore"):
+            variance = count / 3 * _variance(few, known)
+        reach = M_CONSTANT * self.scale * np.sqrt(variance)
+        explained = (variance > 1) & (size[far] < reach)
+        if np.count_nonzero(explained) < FEWEST_PRESENT:
+            is_late = explained & (size[far] >= M_CONSTANT * self.scale)
+            return self.b, far[is_late]
+        few = few.take(explained, few.weight[explained])
+        is_new = self._are_expected(few.n_rows, rows.total)
+        if is_new and self._are_sudden(few, rows.total):
+            return self._moved(rows, residual, l2), none
+        return self.b, none
+
+    def _are_expected(self, n_rows, span):
+        """Whether some rows of a span would have come before at their present rate."""
+        return n_rows >= FEWEST_PRESENT and n_rows * self.total >= EXPECTED * span
+
+    def _are_sudden(self, rows, span):
+        """Whether the rows of a span are no bad leverage points, by their rate.
+
+        Bad leverage points would have come before.
+        """
+        rate, before = rows.diagonal(rows.weight) / span, self.rejected / self.total
+        return (rate > SUDDEN * before).any()
+
+    def _moved(self, rows, first, penalty):
         """Return coefficients, moved to rows that earlier rows say little about.
 
         Residuals of rows with a new level, or far from all rows before, may be large
@@ -246,55 +316,23 @@ class GramSums:
 
         ``first``: residuals of the rows.
         """
-        l2 = penalty.quadratic(self.fit_intercept)
-        if not self._knows_little(rows, first, l2):
-            return self.b
         residual, most = first, M_CONSTANT * self.scale
         for weigh in (_huber_weights, _bisquare_weights):
             for _ in range(N_REACHING):
                 values = weigh(residual, rows.weight, self.scale)
                 gram, moments = self.gram + rows.gram(values), values * first
-                step = self._solution(gram, rows.moments(moments), l2, convex=True)
+                step = self._solution(gram, rows.moments(moments), penalty, convex=True)
                 last, residual = residual, first - rows.product(step)
                 if np.abs(residual - last).max() <= ROUGH * self.scale:
                     break
         before, after = (
             bisquare.loss(each, rows.weight, most) for each in (first, residual)
         )
-        cost = step @ self.gram @ step + self.total * (l2 @ step**2)
+        cost = step @ self.gram @ step + self.total * (penalty @ step**2)
         # The loss of a rejected row is most**2 / 6; the sums lose half of the cost.
         if 3 * cost >= most**2 * (before - after):
             return self.b
         return self.b + step
-
-    def _knows_little(self, rows, residual, penalty):
-        """Whether residuals are large because the sums determine them badly."""
-        size = np.abs(residual)
-        far = np.flatnonzero((size > FAR * self.scale) & (rows.weight > 0))
-        if len(far) < FEWEST_PRESENT:
-            return False
-        few = rows.take(far, rows.weight[far])
-        # Together these rows outweigh the sums where this is larger than 1, unless the
-        # change that they ask for is too large.
-        with np.errstate(over="ignore"):
-            variance = len(far) / 3 * self._variance(few, penalty)
-        reach = M_CONSTANT * self.scale * np.sqrt(variance)
-        explained = few.weight * ((variance > 1) & (size[far] < reach))
-        if np.count_nonzero(explained) < FEWEST_PRESENT:
-            return False
-        # Bad leverage points would have come before.
-        is_likely = explained.sum() * self.total >= EXPECTED * rows.total
-        rate, before = few.diagonal(explained) / rows.total, self.rejected / self.total
-        return is_likely and (rate > SUDDEN * before).any()
-
-    def _variance(self, rows, penalty):
-        """Return the variance of the predictions for rows, over that of the noise."""
-        gram = self.gram + np.diag(self.total * penalty)
-        root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
-        gram *= root * root[:, np.newaxis]
-        gram.flat[:: len(gram) + 1] += LEAST_KNOWN
-        along = rows.product((inverse_factor(gram) * root).T)
-        return np.einsum("ij,ij->i", along, along)
 
     def _solution(self, gram, gradient, penalty, *, convex):
         """Return the step to the minimum of the losses; None if there may be none."""
@@ -381,20 +419,20 @@ class DiagonalSums(GramSums):
 
         Otherwise all rows of a new feature with a strong effect would be outliers.
         """
-        known = self.squares[self.fit_intercept :]
+        known, none = self.squares[self.fit_intercept :], np.empty(0, dtype=np.intp)
         if np.all(known >= INFORMED):
-            return self.b
+            return self.b, none
         squares = rows.diagonal(rows.weight)[self.fit_intercept :]
         present = rows.present_share * rows.total >= FEWEST_PRESENT
         is_new = (known < np.minimum(INFORMED, squares)) & present
         if not is_new.any():
-            return self.b
+            return self.b, none
         kept, *_ = bisquare.pull(residual, rows.weight, M_CONSTANT * self.scale)
         found = recovered(rows, residual, kept, self.b)
         if found is None:
-            return self.b
+            return self.b, none
         is_new = np.append(np.zeros(self.fit_intercept, dtype=bool), is_new)
-        return np.where(is_new, found, self.b)
+        return np.where(is_new, found, self.b), none
 
     def _absolute(self, penalty):
         """Return the factor of each parameter's absolute value in the penalty."""
@@ -410,6 +448,15 @@ class DiagonalSums(GramSums):
         held = np.where(self.b == 0, held, np.sign(self.b) * bound)
         moments = (gram + self.total * l2) * self.b + held
         return replace(self, gram=gram, moments=moments)
+
+
+def _variance(rows, gram):
+    """Return the variance of predictions for rows, over that of the noise, by a Gram."""
+    root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
+    gram = gram * root * root[:, np.newaxis]
+    gram.flat[:: len(gram) + 1] += LEAST_KNOWN
+    along = rows.product((inverse_factor(gram) * root).T)
+    return np.einsum("ij,ij->i", along, along)
 
 
 def _huber_weights(residual, weight, scale):
