@@ -411,12 +411,18 @@ class BaseMedianSGD(SparseCoefMixin, CallbackSupportMixin, BaseEstimator):
         ------
         ValueError
             If a pickle has brought the state of a version that this one does not read,
-            or if parameters set since are not valid.
+            or if parameters set since are not valid or fit no more.
         """
         if hasattr(self, "_training_state"):
             raise ValueError(why_not_readable(self._training_state))
         if hasattr(self, "_states"):
             self._check_changed_parameters()
+            if not self.fit_intercept and self._units.center.any():
+                raise ValueError(
+                    "partial_fit cannot go on with fit_intercept=False: earlier calls "
+                    "had fit_intercept=True, and have centred the features. Set it to "
+                    "True, or call fit, or begin with a clone."
+                )
 
     def _partial_fit(self, X, y, sample_weight, first):
         """Make one pass over the samples given."""

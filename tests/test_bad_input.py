@@ -392,6 +392,14 @@ def test_partial_fit_does_not_stop_early_later(cls, method):
     assert_array_equal(est.coef_, other.partial_fit(X, Y).coef_)
 
 
+@pytest.mark.parametrize("estimator_class", CLASSES)
+def test_centred_features_need_an_intercept(estimator_class):
+    est = estimator_class().fit(X + 10, Y)
+    with pytest.raises(ValueError, match="fit_intercept=False"):
+        est.set_params(fit_intercept=False).partial_fit(X + 10, Y)
+    est.set_params(fit_intercept=True).partial_fit(X + 10, Y)
+
+
 def test_partial_fit_does_not_balance():
     ours = MedianSGDClassifier(class_weight="balanced")
     theirs = SGDClassifier(class_weight="balanced")

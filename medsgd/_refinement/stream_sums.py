@@ -451,7 +451,7 @@ class DiagonalSums(GramSums):
 
 
 def _variance(rows, gram):
-    """Return the variance of predictions for rows, over that of the noise, by a Gram."""
+    """Return the variance of predictions for rows, over that of the noise."""
     root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
     gram = gram * root * root[:, np.newaxis]
     gram.flat[:: len(gram) + 1] += LEAST_KNOWN
