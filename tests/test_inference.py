@@ -237,6 +237,22 @@ def test_float32(covariance):
     assert single.std_error.dtype == single.coef.dtype == np.float64
 
 
+@each_covariance
+def test_standard_errors_with_weights_that_are_no_copies(covariance):
+    coef, std_error = [], []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        X, weight = rng.normal(size=(500, 2)), rng.lognormal(0, 1, 500)
+        y = X.sum(axis=1) + rng.normal(size=500)
+        reg = fit(X, y, sample_weight=weight)
+        table = coefficient_table(
+            reg, X, y, sample_weight=weight, covariance=covariance
+        )
+        coef.append(table.coef)
+        std_error.append(table.std_error)
+    assert_allclose(np.median(std_error, axis=0), np.std(coef, axis=0), rtol=0.15)
+
+
 def test_sums_of_parts_of_the_rows_add_up():
     X, y = problem()
     reg = fit(X, y)

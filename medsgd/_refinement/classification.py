@@ -250,7 +250,7 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
     """
     n_rows = max(1, rows.n_used)
     along = rows.along(model, weight)
-    coef = model.coef.ravel()
+    coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
     l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()
 
     def objective(parameters):

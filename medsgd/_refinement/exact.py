@@ -236,7 +236,9 @@ class ExactStage:
 
     def table_sums(self, m_fit, s_fit, limit):
         """As ``TableSums.of``, of the rows."""
-        return TableSums.of(self.rows, m_fit, s_fit, limit)
+        counts = self.rows.weight
+        are_copies = bool(np.all(counts == np.floor(counts)))
+        return TableSums.of(self.rows, m_fit, s_fit, limit, are_copies=are_copies)
 
     def take(self, problem, progress):
         """Bring a problem's state and curves up to date with a pass."""

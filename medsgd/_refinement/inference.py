@@ -78,7 +78,7 @@ class Sums(Summable):
     scale_sums: np.ndarray | None = None
 
     @classmethod
-    def of(cls, rows, m_fit, s_fit=None):
+    def of(cls, rows, m_fit, s_fit=None, *, are_copies=True):
         """Return the sums over some rows.
 
         Parameters
@@ -87,24 +87,25 @@ class Sums(Summable):
         m_fit, s_fit : tuple of ndarray of shape (n_parameters,) and float
             Coefficients and scale of each step. Without the S step's there are the
             sums for a homoscedastic covariance only.
+        are_copies : bool, default=True
+            Whether a row of weight w is w independent rows. Otherwise it is one, and
+            squares of its terms have the factor w**2.
         """
         (b, scale), count = m_fit, rows.weight
         residual = rows.residuals(b)
         kept, slope, pull, *_ = bisquare.pull(residual, count, M_CONSTANT * scale)
         pull /= scale
-        # A row without a weight adds 0, and not 0 / 0.
-        per_count = np.divide(1, count, out=np.zeros_like(count), where=count > 0)
-        square = pull * pull * per_count
+        square = pull * (_divided(pull, count) if are_copies else pull)
         sums = {
             "total": rows.total,
             "weight": kept.sum(),
             "slope": slope.sum(),
-            "square_slope": (slope * slope) @ per_count,
+            "square_slope": slope @ _divided(slope, count),
             "square": square.sum(),
         }
         if s_fit is None:
             return cls(gram=rows.gram(kept), pull=rows.moments(pull), **sums)
-        chi, sums["scale_sums"] = _of_scale(rows, *s_fit)
+        chi, sums["scale_sums"] = _of_scale(rows, *s_fit, are_copies)
         with np.errstate(over="ignore", invalid="ignore"):
             by_u = np.where(slope, slope * (residual / scale), 0)
         moments = rows.moments(np.stack([pull, by_u, pull * chi], axis=1))
@@ -113,15 +114,26 @@ class Sums(Summable):
         return cls(pull=moments[:, 0], scale_moments=moments[:, 1:], **sums)
 
 
-def _of_scale(rows, b, scale):
-    """Return the bisquare of the rows in the S step, and ``Sums.scale_sums``."""
-    ratio = rows.residuals(b) / (S_CONSTANT * scale)
+def _divided(values, count):
+    """Return values by counts; 0 of a row without one."""
+    return np.divide(values, count, out=np.zeros_like(values), where=count > 0)
+
+
+def _of_scale(rows, b, scale, are_copies):
+    """Return the factor of ``psi`` in ``Sums.scale_moments``, and ``Sums.scale_sums``.
+
+    Rows that are no copies need the bisquare less 1/2, its mean, and their weights.
+    """
+    count, ratio = rows.weight, rows.residuals(b) / (S_CONSTANT * scale)
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.fmin(ratio * ratio, 1)
     left = 1 - squares
     chi = 1 - left**3
     slope = 6 * squares * left**2
-    return chi, np.array([slope, chi * chi - BREAKDOWN**2]) @ rows.weight
+    if are_copies:
+        return chi, np.array([slope, chi * chi - BREAKDOWN**2]) @ count
+    chi = count * (chi - BREAKDOWN)
+    return chi, np.array([slope @ count, chi @ chi])
 
 
 class Inference:
@@ -295,7 +307,7 @@ class TableSums(Summable):
     squares: np.ndarray
 
     @classmethod
-    def of(cls, rows, m_fit, s_fit, limit):
+    def of(cls, rows, m_fit, s_fit, limit, *, are_copies=True):
         """Return the sums over some rows.
 
         ``limit``: of outliers, in scales; for the others see ``Sums.of``.
@@ -304,7 +316,7 @@ class TableSums(Summable):
         kept = rows.weight * m_weights(residual, scale, 0.0)
         used = kept > 0
         return cls(
-            Sums.of(rows, m_fit, s_fit),
+            Sums.of(rows, m_fit, s_fit, are_copies=are_copies),
             float(rows.weight @ (np.abs(residual) > limit * scale)),
             _squares(rows.y[used], residual[used], kept[used]),
         )

@@ -405,7 +405,7 @@ class DiagonalSums(GramSums):
         # A step beyond the minimum of these rows, with their share of the penalty, is
         # too long.
         ascent = pull - rows.total * l2 * self.b
-        step = ascent / metric
+        step = np.clip(ascent / metric, -LARGEST, LARGEST)
         bend = values @ np.square(rows.product(step)) + rows.total * (l2 @ step**2)
         if bend > ascent @ step:
             pull = pull + (ascent @ step / bend - 1) * ascent

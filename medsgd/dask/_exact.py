@@ -92,7 +92,7 @@ class PartitionedStage(ExactStage):
             weight = np.rint(weight * data.weight_unit)
         super().__init__(plan, data, weight)
         held = self.rows
-        self.weight_unit = told.weight_unit
+        self.weight_unit, self.are_copies = told.weight_unit, told.is_counted
         units = RowUnits(
             held.center,
             held.inverse_scale,
@@ -112,7 +112,7 @@ class PartitionedStage(ExactStage):
         ValueError
             If a partition does not return sums.
         """
-        job = TableJob(self.rows.units, m_fit, s_fit, limit)
+        job = TableJob(self.rows.units, m_fit, s_fit, limit, self.are_copies)
         try:
             return self.rows.asked.sums("table", table, job, TableSums, None)
         except RowsLeftOut:

@@ -169,7 +169,7 @@ class TableJob(Sent):
     Attributes
     ----------
     units : RowUnits
-    m_fit, s_fit, limit
+    m_fit, s_fit, limit, are_copies
         As for ``TableSums.of``.
     """
 
@@ -177,6 +177,7 @@ class TableJob(Sent):
     m_fit: tuple
     s_fit: tuple | None
     limit: float
+    are_copies: bool
 
 
 def table(block, job, index):
@@ -184,7 +185,8 @@ def table(block, job, index):
     rows = job.units.rows(block)
     if not rows.n_used:
         return None
-    return TableSums.of(rows, job.m_fit, job.s_fit, job.limit)
+    are_copies = job.are_copies
+    return TableSums.of(rows, job.m_fit, job.s_fit, job.limit, are_copies=are_copies)
 
 
 @dataclass(frozen=True, eq=False)

@@ -240,7 +240,9 @@ def coefficient_table(
     y : array-like of shape (n_samples,)
         The targets given to ``fit``.
     sample_weight : array-like of shape (n_samples,), default=None
-        The weights given to ``fit``. They count copies of a sample.
+        The weights given to ``fit``. Whole numbers count copies of a sample. With other
+        weights each sample is one observation, so that standard errors grow with the
+        spread of the weights.
     confidence : float, default=0.95
         Level of the confidence intervals.
     covariance : {'robust', 'homoscedastic'}, default='robust'
