@@ -209,8 +209,9 @@ class MedianSGDClassifier(LinearClassifierMixin, BaseMedianSGD):
     addition to the penalty. The prior prevents a model with many features from
     memorising wrong labels. Second, the size of the coefficients is fitted, because the
     prior makes it too small. With at most 20 rows for a feature, held-out rows choose
-    the strength of the prior, the size and the intercepts. The choice allows for wrong
-    labels among them. Third, with more rows for a feature, the intercepts are set so
+    the strength of the prior, the size and the intercepts. With up to 20 rows for a
+    feature and each class but one, they choose the size and the intercepts. The choice
+    allows for wrong labels among them. Third, with more rows, the intercepts are set so
     that plausible labels are as frequent as predicted. The result hardly depends on
     `random_state`. `tol` bounds the progress of an iteration, `early_stopping` ends the
     refinement when the held-out rows make no progress, and `max_iter` counts epochs of

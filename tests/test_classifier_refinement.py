@@ -19,6 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
 from medsgd import MedianSGDClassifier
+from medsgd._refinement.class_rows import GAMMA, Rows
+from medsgd._refinement.classification import Model, Shrinkage, fitted, left_out, prior
 from medsgd._refinement.quasi_newton import minimise
 
 LAYOUTS = [np.asarray, sp.csr_array]
@@ -588,3 +590,67 @@ def test_rows_that_are_wild_in_a_sparse_column_far_from_zero():
     clf = MedianSGDClassifier(random_state=0).fit(sp.csr_array(wild), odd)
     assert clf.outliers_[wrong].all()
     assert np.abs(clf.predict_proba(X) - proba).mean() < 0.03
+
+
+def gaussian_classes(n, d, n_classes, strength, seed):
+    """Rows of a multinomial model, and the true probabilities."""
+    rng = np.random.default_rng(seed)
+    coef = rng.normal(size=(d, n_classes)) * strength / np.sqrt(d)
+    X = rng.normal(size=(n, d))
+    proba = softmax(X @ coef, axis=1)
+    y = (proba.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    return X, y, proba
+
+
+@pytest.mark.parametrize("strength", [0.5, 1, 3])
+@pytest.mark.parametrize("n, d, n_classes", [(620, 30, 10), (1500, 40, 4)])
+def test_few_rows_for_each_parameter_are_not_too_sure(n, d, n_classes, strength):
+    X, y, _ = gaussian_classes(n + 4000, d, n_classes, strength, seed=0)
+    ours, theirs = (
+        log_loss(y[n:], clf.fit(X[:n], y[:n]).predict_proba(X[n:]))
+        for clf in (MedianSGDClassifier(random_state=0), LogisticRegression())
+    )
+    assert ours <= 1.03 * theirs
+
+
+def test_scores_move_towards_those_of_models_without_the_row():
+    X, y, _ = gaussian_classes(120, 3, 3, 3, seed=0)
+    units = MedianSGDClassifier(random_state=0).fit(X, y)._units
+    weight = np.ones(len(y)) / len(y)
+
+    def rows(weight):
+        return Rows(X, y, weight, units, leverage_weights=False)
+
+    def fit(start, weight):
+        return fitted(
+            rows(weight),
+            start,
+            weight,
+            GAMMA,
+            Shrinkage(prior(rows(weight), len(y), 0.2, 3), 0),
+            fit_intercept=True,
+            tol=1e-12,
+            max_iter=500,
+        )
+
+    model = fit(Model(np.zeros(3), np.zeros((3, 3))), weight)
+    whole = rows(weight).scores(model.coef) + model.intercept
+    found = left_out(rows(weight), model, weight, 0.2)
+    exact = np.empty_like(found)
+    for k in range(len(y)):
+        other = fit(model, np.where(np.arange(len(y)) == k, 0, weight))
+        exact[k] = (rows(weight).scores(other.coef) + other.intercept)[k]
+    own = np.arange(len(y)), y
+    before = log_softmax(whole, axis=1)[own]
+    found, exact = (log_softmax(s, axis=1)[own] - before for s in (found, exact))
+    assert np.corrcoef(found, exact)[0, 1] > 0.75
+    assert 0.1 < found.sum() / exact.sum() < 1
+
+
+@pytest.mark.parametrize("n_classes", [3, 5])
+def test_left_out_rows_of_dense_and_sparse_rows(n_classes):
+    X, y, _ = gaussian_classes(200, 6, n_classes, 3, seed=0)
+    X[X < 0] = 0
+    clf = MedianSGDClassifier(standardize=False, leverage_weights=False, random_state=0)
+    dense, csr = (parameters(clone(clf).fit(layout(X), y)) for layout in LAYOUTS)
+    assert_allclose(csr, dense, rtol=1e-6)

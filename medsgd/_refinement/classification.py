@@ -400,16 +400,19 @@ def of_left_out_rows(rows, start, weight, fit, size_of):
 
 
 def left_out(rows, model, weight, precision):
-    """Return the scores of rows by models fitted to the other rows, approximately.
+    """Return scores of rows, moved towards those of models fitted to the other rows.
 
     One step of Newton's method leaves a row out (Rad and Maleki, "A scalable estimate
     of the out-of-sample prediction error via approximate leave-one-out
-    cross-validation", JRSS B 2020). Along each output all rows count as typical ones.
+    cross-validation", JRSS B 2020). It is shortened, as an upper bound takes the place
+    of the Hessian, which may be nearly singular: its first term, with all rows as
+    typical ones along each output.
     """
     scores = rows.scores(model.coef)
     scores += model.intercept
     slope, factor = scores.copy(), 1 + GAMMA
     losses = divergence_with_few(slope, rows.label, weight, GAMMA, rows.few)
+    # The first term of the second derivative: the tilted probabilities, times these.
     curvature = factor * slope
     of_label = factor**2 * weight * (1 - losses * GAMMA / factor)
     curvature[np.arange(len(of_label)), rows.label] += of_label
