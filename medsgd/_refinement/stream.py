@@ -328,14 +328,17 @@ class Stream:
         sums, late = sums.with_rows(rows, led, penalty, plan.half_life)
         stream = replace(self, sums=sums, since=self.since + rows.total)
         if len(late):
-            stream = stream._with_late(data.of_rows(late), penalty)
+            stream = stream._with_late(data.of_rows(late), rows.total, penalty)
         sums = stream.sums.rescaled()
         return Stream() if sums is None else replace(stream, sums=sums)
 
-    def _with_late(self, data, penalty):
-        """Return the stream after late rows, which count if there are enough alike."""
+    def _with_late(self, data, span, penalty):
+        """Return the stream after late rows of a span, which may be enough of a kind.
+
+        If so the sums count them.
+        """
         rows = self.late.extended(data).together(data.units)
-        since = np.append(self.since, np.zeros(len(data.y)))
+        since = np.append(self.since, np.full(len(data.y), span))
         sums, counted = self.sums.with_late(self.sums.rows(rows), since, penalty)
         left = np.flatnonzero(~counted)[-MOST_LATE:]
         rows = rows.of_rows(left)

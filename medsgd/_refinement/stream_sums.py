@@ -37,7 +37,7 @@ FEWEST_LOST, LOST = 400, 10.0
 INFORMED, FEWEST_PRESENT = 10.0, 5
 # New rows are told from bad leverage points by their rate. At its present rate so many
 # of them would have come before, but their rate was so many times smaller.
-EXPECTED, SUDDEN = 20.0, 3.0
+EXPECTED, SUDDEN = 7.0, 3.0
 # Late rows are judged together once they are at least so many of a kind: a row among so
 # many has this variance.
 ALIKE = 1.1 / FEWEST_PRESENT
@@ -195,7 +195,8 @@ class GramSums:
         l2 = penalty.quadratic(self.fit_intercept)
         counted = _variance(rows, known + np.diag(self.total * l2)) <= ALIKE
         span = since[counted].max(initial=0)
-        if not self._are_expected(np.count_nonzero(counted), span):
+        before = self.total - span
+        if not self._are_expected(np.count_nonzero(counted), span, before):
             return self, np.zeros(rows.n_rows, dtype=bool)
         rows = rows.take(counted, rows.weight[counted])
         residual, b = rows.residuals(self.b), self.b
@@ -286,18 +287,17 @@ class GramSums:
             variance = count / 3 * _variance(few, known)
         reach = M_CONSTANT * self.scale * np.sqrt(variance)
         explained = (variance > 1) & (size[far] < reach)
-        if np.count_nonzero(explained) < FEWEST_PRESENT:
+        if not self._are_expected(np.count_nonzero(explained), rows.total, self.total):
             is_late = explained & (size[far] >= M_CONSTANT * self.scale)
             return self.b, far[is_late]
         few = few.take(explained, few.weight[explained])
-        is_new = self._are_expected(few.n_rows, rows.total)
-        if is_new and self._are_sudden(few, rows.total):
+        if self._are_sudden(few, rows.total):
             return self._moved(rows, residual, l2), none
         return self.b, none
 
-    def _are_expected(self, n_rows, span):
+    def _are_expected(self, n_rows, span, before):
         """Whether some rows of a span would have come before at their present rate."""
-        return n_rows >= FEWEST_PRESENT and n_rows * self.total >= EXPECTED * span
+        return n_rows >= FEWEST_PRESENT and n_rows * before >= EXPECTED * span
 
     def _are_sudden(self, rows, span):
         """Whether the rows of a span are no bad leverage points, by their rate.
@@ -452,7 +452,10 @@ class DiagonalSums(GramSums):
 
 def _variance(rows, gram):
     """Return the variance of predictions for rows, over that of the noise."""
-    root = 1 / np.sqrt(np.where(gram.diagonal() > 0, gram.diagonal(), 1))
+    size = gram.diagonal()
+    # A feature that has always been 0 has no other unit.
+    size = np.where(size > 0, size, rows.diagonal(np.ones(rows.n_rows)))
+    root = 1 / np.sqrt(np.where(size > 0, size, 1))
     gram = gram * root * root[:, np.newaxis]
     gram.flat[:: len(gram) + 1] += LEAST_KNOWN
     along = rows.product((inverse_factor(gram) * root).T)
