@@ -249,6 +249,90 @@ def test_a_seed_chooses_no_minimum_of_many_parameters():
     assert distance(one, other, X) < 1e-4
 
 
+def levels(rng, n, k):
+    """Indicators of all levels but one."""
+    return np.eye(k)[rng.permutation(np.arange(n) % k)][:, 1:]
+
+
+def two_factors(rng):
+    return np.c_[levels(rng, 800, 70), levels(rng, 800, 30)]
+
+
+def many_levels(rng):
+    """Five rows for a parameter."""
+    return np.c_[levels(rng, 1000, 100), levels(rng, 1000, 100)]
+
+
+def seasons(rng):
+    """Day of the week, week and month, which overlap, and a trend."""
+    day = np.arange(1095)
+    week, month = np.minimum(day % 365 // 7, 51), day % 365 * 12 // 365
+    factors = (np.eye(k)[v][:, 1:] for k, v in ((7, day % 7), (52, week), (12, month)))
+    return np.c_[(*factors, day)]
+
+
+def slopes_by_level(rng):
+    factor, x = levels(rng, 900, 25), rng.standard_normal((900, 2))
+    return np.c_[factor, x, factor * x[:, :1], factor * x[:, 1:]]
+
+
+def crossed_levels(rng):
+    one, other = levels(rng, 900, 10), levels(rng, 900, 8)
+    return np.c_[
+        one, other, (one[:, :, np.newaxis] * other[:, np.newaxis]).reshape(900, -1)
+    ]
+
+
+STRUCTURED = [two_factors, many_levels, seasons, slopes_by_level, crossed_levels]
+
+
+def structured(design, seed, size, share=0.0):
+    """X and y of a design of many parameters, and the rows that are no outliers."""
+    rng = np.random.default_rng(seed)
+    X = design(rng)
+    effects = size * rng.standard_normal(X.shape[1]) / np.sqrt(X.var(axis=0))
+    y = X @ effects + rng.standard_normal(len(X))
+    good = rng.random(len(X)) >= share
+    y[~good] += 50 * size
+    return X, y, good
+
+
+def errors(est, X, y, good, layout=np.asarray):
+    """Distance of a fit from least squares on the good rows, in standard errors."""
+    expected = LinearRegression().fit(X[good], y[good]).predict(X[good])
+    rank = np.linalg.matrix_rank(X[good] - X[good].mean(axis=0)) + 1
+    noise = np.sqrt(np.square(y[good] - expected).sum() / (good.sum() - rank))
+    gap = est.predict(layout(X[good])) - expected
+    return np.sqrt(gap @ gap / rank) / noise
+
+
+@pytest.mark.parametrize("size", [5, 1000])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("design", STRUCTURED)
+def test_many_parameters_of_few_rows(design, seed, size):
+    X, y, good = structured(design, seed, size)
+    assert errors(MedianSGDRegressor(random_state=0).fit(X, y), X, y, good) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("design", [two_factors, slopes_by_level])
+def test_many_parameters_of_few_rows_with_outliers(design, seed):
+    X, y, good = structured(design, seed, 5, 0.15)
+    assert errors(MedianSGDRegressor(random_state=0).fit(X, y), X, y, good) < 0.6
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("design", [two_factors, slopes_by_level])
+def test_the_order_of_rows_and_many_columns_sets_no_basin(design, layout):
+    X, y, good = structured(design, 1, 5)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        rows, columns = rng.permutation(len(X)), rng.permutation(X.shape[1])
+        X, y = X[rows][:, columns], y[rows]
+        est = MedianSGDRegressor(random_state=0).fit(layout(X), y)
+        assert errors(est, X, y, good, layout) < 0.6
+
+
 @pytest.mark.parametrize("n", [10_000, 25_000])  # the S step sees all, or a part
 def test_wide_sparse_features_take_few_passes(n):
     rng = np.random.default_rng(0)
