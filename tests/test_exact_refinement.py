@@ -19,7 +19,11 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
-from medsgd._refinement.least_squares import Cholesky
+from medsgd._refinement.least_squares import (
+    Cholesky,
+    QuasiNewton,
+    conjugate_gradients,
+)
 from medsgd._refinement.rows import DenseRows
 
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
@@ -319,6 +323,35 @@ def test_many_parameters_of_few_rows(design, seed, size):
 def test_many_parameters_of_few_rows_with_outliers(design, seed):
     X, y, good = structured(design, seed, 5, 0.15)
     assert errors(MedianSGDRegressor(random_state=0).fit(X, y), X, y, good) < 0.6
+
+
+def test_a_combination_of_columns_that_a_metric_has_lost_has_a_bound():
+    # Rows of the metric join no level of the first half with one of the second half.
+    first, second = np.divmod(np.arange(400) % 100, 10)
+    X = np.c_[np.eye(10)[first][:, 1:], np.eye(10)[second]]
+    is_joined = (first < 5) == (second < 5)
+    y = np.random.default_rng(0).standard_normal(400)
+    rows = DenseRows(X, y, np.ones(400), np.zeros(19), np.ones(19), 0)
+    solver = QuasiNewton(np.zeros(19), rows.gram(rows.weight), 400.0)
+    solver.adapt(rows, is_joined * 1.0, 400.0)
+    step = solver.step(rows, rows.weight, y, np.zeros(19), share=400.0, convex=True)
+    assert np.abs(X @ step).max() < 10
+
+
+def test_each_of_several_systems_is_solved():
+    rng = np.random.default_rng(0)
+    scale = np.linspace([1, 1, 1], [1, 50, 5], 20)  # the first one needs one iteration
+    matrices = [np.diag(s) for s in scale.T]
+    right = rng.standard_normal((20, 3))
+    found = conjugate_gradients(
+        lambda directions, left: scale[:, left] * directions,
+        right,
+        np.asarray,
+        40,
+        1e-10,
+    )
+    expected = [np.linalg.solve(*pair) for pair in zip(matrices, right.T, strict=True)]
+    assert_allclose(found.T, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
