@@ -19,7 +19,11 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
-from medsgd._refinement.least_squares import Cholesky
+from medsgd._refinement.least_squares import (
+    Cholesky,
+    QuasiNewton,
+    conjugate_gradients,
+)
 from medsgd._refinement.rows import DenseRows
 
 MEDIANS = ["coord-median", "geometric-median", "spp-l1", "spp-l2"]
@@ -247,6 +251,119 @@ def test_a_seed_chooses_no_minimum_of_many_parameters():
     X, y, _ = problem(1500, 510, share=0.1)
     one, other = (MedianSGDRegressor(random_state=seed).fit(X, y) for seed in (0, 1))
     assert distance(one, other, X) < 1e-4
+
+
+def levels(rng, n, k):
+    """Indicators of all levels but one."""
+    return np.eye(k)[rng.permutation(np.arange(n) % k)][:, 1:]
+
+
+def two_factors(rng):
+    return np.c_[levels(rng, 800, 70), levels(rng, 800, 30)]
+
+
+def many_levels(rng):
+    """Five rows for a parameter."""
+    return np.c_[levels(rng, 1000, 100), levels(rng, 1000, 100)]
+
+
+def seasons(rng):
+    """Day of the week, week and month, which overlap, and a trend."""
+    day = np.arange(1095)
+    week, month = np.minimum(day % 365 // 7, 51), day % 365 * 12 // 365
+    factors = (np.eye(k)[v][:, 1:] for k, v in ((7, day % 7), (52, week), (12, month)))
+    return np.c_[(*factors, day)]
+
+
+def slopes_by_level(rng):
+    factor, x = levels(rng, 900, 25), rng.standard_normal((900, 2))
+    return np.c_[factor, x, factor * x[:, :1], factor * x[:, 1:]]
+
+
+def crossed_levels(rng):
+    one, other = levels(rng, 900, 10), levels(rng, 900, 8)
+    return np.c_[
+        one, other, (one[:, :, np.newaxis] * other[:, np.newaxis]).reshape(900, -1)
+    ]
+
+
+STRUCTURED = [two_factors, many_levels, seasons, slopes_by_level, crossed_levels]
+
+
+def structured(design, seed, size, share=0.0):
+    """X and y of a design of many parameters, and the rows that are no outliers."""
+    rng = np.random.default_rng(seed)
+    X = design(rng)
+    effects = size * rng.standard_normal(X.shape[1]) / np.sqrt(X.var(axis=0))
+    y = X @ effects + rng.standard_normal(len(X))
+    good = rng.random(len(X)) >= share
+    y[~good] += 50 * size
+    return X, y, good
+
+
+def errors(est, X, y, good, layout=np.asarray):
+    """Distance of a fit from least squares on the good rows, in standard errors."""
+    expected = LinearRegression().fit(X[good], y[good]).predict(X[good])
+    rank = np.linalg.matrix_rank(X[good] - X[good].mean(axis=0)) + 1
+    noise = np.sqrt(np.square(y[good] - expected).sum() / (good.sum() - rank))
+    gap = est.predict(layout(X[good])) - expected
+    return np.sqrt(gap @ gap / rank) / noise
+
+
+@pytest.mark.parametrize("size", [5, 1000])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("design", STRUCTURED)
+def test_many_parameters_of_few_rows(design, seed, size):
+    X, y, good = structured(design, seed, size)
+    assert errors(MedianSGDRegressor(random_state=0).fit(X, y), X, y, good) < 0.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("design", [two_factors, slopes_by_level])
+def test_many_parameters_of_few_rows_with_outliers(design, seed):
+    X, y, good = structured(design, seed, 5, 0.15)
+    assert errors(MedianSGDRegressor(random_state=0).fit(X, y), X, y, good) < 0.6
+
+
+def test_a_combination_of_columns_that_a_metric_has_lost_has_a_bound():
+    # Rows of the metric join no level of the first half with one of the second half.
+    first, second = np.divmod(np.arange(400) % 100, 10)
+    X = np.c_[np.eye(10)[first][:, 1:], np.eye(10)[second]]
+    is_joined = (first < 5) == (second < 5)
+    y = np.random.default_rng(0).standard_normal(400)
+    rows = DenseRows(X, y, np.ones(400), np.zeros(19), np.ones(19), 0)
+    solver = QuasiNewton(np.zeros(19), rows.gram(rows.weight), 400.0)
+    solver.adapt(rows, is_joined * 1.0, 400.0)
+    step = solver.step(rows, rows.weight, y, np.zeros(19), share=400.0, convex=True)
+    assert np.abs(X @ step).max() < 10
+
+
+def test_each_of_several_systems_is_solved():
+    rng = np.random.default_rng(0)
+    scale = np.linspace([1, 1, 1], [1, 50, 5], 20)  # the first one needs one iteration
+    matrices = [np.diag(s) for s in scale.T]
+    right = rng.standard_normal((20, 3))
+    found = conjugate_gradients(
+        lambda directions, left: scale[:, left] * directions,
+        right,
+        np.asarray,
+        40,
+        1e-10,
+    )
+    expected = [np.linalg.solve(*pair) for pair in zip(matrices, right.T, strict=True)]
+    assert_allclose(found.T, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("design", [two_factors, slopes_by_level])
+def test_the_order_of_rows_and_many_columns_sets_no_basin(design, layout):
+    X, y, good = structured(design, 1, 5)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        rows, columns = rng.permutation(len(X)), rng.permutation(X.shape[1])
+        X, y = X[rows][:, columns], y[rows]
+        est = MedianSGDRegressor(random_state=0).fit(layout(X), y)
+        assert errors(est, X, y, good, layout) < 0.6
 
 
 @pytest.mark.parametrize("n", [10_000, 25_000])  # the S step sees all, or a part

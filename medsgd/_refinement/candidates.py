@@ -41,9 +41,10 @@ INDEPENDENT = 1e-6
 RIDGE = 1e-10
 # Outer products of more numbers than this are computed faster than read.
 MOST_CACHED = 2**17
-# Conjugate gradients for candidates, which an S step refines anyway, and where columns
-# are collinear: there the weights of a candidate may change a metric by much.
-N_ITER, N_ITER_COLLINEAR = 2, 20
+# Most conjugate gradients in a fit: weights that lose most rows of a level, or a
+# direction of collinear columns, change a metric by much. An iteration of least
+# absolute deviations goes on where the one before has ended, and takes few.
+N_ITER, N_ITER_ABSOLUTE = 20, 2
 # A feature is lost where a smaller share of the rows that it is present in is kept.
 LOST = 0.5
 
@@ -58,12 +59,10 @@ class Fits:
     rows : Rows
     precondition : callable or None
         Approximate solution of the normal equations; None solves them.
-    n_iter : int
-        Most iterations of conjugate gradients in a solution.
     """
 
-    def __init__(self, rows, precondition, n_iter):
-        self.rows, self.precondition, self.n_iter = rows, precondition, n_iter
+    def __init__(self, rows, precondition):
+        self.rows, self.precondition = rows, precondition
         if precondition is None:
             self.products = _products(rows.matrix(), rows.y)
             self.lower = np.tril_indices(rows.n_parameters)
@@ -74,16 +73,22 @@ class Fits:
             return self.rows.y - b @ self.rows.matrix().T
         return np.ascontiguousarray(self.rows.residuals(b.T).T)
 
-    def solve(self, weight, b):
-        """Return coefficients for weights, where inexact beginning at ``b``."""
+    def solve(self, weight, b, n_iter=N_ITER):
+        """Return coefficients for weights, where inexact beginning at ``b``.
+
+        The rest of an inexact solution is in proportion to the way from ``b``. A start
+        that follows the targets makes the rest independent of the size of the effects.
+        """
         rows = self.rows
         if self.precondition is not None:
             weight = weight.T
             step = conjugate_gradients(
-                lambda direction: rows.moments(weight * rows.product(direction)),
+                lambda directions, left: rows.moments(
+                    weight[:, left] * rows.product(directions)
+                ),
                 rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
-                self.n_iter,
+                n_iter,
             )
             return b + step.T
         if len(weight) == 1 and self.products.size > MOST_CACHED:
@@ -110,6 +115,24 @@ def _products(Z, y):
     return products
 
 
+def nearer(fits, b, weight):
+    """Return ``b``, or least squares if their residuals are typically smaller.
+
+    Where effects are large, few inexact iterations would not correct a ``b`` that is
+    not near. The solution is of one fit.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_rows,)
+        Those of the matrix that is the preconditioner, so that one iteration solves.
+    """
+    if fits.precondition is None:
+        return b
+    both = np.concatenate([b, fits.solve(weight[np.newaxis], b)])
+    size = [weighted_median(r, fits.rows.weight) for r in np.abs(fits.residuals(both))]
+    return both[[np.argmin(size)]]
+
+
 def least_absolute(fits, b, weight, floor):
     """Return least absolute deviations, the fixed point of the median stage.
 
@@ -119,15 +142,18 @@ def least_absolute(fits, b, weight, floor):
     for _ in range(N_ABSOLUTE):
         size = np.abs(residual)
         scale = max(median(size[0]), floor)
-        b = fits.solve(weight / np.maximum(size, SMALLEST * scale), b)
+        weighted = weight / np.maximum(size, SMALLEST * scale)
+        b = fits.solve(weighted, b, N_ITER_ABSOLUTE)
         before, residual = residual, fits.residuals(b)
         if np.abs(residual - before).max() <= LAST_STEP * scale:
             break
     return b
 
 
-def sensitivity(fits, target, floor):
+def sensitivity(fits, begin, target, floor):
     """Return least squares on the halves of rows by sensitivity components.
+
+    ``begin``: where inexact solutions begin, of one fit.
 
     D. Pena, V. Yohai, "A Fast Procedure for Outlier Diagnostics in Large Regression
     Problems", JASA 1999.
@@ -154,7 +180,7 @@ def sensitivity(fits, target, floor):
         half = active.sum() / 2 + 1
         keys = np.concatenate([components, -components, np.abs(components)])
         weight = compiled.smallest(keys, active, half)
-        b = fits.solve(weight, np.zeros((len(weight), p)))
+        b = fits.solve(weight, np.repeat(begin, len(weight), axis=0))
         found.append(b)
         residual = fits.residuals(b)
         start = np.full(len(b), previous if np.isfinite(previous) else 1.0)
@@ -171,7 +197,7 @@ def sensitivity(fits, target, floor):
 
 
 @np.errstate(over="ignore")  # an infinite distance is as good as a large one
-def central(fits, bounded):
+def central(fits, begin, bounded):
     """Return least squares on the halves of the rows nearest to their own mean.
 
     Outliers that are far from the majority in several features at once are in the other
@@ -186,6 +212,8 @@ def central(fits, bounded):
 
     Parameters
     ----------
+    begin : ndarray of shape (1, n_parameters)
+        Where inexact solutions begin.
     bounded : ndarray of shape (n_rows,)
         Weights with which no row adds much to a Gram matrix.
     """
@@ -208,7 +236,8 @@ def central(fits, bounded):
             gram.flat[:: p + 1] += least
             inverse = inverse_factor(gram)
             weights.append(_nearest(rows, np.square(Z @ inverse.T).sum(axis=1)))
-    return fits.solve(np.concatenate(weights), np.zeros((len(weights), p)))
+    begin = np.repeat(begin, len(weights), axis=0)
+    return fits.solve(np.concatenate(weights), begin)
 
 
 def _nearest(rows, distance):

@@ -23,8 +23,10 @@ COLLINEAR = 1e-12
 NULL, ROUNDINGS = 1e-6, 1e3
 # A preconditioner of collinear columns must be invertible.
 RIDGE = 1e-12
-# A later metric lacks a direction if its curvature is below this share of that in the
-# first metric.
+# Share of the first metric that later ones keep. The rows of a step may have a
+# direction that the metric's rows lack, in which a step by these alone has no bound.
+KEPT = 0.1
+# Rows lack a column if its curvature is below this share of that in the first metric.
 SMALLEST = 1e-8
 # Relative accuracy of conjugate gradients for candidates, and for exact fits.
 ROUGH, EXACT = 0.05, 1e-9
@@ -204,7 +206,7 @@ class QuasiNewton:
         self.penalty, self.basis = penalty, basis
         self.is_full = metric.ndim == 2
         if self.is_full:
-            self.first = metric.diagonal() / total
+            self.first, self.first_total = metric, total
         self._set_metric(metric, total)
         self.begin()
 
@@ -214,8 +216,8 @@ class QuasiNewton:
             inverse = 1 / np.where(metric > 0, metric, 1.0)
             self.precondition = lambda gradient: (gradient.T * inverse).T
             return
-        ridge = RIDGE * metric.diagonal()
-        metric = metric + np.diag(np.where(ridge > 0, ridge, 1.0))
+        ridge, metric = RIDGE * metric.diagonal(), metric.copy()
+        metric.flat[:: len(metric) + 1] += np.where(ridge > 0, ridge, 1.0)
         factor = cho_factor(metric, lower=True, overwrite_a=True, check_finite=False)
 
         def solve(right):
@@ -228,16 +230,17 @@ class QuasiNewton:
     def adapt(self, rows, values, share):
         """Make the Gram matrix of rows with these values the metric.
 
-        A diagonal stays.
+        A part of the first metric is added. A diagonal stays.
         """
         if not self.is_full:
             return
         metric, total = rows.gram(values, self.basis), values.sum()
         if self.basis is None:
             metric.flat[:: len(metric) + 1] += share * self.penalty
-        # Other rows may have a direction that these rows lack.
-        first, diagonal = total * self.first, metric.diagonal()
-        is_lacking = diagonal < SMALLEST * first
+        share = total / self.first_total
+        first = share * self.first.diagonal()
+        is_lacking = metric.diagonal() < SMALLEST * first
+        metric += KEPT * share * self.first
         metric.flat[:: len(metric) + 1] += np.where(is_lacking, first, 0)
         self._set_metric(metric, total)
 
@@ -281,31 +284,48 @@ class QuasiNewton:
                 rows, values, pull
             )
         return conjugate_gradients(
-            lambda direction: rows.moments(values * rows.product(direction)),
-            rows.moments(pull),
+            lambda directions, _: rows.moments(
+                values[:, np.newaxis] * rows.product(directions)
+            ),
+            rows.moments(pull)[:, np.newaxis],
             self.precondition,
             rows.n_parameters,
             EXACT,
-        )
+        )[:, 0]
 
 
 def conjugate_gradients(multiply, right, precondition, n_iter, accuracy=ROUGH):
     """Solve linear systems side by side, inexactly, by conjugate gradients.
 
     SciPy's ``cg`` solves one system, with a product a system.
+
+    Parameters
+    ----------
+    multiply : callable
+        Returns the products of some of the systems, of given numbers, with directions.
+    right : ndarray of shape (n_parameters, n_systems)
+    precondition : callable
+    n_iter : int
+        Most iterations.
+    accuracy : float
+        Size of the rest, relative to the right side, at which a system is solved.
     """
-    solution = np.zeros_like(right)
-    rest = right
+    solution, rest = np.zeros_like(right), right
     direction = conjugate = precondition(rest)
-    size = first = np.sum(rest * conjugate, axis=0)
+    size = np.sum(rest * conjugate, axis=0)
+    least, left = accuracy**2 * size, np.arange(len(size))
     for _ in range(n_iter):
-        active = size > accuracy**2 * first
+        active = size > least
         if not np.any(active):
             break
-        product = multiply(direction)
+        if not np.all(active):
+            # Solved systems cost no further products.
+            left, size, least = left[active], size[active], least[active]
+            rest, direction = rest[:, active], direction[:, active]
+        product = multiply(direction, left)
         bend = np.sum(direction * product, axis=0)
-        length = np.where(active & (bend > 0), size, 0) / np.where(bend > 0, bend, 1)
-        solution = solution + length * direction
+        length = np.where(bend > 0, size, 0) / np.where(bend > 0, bend, 1)
+        solution[:, left] += length * direction
         rest = rest - length * product
         conjugate = precondition(rest)
         size, before = np.sum(rest * conjugate, axis=0), size

@@ -1,10 +1,11 @@
 """Draw clean problems of many designs at random, and compare fits with known answers.
 
 Like ``driver.py``, a case is made from its number alone. Of a regression without
-outliers the default fit is near weighted least squares, in standard errors, and so is a
-stream of its rows. The held-out loss of the default classifier is near that of a
-logistic regression. Designs are what users have: levels, rare and zero-inflated
-features, nearly collinear ones, scales of many orders, integers, duplicates, weights.
+outliers the default fit is near weighted least squares, in standard errors, also with
+few rows for many parameters, and so is a stream of its rows. The held-out loss of the
+default classifier is near that of a logistic regression. Designs are what users have:
+levels, rare and zero-inflated features, nearly collinear ones, scales of many orders,
+integers, duplicates, weights, interactions, seasons.
 """
 
 import pickle
@@ -24,6 +25,8 @@ ROWS_PER_PARAMETER, LEAST_ROWS = 12, 100
 # Rows that a feature is of at least, by the sums of its squares and of their squares:
 # fewer may be outliers.
 LEAST_PRESENT = 10
+# The same for designs of many parameters, whose rows have little leverage.
+FEW_ROWS, MOST_ROWS = 5, 12
 # Leverage of a row in least squares at most: one that alone decides a coefficient may
 # be an outlier.
 MOST_LEVERAGE = 0.25
@@ -138,6 +141,57 @@ GROUPS = [
     *[common, integers, binary, heavy_tailed, skewed, far_from_zero, constant],
     *[polynomial, splines, periodic, many],
 ]
+
+
+def levels(rng, n, n_levels):
+    """Indicators of levels that are about equally frequent, often without one."""
+    level = rng.permutation(np.arange(n) % n_levels)
+    return np.eye(n_levels)[level][:, rng.integers(2) :]
+
+
+def products(one, other):
+    """Products of each two columns."""
+    return (one[:, :, np.newaxis] * other[:, np.newaxis]).reshape(len(one), -1)
+
+
+def factors(rng, n, d):
+    """Levels of two or three factors."""
+    shares = rng.dirichlet(np.full(rng.integers(2, 4), 3.0))
+    return np.hstack([levels(rng, n, max(2, int(d * share))) for share in shares])
+
+
+def interactions(rng, n, d):
+    """Levels times numbers, or times other levels."""
+    if rng.random() < 0.5:
+        x = rng.standard_normal((n, rng.integers(1, 4)))
+        one = levels(rng, n, d // (x.shape[1] + 1))
+        return np.hstack([one, x, products(one, x)])
+    n_other = int(rng.integers(2, 9))
+    one, other = levels(rng, n, d // n_other), levels(rng, n, n_other)
+    return np.hstack([one, other, products(one, other)])
+
+
+def seasons(rng, n, d):
+    """Levels of cycles and of spans of time, which overlap, and a trend."""
+    time, n_spans = np.arange(n), d // 2
+    spans = time * n_spans // n
+    cycles = [time % 7, time * 12 * 3 // n % 12, time % (d - n_spans - 18)]
+    return np.hstack(
+        [*(np.eye(v.max() + 1)[v] for v in [spans, *cycles]), time[:, None]]
+    )
+
+
+def curves(rng, n, d):
+    """Splines, steps or periodic functions of few features."""
+    kind = pick(rng, ["splines", "steps", "periodic"])
+    if kind == "splines":
+        x = rng.random((n, 8))
+        return SplineTransformer(d // 8, degree=2, knots="quantile").fit_transform(x)
+    if kind == "steps":
+        x = rng.random((n, 4))
+        return np.hstack([x[:, [j]] > np.arange(1, d // 4) * 4 / d for j in range(4)])
+    angle = 2 * np.pi * np.outer(rng.random(n), np.arange(1, d // 2))
+    return np.hstack([np.sin(angle), np.cos(angle)])
 
 
 def draw_features(rng, n):
@@ -294,6 +348,21 @@ def run_regression(rng):
         assert table.r2 <= 1
 
 
+def run_structured(rng):
+    """A default fit of many parameters, with as few rows as determine them well."""
+    d = int(rng.integers(70, 200))
+    n = int(d * rng.uniform(FEW_ROWS, MOST_ROWS))
+    X = pick(rng, [factors, factors, interactions, seasons, curves])(rng, n, d) * 1.0
+    Z, _, _ = standardised(X, np.ones(n))
+    effects = rng.standard_normal(Z.shape[1]) * pick(rng, [1.0, 10.0, 1000.0])
+    y = Z @ effects + rng.standard_normal(n)
+    order, columns = rng.permutation(n), rng.permutation(X.shape[1])
+    X, y = X[order][:, columns], y[order]
+    layout = pick(rng, [np.asarray, np.asarray, np.asfortranarray, sp.csr_array])
+    est = MedianSGDRegressor(random_state=int(rng.integers(10))).fit(layout(X), y)
+    check_near(est, X, y, None, 1.0, "fit of many parameters")
+
+
 def run_stream(rng):
     """A stream of clean rows."""
     n = int(pick(rng, [1000, 2500]))
@@ -349,6 +418,7 @@ def run_case(number):
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", category=RuntimeWarning, module="medsgd")
         kinds = [run_regression] * 6 + [run_stream] * 2 + [run_classification]
+        kinds += [run_structured] * 2
         pick(rng, kinds)(rng)
 
 
