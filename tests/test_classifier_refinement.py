@@ -468,6 +468,49 @@ def test_splines_of_many_rows(layout, knots):
     assert own < 1.05 * best
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "distribution, n, d, n_knots, knots",
+    [
+        ("lognormal", 1000, 1, 8, "quantile"),
+        ("lognormal", 1000, 2, 8, "quantile"),
+        ("normal", 1000, 1, 5, "uniform"),
+        ("normal", 1000, 4, 8, "quantile"),
+        ("normal", 300, 1, 8, "quantile"),
+    ],
+)
+def test_splines_of_long_tails(distribution, n, d, n_knots, knots, layout):
+    # Columns at the ends of the range are tiny in most rows that have them.
+    ratios = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        u = rng.normal(size=(2 * n, d))
+        label = rng.random(2 * n) < expit(1.5 * np.sin(u[:, 0]) + u[:, 1:2].sum(axis=1))
+        x = np.exp(u) if distribution == "lognormal" else u
+        X = SplineTransformer(n_knots, knots=knots).fit(x[:n]).transform(x)
+        clf = MedianSGDClassifier(random_state=0).fit(layout(X[:n]), label[:n])
+        known = LogisticRegression(max_iter=1000).fit(X[:n], label[:n])
+        ratios.append(
+            log_loss(label[n:], clf.predict_proba(X[n:]))
+            / log_loss(label[n:], known.predict_proba(X[n:]))
+        )
+    assert max(ratios) < 1.1, ratios
+
+
+def test_wrong_labels_of_splines_far_out():
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(2000, 3))
+    label = rng.random(2000) < expit(2 * np.sin(u[:, 0]) + u[:, 1])
+    X = SplineTransformer(knots="quantile").fit_transform(np.exp(u))
+    X_test, test_label = X[1000:].copy(), label[1000:].copy()
+    X[:100] *= 30
+    label[:100] = rng.random(100) < 0.5
+    clf = MedianSGDClassifier(random_state=0).fit(X[:1000], label[:1000])
+    known = LogisticRegression().fit(X[100:1000], label[100:1000])
+    own, best = (log_loss(test_label, m.predict_proba(X_test)) for m in (clf, known))
+    assert own < 1.1 * best
+
+
 @pytest.mark.parametrize("shares", [(0.34, 0.32, 0.34), (0.39, 0.57, 0.04)])
 def test_no_label_of_a_level_is_ruled_out_that_it_has(shares):
     # The medians lead to where a level has the most frequent of its labels alone.

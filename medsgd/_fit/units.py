@@ -47,6 +47,13 @@ ROUNDED = 1e-30
 # Largest share of a feature's values that may be outliers, and the quantile of the
 # sizes of standard normal values that the same share exceeds.
 OUTLYING, NORMAL_QUANTILE = 0.2, ndtri(0.9)
+# The lower quartile of the sizes of standard normal values.
+NORMAL_QUARTILE = ndtri(0.625)
+# Sizes have a long tail if the largest plausible one is so many times that of a normal
+# distribution.
+LONG_TAIL = 1.5
+# Standard errors by which quartiles of few sizes, over their square root, may be wrong.
+FEW_SIZES = 2.0
 # A row is an outlier if more than this share of its features are so many times farther
 # out than those of a normal distribution.
 MOST_FAR, WILD = 0.3, 10.0
@@ -139,9 +146,10 @@ def feature_units(
     times this power of their share. With ``reach`` a scale is at least the 80% quantile
     of the sizes, divided by so many times that of a normal distribution. More than a
     fifth of values that are far out are no outliers, but the feature, such as a spline.
-    Rows that are far out in many features do not count there. With ``as_dense`` columns
-    of sparse rows, which hardly have zeros, get the units of a dense X, a few columns
-    at a time.
+    Rows that are far out in many features do not count there. With ``reach`` and
+    ``clip`` the largest plausible value of a feature that has a long tail beside a
+    frequent value is at most ``clip`` scales. With ``as_dense`` columns of sparse rows,
+    which hardly have zeros, get the units of a dense X, a few columns at a time.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -164,18 +172,22 @@ def feature_units(
                 weight_of_row = np.zeros(sample.shape[0])
                 weight_of_row[place] = weight
                 scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
-        far = None if reach is None else _FarValues(reach, weight_of_row, X.shape[1])
+        far = None
+        if reach is not None:
+            far = _FarValues(reach, clip, weight_of_row, X.shape[1])
         for columns, block in blocks():
             spread = far and partial(far.counted, columns)
             own = scale_of(block, weight_of_row, spread=spread)
             center[columns], scale[columns] = own
         if far and far.is_wide.any():
-            spread = partial(far.widened, far.tame_weight())
+            tame = far.tame_weight()
             for columns, block in blocks():
                 wide = np.flatnonzero(far.is_wide[columns])
                 if len(wide):
+                    place = columns.start + wide
+                    spread = partial(far.widened, tame, place)
                     own = scale_of(block[:, wide], weight_of_row, spread=spread)
-                    scale[columns.start + wide] = own[1]
+                    scale[place] = np.maximum(own[1], far.least[place])
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
         inverse_scale = (1 / scale).astype(X.dtype)
@@ -370,7 +382,7 @@ class _FarValues:
 
     Parameters
     ----------
-    reach : float
+    reach, clip : float, float or None
         See ``feature_units``.
     weight : ndarray of shape (n_rows,)
     n_features : int
@@ -378,17 +390,25 @@ class _FarValues:
     Attributes
     ----------
     is_wide : ndarray of shape (n_features,) of bool
-        Features with more values far out than may be outliers, if no row is one.
+        Features with a long tail, and those with more values far out than may be
+        outliers, if no row is one.
+    least : ndarray of shape (n_features,)
+        Lower bound on the final scales: the largest plausible size over ``clip``.
     """
 
-    def __init__(self, reach, weight, n_features):
-        self.limit, self.weight = reach * NORMAL_QUANTILE, weight
+    def __init__(self, reach, clip, weight, n_features):
+        self.limit, self.clip, self.weight = reach * NORMAL_QUANTILE, clip, weight
         self.n_far, self.n_present = np.zeros(len(weight)), np.zeros(len(weight))
         self.is_wide = np.zeros(n_features, dtype=bool)
+        self.least = np.zeros(n_features)
 
-    def counted(self, columns, size, scale):
-        """Count the sizes other than 0 of a block of features; return the scales."""
-        far, beyond = WILD * NORMAL_QUANTILE * scale, self.limit * scale
+    def counted(self, columns, size, scale, long):
+        """Count the sizes other than 0 of a block of features; return the scales.
+
+        ``long``: that of ``_long_scale``.
+        """
+        far = WILD * NORMAL_QUANTILE * np.maximum(scale, long)
+        beyond = self.limit * scale
         if sparse.issparse(size):
             shape, row, value = size.shape, size.indices, size.data
             column = np.repeat(np.arange(shape[1]), np.diff(size.indptr))
@@ -402,7 +422,7 @@ class _FarValues:
             self.n_far += np.count_nonzero(size > far, axis=1)
             self.n_present += np.count_nonzero(size, axis=1)
             beyond, total = self.weight @ (size > beyond), self.weight @ (size > 0)
-        self.is_wide[columns] = beyond > OUTLYING * total
+        self.is_wide[columns] = (beyond > OUTLYING * total) | (long > 0)
         return scale
 
     def tame_weight(self):
@@ -413,7 +433,7 @@ class _FarValues:
         most = np.maximum(MOST_FAR * self.n_present, self.n_present > 1)
         return self.weight * (self.n_far <= most)
 
-    def widened(self, tame, size, scale):
+    def widened(self, tame, columns, size, scale, long):
         """Return scales of features that are large enough for rows of tame weight."""
         size, scale = sparse.csc_array(size), scale.copy()
         for j, beyond in enumerate(self.limit * scale):
@@ -426,6 +446,11 @@ class _FarValues:
                 below = np.cumsum(weight[order])
                 place = np.searchsorted(below, (1 - OUTLYING) * below[-1])
                 scale[j] = value[order[place]] / self.limit
+            if long[j]:
+                # Most values of a spline at the end of the range are tiny, which a
+                # scale of the typical ones would make enormous.
+                largest = value.max(initial=0) / self.clip
+                self.least[columns[j]] = min(largest, long[j])
         return scale
 
 
@@ -434,8 +459,8 @@ def _center_and_scale(X, weight, *, centered, clip, spread):
 
     If many values equal the median, the deviation would be small or 0. The scale is
     then that of a normal distribution mixed with one value: sqrt(share) times the scale
-    of the other values. ``spread``: a function of deviations and scales that returns
-    the scales.
+    of the other values. ``spread``: a function of deviations, scales and those of
+    ``_long_scale`` that returns the scales.
     """
     X = X.astype(np.float64)
     X[_are_rounded(np.abs(X))] = 0
@@ -443,23 +468,77 @@ def _center_and_scale(X, weight, *, centered, clip, spread):
     deviation = np.abs(X - center)
     tied = weight @ (deviation == 0) / weight.sum()
     mixed, scale = tied > LARGEST_TIE, np.ones(X.shape[1])
-    factor = np.ones(X.shape[1])
+    factor, long = np.ones(X.shape[1]), np.zeros(X.shape[1])
     if not mixed.all():
         scale[~mixed] = weighted_median(deviation[:, ~mixed], weight) / NORMAL_MEDIAN
     if mixed.any():
         rest = deviation.T[mixed]
         column, row = np.nonzero(rest)
-        found, median, total = column_medians(column, rest[column, row], weight[row])
+        size, entry_weight = rest[column, row], weight[row]
+        found, median, total = column_medians(column, size, entry_weight)
+        if clip is not None:
+            normal = median / NORMAL_MEDIAN
+            far = _long_scale(column, size, entry_weight, found, median, normal, clip)
+            long[np.flatnonzero(mixed)[found]] = far
         found = np.flatnonzero(mixed)[found]
         scale[found] = median / NORMAL_MEDIAN
         factor[found] = _mixed_factor(total / weight.sum())
     if spread is not None:
-        scale = spread(deviation, scale)
+        if clip is not None and not mixed.all():
+            long[~mixed] = _long_from_edge(X[:, ~mixed], weight, scale[~mixed], clip)
+        scale = spread(deviation, scale, long)
     scale *= factor
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
         scale *= _clipped_deviation(np.average(variance, axis=0, weights=weight), clip)
     return center, scale
+
+
+@np.errstate(over="ignore")
+def _long_scale(column, size, weight, found, median, scale, clip):
+    """Return the largest plausible size over ``clip``; 0 for columns of short tails.
+
+    The small sizes of a column tell how widely the logarithms of its sizes spread, and
+    outliers are not among them. Of a normal distribution ``clip`` scales are expected.
+    ``found``, ``median``, ``scale``: the columns of the sizes, the medians and scales.
+    """
+    long = np.zeros(len(found))
+    largest = np.maximum.reduceat(size, np.searchsorted(column, found)) / clip
+    (own,) = np.nonzero(largest > scale)
+    if not len(own):
+        return long
+    typical = np.full(found[-1] + 1, -1.0)
+    typical[found[own]] = median[own]
+    lower = size <= typical[column]
+    column, size, weight = column[lower], size[lower], weight[lower]
+    _, quartile, _ = column_medians(column, size, weight)
+    power = np.log(clip / NORMAL_MEDIAN) / np.log(NORMAL_MEDIAN / NORMAL_QUARTILE)
+    # Few sizes may spread more widely than their quartiles tell.
+    number = np.bincount(column)[found[own]]
+    power *= 1 + FEW_SIZES / np.sqrt(2 * number)
+    plausible = median[own] / clip * (median[own] / quartile) ** power
+    is_long = plausible > LONG_TAIL * median[own] / NORMAL_MEDIAN
+    long[own] = is_long * np.minimum(plausible, largest[own])
+    return np.where(long > scale, long, 0)
+
+
+def _long_from_edge(X, weight, scale, clip):
+    """Return ``_long_scale`` of columns of which many values are at one end.
+
+    The median of such a column may be in its tail, near this end.
+    """
+    long = np.zeros(X.shape[1])
+    for edge in (X.min(axis=0), X.max(axis=0)):
+        often = np.flatnonzero(weight @ (edge == X) > LARGEST_TIE * weight.sum())
+        rest = np.abs(X.T[often] - edge[often, np.newaxis])
+        column, row = np.nonzero(rest)
+        if len(column):
+            entries = column, rest[column, row], weight[row]
+            found, median, _ = column_medians(*entries)
+            own = often[found]
+            far = _long_scale(*entries, found, median, scale[own], clip)
+            long[own] = np.maximum(long[own], far)
+    return long
 
 
 def _are_rounded(size):
@@ -505,7 +584,12 @@ def _sparse_scale(X, weight, *, clip, rare_power, spread):
         found, median, total = column_medians(column, size, entry_weight)
         scale[found] = median / NORMAL_MEDIAN
         if spread is not None:
-            scale = spread(sizes, scale)
+            long = np.zeros(X.shape[1])
+            if clip is not None:
+                long[found] = _long_scale(
+                    column, size, entry_weight, found, median, scale[found], clip
+                )
+            scale = spread(sizes, scale, long)
         if rare_power is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[found]
