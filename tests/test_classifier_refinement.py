@@ -690,6 +690,23 @@ def test_codes_beside_indicators_of_values_that_are_there(layout):
     assert log_loss(label[2000:], clf.predict_proba(X[2000:])) < 1.02 * expected
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_codes_of_few_rows_and_several_classes(layout):
+    # The medians lead far away, because the code is in the mean of most batches.
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        Z = rng.normal(size=(2300, 2))
+        missing = rng.random((2300, 2)) < 0.1
+        Z[missing] = 0
+        scores = np.c_[Z, missing[:, 0]] @ rng.normal(size=(3, 5))
+        label = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+        X = layout(np.c_[np.where(missing, -999, 2000 + Z), missing])
+        clf = MedianSGDClassifier(random_state=0).fit(X[:300], label[:300])
+        known = LogisticRegression().fit(np.c_[Z, missing][:300], label[:300])
+        best = log_loss(label[300:], known.predict_proba(np.c_[Z, missing][300:]))
+        assert log_loss(label[300:], clf.predict_proba(X[300:])) < 1.1 * best
+
+
 def test_codes_of_a_stream():
     rng = np.random.default_rng(0)
     X, _, label, _ = with_codes(rng, 6000, -999, 0.05)

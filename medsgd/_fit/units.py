@@ -485,7 +485,8 @@ def _center_and_scale(X, weight, *, centered, clip, spread):
         factor[found] = _mixed_factor(total / weight.sum())
     if spread is not None:
         if clip is not None and not mixed.all():
-            long[~mixed] = _long_from_edge(X[:, ~mixed], weight, scale[~mixed], clip)
+            own = center[~mixed], scale[~mixed]
+            long[~mixed] = _long_from_end(X[:, ~mixed], weight, *own, clip)
         scale = spread(deviation, scale, long)
     scale *= factor
     if clip is not None:
@@ -522,22 +523,21 @@ def _long_scale(column, size, weight, found, median, scale, clip):
     return np.where(long > scale, long, 0)
 
 
-def _long_from_edge(X, weight, scale, clip):
-    """Return ``_long_scale`` of columns of which many values are at one end.
+def _long_from_end(X, weight, center, scale, clip):
+    """Return ``_long_scale`` of columns by the distances from the nearer end.
 
-    The median of such a column may be in its tail, near this end.
+    The median of a column may be in its tail, near this end.
     """
-    long = np.zeros(X.shape[1])
-    for edge in (X.min(axis=0), X.max(axis=0)):
-        often = np.flatnonzero(weight @ (edge == X) > LARGEST_TIE * weight.sum())
-        rest = np.abs(X.T[often] - edge[often, np.newaxis])
-        column, row = np.nonzero(rest)
-        if len(column):
-            entries = column, rest[column, row], weight[row]
-            found, median, _ = column_medians(*entries)
-            own = often[found]
-            far = _long_scale(*entries, found, median, scale[own], clip)
-            long[own] = np.maximum(long[own], far)
+    long, (low, high) = np.zeros(X.shape[1]), (X.min(axis=0), X.max(axis=0))
+    wide = np.flatnonzero((high - low) / clip > scale)
+    end = np.where(center - low < high - center, low, high)[wide]
+    rest = np.abs(X.T[wide] - end[:, np.newaxis])
+    column, row = np.nonzero(rest)
+    if len(column):
+        entries = column, rest[column, row], weight[row]
+        found, median, _ = column_medians(*entries)
+        own = wide[found]
+        long[own] = _long_scale(*entries, found, median, scale[own], clip)
     return long
 
 

@@ -323,6 +323,17 @@ def centred(model):
     return replace(model, intercept=intercept, coef=coef)
 
 
+def beside_groups(rows, model):
+    """Return a model that treats groups far out as it does the other rows.
+
+    Otherwise codes may have led the medians to where the logits of a group are so large
+    that the prior shrinks all coefficients to 0.
+    """
+    coef = rows.shifts.into(model.coef)
+    coef[rows.shifts.columns] = 0
+    return replace(model, coef=rows.shifts.out_of(coef))
+
+
 def fold_of(label):
     """Return the part of each row, with all parts of similar class frequencies."""
     fold = np.empty(len(label), dtype=np.intp)
@@ -506,7 +517,7 @@ def refine(
     if not few.weight.any():
         return Refined(start, start, Size(1.0, np.zeros_like(start.intercept)), 0.0)
     weight = few.normed_weight()
-    start = centred(start)
+    start = beside_groups(few, centred(start))
     tolerance = tol or 0.0
     memory: list | None = None
 

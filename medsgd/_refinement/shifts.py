@@ -24,7 +24,7 @@ from medsgd._fit.scales import weighted_median
 
 # The least number of rows of a group, and the share of them that have to be far out,
 # and nearer to the centre of the group in a feature that is shifted.
-FEWEST_ROWS, NEARLY_ALL = 10, 0.9
+FEWEST_ROWS, NEARLY_ALL = 2, 0.9
 # Distance of the centre of a group from that of all rows, in units, that counts as far.
 FAR_CENTER = 3.0
 # The largest number of groups, and of rows that give the centre of one.
