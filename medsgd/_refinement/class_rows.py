@@ -177,16 +177,14 @@ class Rows:
         # Sparse rows stay so: centres are subtracted from products.
         self._centred = np.flatnonzero(units.center) if units.applied else []
         norm, self.shifts = squared_norms(X, units), no_shifts(d)
-        self.leverage = _leverage(norm, d, leverage_weights)
         # The logits of a row this far out may not be finite.
-        self._overflows = self.leverage == 0
+        self._overflows = ~np.isfinite(norm)
         self._any_overflows = bool(self._overflows.any())
         if seeks_groups:
             is_far = (norm > leverage_limit(d)) & ~self._overflows
             self.shifts = group_shifts(X, weight, units, is_far)
             norm = self.shifts.squared_norms(norm, self.scores)
-            self.leverage = _leverage(norm, d, leverage_weights)
-            self.leverage[self._overflows] = 0.0
+        self.leverage = _leverage(norm, d, leverage_weights)
         self.weight = weight * self.leverage
         # Those that are not 0 throughout.
         if sparse.issparse(X):

@@ -103,13 +103,13 @@ def group_shifts(X, weight, units, is_far):
     weight : ndarray of shape (n_rows,)
     units : FeatureUnits
     is_far : ndarray of shape (n_rows,) of bool
-        Whether each row is far out.
+        Whether each row is far out; is overwritten.
     """
     shifts = no_shifts(X.shape[1])
-    used = weight > 0
-    is_far = is_far & used
     if not units.applied or np.count_nonzero(is_far) < FEWEST_ROWS:
         return shifts
+    used = weight > 0
+    is_far &= used
     shiftable = np.arange(X.shape[1])
     if sparse.issparse(X):
         # Of other features most values are 0. They have no centre to be far from.
@@ -151,14 +151,15 @@ def _present(X, units, chosen):
     """Count the chosen rows that are not at the centre of each feature."""
     count = np.zeros(X.shape[1], dtype=np.intp)
     for rows in row_blocks(X.shape[0], X):
-        block = X[rows][chosen[rows]]
         if sparse.issparse(X):
+            block = X[rows][chosen[rows]]
             is_other = block.data != units.center[block.indices].astype(X.dtype)
             stored = np.bincount(block.indices, minlength=len(count))
             count += np.bincount(block.indices, is_other, len(count)).astype(np.intp)
             count += (units.center != 0) * (block.shape[0] - stored)
         else:
-            count += np.count_nonzero(units.center != block, axis=0)
+            is_other = units.center != X[rows]
+            count += np.count_nonzero(is_other[chosen[rows]], axis=0)
     return count
 
 
