@@ -19,9 +19,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
 from medsgd import MedianSGDClassifier
+from medsgd._fit.units import FeatureUnits
 from medsgd._refinement.class_rows import GAMMA, Rows
 from medsgd._refinement.classification import Model, Shrinkage, fitted, left_out, prior
 from medsgd._refinement.quasi_newton import minimise
+from medsgd._refinement.shifts import group_shifts
 
 LAYOUTS = [np.asarray, sp.csr_array]
 
@@ -470,6 +472,49 @@ def test_splines_of_many_rows(layout, knots):
     assert own < 1.05 * best
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "distribution, n, d, n_knots, knots",
+    [
+        ("lognormal", 1000, 1, 8, "quantile"),
+        ("lognormal", 1000, 2, 8, "quantile"),
+        ("normal", 1000, 1, 5, "uniform"),
+        ("normal", 1000, 4, 8, "quantile"),
+        ("normal", 300, 1, 8, "quantile"),
+    ],
+)
+def test_splines_of_long_tails(distribution, n, d, n_knots, knots, layout):
+    # Columns at the ends of the range are tiny in most rows that have them.
+    ratios = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        u = rng.normal(size=(2 * n, d))
+        label = rng.random(2 * n) < expit(1.5 * np.sin(u[:, 0]) + u[:, 1:2].sum(axis=1))
+        x = np.exp(u) if distribution == "lognormal" else u
+        X = SplineTransformer(n_knots, knots=knots).fit(x[:n]).transform(x)
+        clf = MedianSGDClassifier(random_state=0).fit(layout(X[:n]), label[:n])
+        known = LogisticRegression(max_iter=1000).fit(X[:n], label[:n])
+        ratios.append(
+            log_loss(label[n:], clf.predict_proba(X[n:]))
+            / log_loss(label[n:], known.predict_proba(X[n:]))
+        )
+    assert max(ratios) < 1.1, ratios
+
+
+def test_wrong_labels_of_splines_far_out():
+    rng = np.random.default_rng(0)
+    u = rng.normal(size=(2000, 3))
+    label = rng.random(2000) < expit(2 * np.sin(u[:, 0]) + u[:, 1])
+    X = SplineTransformer(knots="quantile").fit_transform(np.exp(u))
+    X_test, test_label = X[1000:].copy(), label[1000:].copy()
+    X[:100] *= 30
+    label[:100] = rng.random(100) < 0.5
+    clf = MedianSGDClassifier(random_state=0).fit(X[:1000], label[:1000])
+    known = LogisticRegression().fit(X[100:1000], label[100:1000])
+    own, best = (log_loss(test_label, m.predict_proba(X_test)) for m in (clf, known))
+    assert own < 1.1 * best
+
+
 @pytest.mark.parametrize("shares", [(0.34, 0.32, 0.34), (0.39, 0.57, 0.04)])
 def test_no_label_of_a_level_is_ruled_out_that_it_has(shares):
     # The medians lead to where a level has the most frequent of its labels alone.
@@ -654,3 +699,124 @@ def test_left_out_rows_of_dense_and_sparse_rows(n_classes):
     clf = MedianSGDClassifier(standardize=False, leverage_weights=False, random_state=0)
     dense, csr = (parameters(clone(clf).fit(layout(X), y)) for layout in LAYOUTS)
     assert_allclose(csr, dense, rtol=1e-6)
+
+
+def with_codes(rng, n, code, share, n_coded=1, effect=1.0):
+    """Years with a code where they are missing, indicators, labels, and an imputed X.
+
+    The labels depend on the years, on another feature and on the first indicator.
+    """
+    year, other = rng.normal(2005, 8, (n, n_coded)), rng.normal(size=n)
+    missing = rng.random((n, n_coded)) < share
+    imputed = np.where(missing, 2005, year)
+    logit = 0.1 * (imputed - 2005).sum(axis=1) + other + effect * missing[:, 0]
+    label = (rng.random(n) < expit(logit)).astype(int)
+    X, known = (
+        np.c_[values, missing, other]
+        for values in (np.where(missing, code, year), imputed)
+    )
+    return X, missing, label, known
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "code, share, n_coded",
+    [(0, 0.03, 1), (-999, 0.1, 1), (1955, 0.05, 3), (0, 0.05, 3)],
+)
+def test_codes_for_missing_values_beside_indicators(
+    code, share, n_coded, dtype, layout
+):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X, missing, label, known = with_codes(rng, 4000, code, share, n_coded)
+        X, train, test = layout(X.astype(dtype)), slice(2000), slice(2000, 4000)
+        clf = MedianSGDClassifier(random_state=0).fit(X[train], label[train])
+        best = make_pipeline(StandardScaler(), LogisticRegression(C=100))
+        best.fit(known[train], label[train])
+        proba = clf.predict_proba(X[test])
+        expected = best.predict_proba(known[test])
+        assert log_loss(label[test], proba) < 1.02 * log_loss(label[test], expected)
+        own = missing[test].any(axis=1)
+        assert np.abs(proba[own].mean(axis=0) - expected[own].mean(axis=0)).max() < 0.05
+        assert clf.outliers_[missing[train].any(axis=1)].mean() < 0.1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_codes_beside_indicators_of_values_that_are_there(layout):
+    # Sparse columns that mostly have entries are centred, as dense ones are.
+    rng = np.random.default_rng(0)
+    X, _, label, known = with_codes(rng, 4000, 0, 0.03)
+    X[:, 1] = 1 - X[:, 1]
+    clf = MedianSGDClassifier(random_state=0).fit(layout(X[:2000]), label[:2000])
+    best = LogisticRegression().fit(known[:2000] - known.mean(axis=0), label[:2000])
+    expected = log_loss(
+        label[2000:], best.predict_proba(known[2000:] - known.mean(axis=0))
+    )
+    assert log_loss(label[2000:], clf.predict_proba(X[2000:])) < 1.02 * expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_codes_of_few_rows_and_several_classes(layout):
+    # The medians lead far away, because the code is in the mean of most batches.
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        Z = rng.normal(size=(2300, 2))
+        missing = rng.random((2300, 2)) < 0.1
+        Z[missing] = 0
+        scores = np.c_[Z, missing[:, 0]] @ rng.normal(size=(3, 5))
+        label = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
+        X = layout(np.c_[np.where(missing, -999, 2000 + Z), missing])
+        clf = MedianSGDClassifier(random_state=0).fit(X[:300], label[:300])
+        known = LogisticRegression().fit(np.c_[Z, missing][:300], label[:300])
+        best = log_loss(label[300:], known.predict_proba(np.c_[Z, missing][300:]))
+        assert log_loss(label[300:], clf.predict_proba(X[300:])) < 1.1 * best
+
+
+def test_codes_of_a_stream():
+    rng = np.random.default_rng(0)
+    X, _, label, _ = with_codes(rng, 6000, -999, 0.05)
+    clf = MedianSGDClassifier(random_state=0)
+    for first in range(0, 4000, 100):
+        rows = slice(first, first + 100)
+        clf.partial_fit(X[rows], label[rows], classes=[0, 1])
+    whole = MedianSGDClassifier(random_state=0).fit(X[:4000], label[:4000])
+    own, best = (
+        log_loss(label[4000:], m.predict_proba(X[4000:])) for m in (clf, whole)
+    )
+    assert own < 1.02 * best
+
+
+@pytest.mark.parametrize("marked", [0.0, 0.5])
+def test_a_cluster_that_no_indicator_marks_alone_is_rejected(marked):
+    # The indicator has other rows, too, whose labels it would cost.
+    w = np.array([1, -1, 0.5, 0, 2.0])
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((2000, 5))
+        label = (rng.random(2000) < expit(X @ w + 0.3)).astype(int)
+        X[:100] = 5 * w / np.linalg.norm(w) + 0.2 * rng.standard_normal((100, 5))
+        label[:100] = 0
+        mark = rng.random(2000) < np.where(np.arange(2000) < 100, marked, 0.05)
+        clf = MedianSGDClassifier(random_state=0).fit(np.c_[X, mark], label)
+        assert np.linalg.norm(clf.coef_[0, :5] - w) < 0.4
+        assert clf.outliers_[:100].mean() > 0.9
+
+
+def test_coefficients_of_shifted_rows():
+    rng = np.random.default_rng(0)
+    X, missing, _, _ = with_codes(rng, 500, 0, 0.1, 2)
+    # A copy of an indicator shifts nothing again.
+    X = np.c_[X, missing[:, 0]]
+    mean, scale = np.array([2005, 2005, 0, 0, 0, 0]), np.array([8, 8, 0.3, 0.3, 1, 0.3])
+    units = FeatureUnits(mean, 1 / scale, True, True, 1.0)
+    shifts = group_shifts(X, np.ones(500), units, missing.any(axis=1))
+    assert_array_equal(shifts.columns, [2, 3])
+    Z, W = (X - mean) / scale, rng.normal(size=(6, 3))
+    shifted = shifts.rows(Z)
+    assert np.abs(shifted[:, :2]).max() < 5 < np.abs(Z[:, :2]).max()
+    assert_allclose(shifted @ shifts.into(W), Z @ W, rtol=1e-9, atol=1e-9)
+    assert_allclose(shifts.out_of(shifts.into(W)), W, atol=1e-12)
+    assert_allclose(shifts.gradient(Z.T @ Z @ W), shifted.T @ (Z @ W), atol=1e-8)
+    norms = shifts.squared_norms(np.square(Z).sum(axis=1), lambda columns: Z @ columns)
+    assert_allclose(norms, np.square(shifted).sum(axis=1), atol=1e-9)

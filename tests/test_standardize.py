@@ -133,6 +133,36 @@ def test_rows_far_out_in_a_third_of_the_features_set_no_units(layout):
     assert np.all(far < 10 * scale)
 
 
+@pytest.mark.parametrize("shift", [0.0, -3.0])
+@pytest.mark.parametrize("knots", ["uniform", "quantile"])
+def test_the_largest_values_of_splines_are_a_few_units(knots, shift):
+    # The median of some columns is near 0, or where StandardScaler would move it.
+    x = np.random.default_rng(0).normal(size=(2000, 1))
+    X = SplineTransformer(8, knots=knots).fit_transform(x)
+    for columns in (X, -X):
+        center, scale = units_of(columns + shift, estimator_class=MedianSGDClassifier)
+        assert np.all(np.abs(columns + shift - center).max(axis=0) < 10 * scale)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_enormous_values_in_one_spline_set_no_unit(layout):
+    x = np.random.default_rng(0).random((1000, 3))
+    X = SplineTransformer(knots="quantile").fit_transform(x)
+    X[np.flatnonzero(X[:, 0])[:5], 0] = 1e6
+    _, scale = units_of(layout(X), estimator_class=MedianSGDClassifier)
+    assert scale[0] < 10
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_few_values_beyond_a_normal_distribution_set_no_unit(layout):
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((1000, 4)) < 0.5, rng.normal(size=(1000, 4)), 0)
+    scale = units_of(layout(X), estimator_class=MedianSGDClassifier)[1]
+    X[np.flatnonzero(X[:, 0])[:10], 0] = 1e6
+    far = units_of(layout(X), estimator_class=MedianSGDClassifier)[1]
+    assert_allclose(far[0], scale[0], rtol=0.5)
+
+
 def test_a_value_of_many_rows_in_one_feature_alone_is_no_outlier():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1000, 2))

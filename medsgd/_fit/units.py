@@ -5,13 +5,14 @@ from functools import partial
 
 import numpy as np
 from scipy import sparse
-from scipy.special import chdtri, ndtr, ndtri
+from scipy.special import chdtri, ndtr
 from sklearn.utils.extmath import row_norms
 from sklearn.utils.sparsefuncs import inplace_column_scale
 
 from medsgd._core.medians import column_medians
 from medsgd._fit.blocks import column_blocks, fewer_rows, row_blocks
 from medsgd._fit.scales import NORMAL_MEDIAN, weighted_median
+from medsgd._fit.tails import FarValues, long_from_end, long_scale
 
 # Number of rows whose medians are accurate enough for a preconditioner.
 N_ROWS = 10_000
@@ -44,12 +45,6 @@ LARGEST_TIE = 0.05
 # Values smaller than this, and than this part of the largest, are rounding of 0, such
 # as those at the ends of splines.
 ROUNDED = 1e-30
-# Largest share of a feature's values that may be outliers, and the quantile of the
-# sizes of standard normal values that the same share exceeds.
-OUTLYING, NORMAL_QUANTILE = 0.2, ndtri(0.9)
-# A row is an outlier if more than this share of its features are so many times farther
-# out than those of a normal distribution.
-MOST_FAR, WILD = 0.3, 10.0
 
 
 @dataclass(frozen=True)
@@ -139,9 +134,10 @@ def feature_units(
     times this power of their share. With ``reach`` a scale is at least the 80% quantile
     of the sizes, divided by so many times that of a normal distribution. More than a
     fifth of values that are far out are no outliers, but the feature, such as a spline.
-    Rows that are far out in many features do not count there. With ``as_dense`` columns
-    of sparse rows, which hardly have zeros, get the units of a dense X, a few columns
-    at a time.
+    Rows that are far out in many features do not count there. With ``reach`` and
+    ``clip`` the largest plausible value of a feature that has a long tail beside a
+    frequent value is at most ``clip`` scales. With ``as_dense`` columns of sparse rows,
+    which hardly have zeros, get the units of a dense X, a few columns at a time.
     """
     rows = np.flatnonzero(sample_weight)
     if len(rows) > N_ROWS:
@@ -164,18 +160,22 @@ def feature_units(
                 weight_of_row = np.zeros(sample.shape[0])
                 weight_of_row[place] = weight
                 scale_of = partial(_sparse_scale, clip=clip, rare_power=rare_power)
-        far = None if reach is None else _FarValues(reach, weight_of_row, X.shape[1])
+        far = None
+        if reach is not None:
+            far = FarValues(reach, clip, weight_of_row, X.shape[1])
         for columns, block in blocks():
             spread = far and partial(far.counted, columns)
             own = scale_of(block, weight_of_row, spread=spread)
             center[columns], scale[columns] = own
         if far and far.is_wide.any():
-            spread = partial(far.widened, far.tame_weight())
+            tame = far.tame_weight()
             for columns, block in blocks():
                 wide = np.flatnonzero(far.is_wide[columns])
                 if len(wide):
+                    place = columns.start + wide
+                    spread = partial(far.widened, tame, place)
                     own = scale_of(block[:, wide], weight_of_row, spread=spread)
-                    scale[columns.start + wide] = own[1]
+                    scale[place] = np.maximum(own[1], far.least[place])
     center = center.astype(X.dtype)
     with np.errstate(divide="ignore", over="ignore"):
         inverse_scale = (1 / scale).astype(X.dtype)
@@ -365,77 +365,13 @@ def _standardised(X, center, inverse_scale):
         return (X - center) * inverse_scale
 
 
-class _FarValues:
-    """Counts of values that are far out, by row and by feature.
-
-    Parameters
-    ----------
-    reach : float
-        See ``feature_units``.
-    weight : ndarray of shape (n_rows,)
-    n_features : int
-
-    Attributes
-    ----------
-    is_wide : ndarray of shape (n_features,) of bool
-        Features with more values far out than may be outliers, if no row is one.
-    """
-
-    def __init__(self, reach, weight, n_features):
-        self.limit, self.weight = reach * NORMAL_QUANTILE, weight
-        self.n_far, self.n_present = np.zeros(len(weight)), np.zeros(len(weight))
-        self.is_wide = np.zeros(n_features, dtype=bool)
-
-    def counted(self, columns, size, scale):
-        """Count the sizes other than 0 of a block of features; return the scales."""
-        far, beyond = WILD * NORMAL_QUANTILE * scale, self.limit * scale
-        if sparse.issparse(size):
-            shape, row, value = size.shape, size.indices, size.data
-            column = np.repeat(np.arange(shape[1]), np.diff(size.indptr))
-            weight, is_present = self.weight[row], value > 0
-            self.n_far += np.bincount(row, value > far[column], shape[0])
-            self.n_present += np.bincount(row, is_present, shape[0])
-            is_beyond = weight * (value > beyond[column])
-            beyond = np.bincount(column, is_beyond, shape[1])
-            total = np.bincount(column, weight * is_present, shape[1])
-        else:
-            self.n_far += np.count_nonzero(size > far, axis=1)
-            self.n_present += np.count_nonzero(size, axis=1)
-            beyond, total = self.weight @ (size > beyond), self.weight @ (size > 0)
-        self.is_wide[columns] = beyond > OUTLYING * total
-        return scale
-
-    def tame_weight(self):
-        """Return the weight of the rows, but 0 for outliers.
-
-        A row that is far out in one feature of several is no outlier.
-        """
-        most = np.maximum(MOST_FAR * self.n_present, self.n_present > 1)
-        return self.weight * (self.n_far <= most)
-
-    def widened(self, tame, size, scale):
-        """Return scales of features that are large enough for rows of tame weight."""
-        size, scale = sparse.csc_array(size), scale.copy()
-        for j, beyond in enumerate(self.limit * scale):
-            own = slice(size.indptr[j], size.indptr[j + 1])
-            value, weight = size.data[own], tame[size.indices[own]]
-            is_tame = (value > 0) & (weight > 0)
-            value, weight = value[is_tame], weight[is_tame]
-            if weight @ (value > beyond) > OUTLYING * weight.sum():
-                order = np.argsort(value)
-                below = np.cumsum(weight[order])
-                place = np.searchsorted(below, (1 - OUTLYING) * below[-1])
-                scale[j] = value[order[place]] / self.limit
-        return scale
-
-
 def _center_and_scale(X, weight, *, centered, clip, spread):
     """Return medians and normalised median absolute deviations of the columns.
 
     If many values equal the median, the deviation would be small or 0. The scale is
     then that of a normal distribution mixed with one value: sqrt(share) times the scale
-    of the other values. ``spread``: a function of deviations and scales that returns
-    the scales.
+    of the other values. ``spread``: a function of deviations, scales and those of
+    ``long_scale`` that returns the scales.
     """
     X = X.astype(np.float64)
     X[_are_rounded(np.abs(X))] = 0
@@ -443,18 +379,26 @@ def _center_and_scale(X, weight, *, centered, clip, spread):
     deviation = np.abs(X - center)
     tied = weight @ (deviation == 0) / weight.sum()
     mixed, scale = tied > LARGEST_TIE, np.ones(X.shape[1])
-    factor = np.ones(X.shape[1])
+    factor, long = np.ones(X.shape[1]), np.zeros(X.shape[1])
     if not mixed.all():
         scale[~mixed] = weighted_median(deviation[:, ~mixed], weight) / NORMAL_MEDIAN
     if mixed.any():
         rest = deviation.T[mixed]
         column, row = np.nonzero(rest)
-        found, median, total = column_medians(column, rest[column, row], weight[row])
+        size, entry_weight = rest[column, row], weight[row]
+        found, median, total = column_medians(column, size, entry_weight)
+        if clip is not None:
+            normal = median / NORMAL_MEDIAN
+            far = long_scale(column, size, entry_weight, found, median, normal, clip)
+            long[np.flatnonzero(mixed)[found]] = far
         found = np.flatnonzero(mixed)[found]
         scale[found] = median / NORMAL_MEDIAN
         factor[found] = _mixed_factor(total / weight.sum())
     if spread is not None:
-        scale = spread(deviation, scale)
+        if clip is not None and not mixed.all():
+            own = center[~mixed], scale[~mixed]
+            long[~mixed] = long_from_end(X[:, ~mixed], weight, *own, clip)
+        scale = spread(deviation, scale, long)
     scale *= factor
     if clip is not None:
         variance = _clipped_square(deviation, scale, clip)
@@ -505,7 +449,12 @@ def _sparse_scale(X, weight, *, clip, rare_power, spread):
         found, median, total = column_medians(column, size, entry_weight)
         scale[found] = median / NORMAL_MEDIAN
         if spread is not None:
-            scale = spread(sizes, scale)
+            long = np.zeros(X.shape[1])
+            if clip is not None:
+                long[found] = long_scale(
+                    column, size, entry_weight, found, median, scale[found], clip
+                )
+            scale = spread(sizes, scale, long)
         if rare_power is not None:
             variance = entry_weight * _clipped_square(size, scale[column], clip)
             variance = np.bincount(column, variance, minlength=len(scale))[found]

@@ -12,6 +12,7 @@ from sklearn.utils import gen_batches
 from medsgd._core.multinomial import divergence
 from medsgd._fit.units import leverage_limit, squared_norms
 from medsgd._refinement.quasi_newton import inner
+from medsgd._refinement.shifts import group_shifts, no_shifts
 
 # All numbers are measured, on digits, texts, simulations and some forty other data
 # sets, clean and with wrong labels or rows. A larger gamma resists more wrong labels
@@ -49,8 +50,11 @@ def leverage(X, units, *, weighted=True):
 
     Without ``weighted`` it is 1, but 0 for rows whose squared norm overflows.
     """
-    norm = squared_norms(X, units)
-    limit = leverage_limit(X.shape[1])
+    return _leverage(squared_norms(X, units), X.shape[1], weighted)
+
+
+def _leverage(norm, n_features, weighted):
+    limit = leverage_limit(n_features)
     result = limit / np.maximum(norm, limit) if weighted else np.ones(len(norm))
     result[~np.isfinite(norm)] = 0.0
     return result
@@ -148,9 +152,13 @@ class Rows:
     units : FeatureUnits
     leverage_weights : bool
         Whether rows far out in the features count less.
+    seeks_groups : bool
+        Whether an indicator may mark rows whose features are seen from their centre.
 
     Attributes
     ----------
+    shifts : Shifts
+        The rows in which coefficients have a prior, and rows have leverage.
     leverage : ndarray of shape (n_rows,)
         The leverage weight of each row, from 0 to 1.
     class_weight : ndarray of shape (n_classes,) or None
@@ -159,17 +167,24 @@ class Rows:
 
     class_weight = None
 
-    def __init__(self, X, label, weight, units, *, leverage_weights):
+    def __init__(
+        self, X, label, weight, units, *, leverage_weights, seeks_groups=False
+    ):
         self.X, self.label, self.units = X, label, units
         n, d = X.shape
         self._is_small = not sparse.issparse(X) and n * d <= KEPT
         self._standardised = None
         # Sparse rows stay so: centres are subtracted from products.
         self._centred = np.flatnonzero(units.center) if units.applied else []
-        self.leverage = leverage(X, units, weighted=leverage_weights)
+        norm, self.shifts = squared_norms(X, units), no_shifts(d)
         # The logits of a row this far out may not be finite.
-        self._overflows = self.leverage == 0
+        self._overflows = ~np.isfinite(norm)
         self._any_overflows = bool(self._overflows.any())
+        if seeks_groups:
+            is_far = (norm > leverage_limit(d)) & ~self._overflows
+            self.shifts = group_shifts(X, weight, units, is_far)
+            norm = self.shifts.squared_norms(norm, self.scores)
+        self.leverage = _leverage(norm, d, leverage_weights)
         self.weight = weight * self.leverage
         # Those that are not 0 throughout.
         if sparse.issparse(X):
@@ -268,7 +283,8 @@ class Rows:
         batches = list(gen_batches(n, max(1, BLOCK // d)))
 
         def with_constant(rows):
-            Z = np.column_stack([np.ones(rows.stop - rows.start), self._block(rows)])
+            Z = self.shifts.rows(self._block(rows))
+            Z = np.column_stack([np.ones(len(Z)), Z])
             Z[self.leverage[rows] < FAR_OUT] = 0
             return Z
 

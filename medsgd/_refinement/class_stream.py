@@ -475,6 +475,7 @@ def fitted(plan, data, starts):
         data.given_weight / unit,
         own_units,
         leverage_weights=plan.leverage_weights,
+        seeks_groups=True,
     )
     models = []
     for start in starts:

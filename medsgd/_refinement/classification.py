@@ -17,6 +17,9 @@ data, and the size of W, which the prior makes too small, is fitted afterwards. 
 rows are few for the features, held-out rows choose the width and the size. A part of
 their labels may be wrong, too. The log loss alone would then choose probabilities that
 are too unsure, so that part is estimated along with the size.
+
+Features of rows that an indicator marks may be codes for missing values. The prior and
+the leverage weights see such rows from the centre of their group (``shifts.py``).
 """
 
 from collections.abc import Callable
@@ -128,17 +131,18 @@ def fitted(
     returning True; ``memory``: see ``minimise``.
     """
     n_outputs = len(start.intercept)
-    told = None
+    told, shifts = None, rows.at_hand.shifts
 
     def model_of(flat):
-        return Model(flat[:n_outputs], flat[n_outputs:].reshape(-1, n_outputs))
+        coef = flat[n_outputs:].reshape(-1, n_outputs)
+        return Model(flat[:n_outputs], shifts.out_of(coef))
 
     def objective(flat):
         nonlocal told
         told = rows.divergence(model_of(flat), weight, gamma)
         gradient = np.empty_like(flat)
         gradient[:n_outputs] = told.intercept * fit_intercept
-        gradient[n_outputs:] = told.coef.ravel()
+        gradient[n_outputs:] = shifts.gradient(told.coef).ravel()
         coef = flat[n_outputs:]
         gradient[n_outputs:] += penalty.l2 * coef
         return told.value + 0.5 * penalty.l2 * inner(coef, coef), gradient
@@ -150,7 +154,8 @@ def fitted(
         interrupted = watch(model_of(flat), value, told)
         return interrupted
 
-    flat = np.concatenate([start.intercept, start.coef.ravel()]).astype(np.float64)
+    coef = shifts.into(start.coef)
+    flat = np.concatenate([start.intercept, coef.ravel()]).astype(np.float64)
     l1 = np.full(len(flat), penalty.l1)
     l1[:n_outputs] = 0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -250,7 +255,8 @@ def resized(rows, model, weight, gamma, penalty, *, fit_intercept):
     """
     n_rows = max(1, rows.n_used)
     along = rows.along(model, weight)
-    coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
+    coef = rows.at_hand.shifts.into(model.coef).ravel()
+    coef = np.clip(coef, -LARGEST, LARGEST)
     l2, l1 = penalty.l2 * inner(coef, coef), penalty.l1 * np.abs(coef).sum()
 
     def objective(parameters):
@@ -316,6 +322,17 @@ def centred(model):
     intercept = model.intercept - model.intercept.mean()
     coef = model.coef - model.coef.mean(axis=1, keepdims=True)
     return replace(model, intercept=intercept, coef=coef)
+
+
+def beside_groups(rows, model):
+    """Return a model that treats groups far out as it does the other rows.
+
+    Otherwise codes may have led the medians to where the logits of a group are so large
+    that the prior shrinks all coefficients to 0.
+    """
+    coef = rows.shifts.into(model.coef)
+    coef[rows.shifts.columns] = 0
+    return replace(model, coef=rows.shifts.out_of(coef))
 
 
 def fold_of(label):
@@ -445,7 +462,7 @@ def without_features(rows, model, weight, fit_intercept):
 
 def objective_of(rows, weight, penalty, model):
     """Return the divergence of a model plus a penalty."""
-    coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
+    coef = np.clip(rows.shifts.into(model.coef).ravel(), -LARGEST, LARGEST)
     value = rows.divergence(model, weight, GAMMA).value
     return (
         value + 0.5 * penalty.l2 * inner(coef, coef) + penalty.l1 * np.abs(coef).sum()
@@ -504,7 +521,7 @@ def refine(
     if not few.weight.any():
         return Refined(start, start, Size(1.0, np.zeros_like(start.intercept)), 0.0)
     weight = few.normed_weight()
-    start = centred(start)
+    start = beside_groups(few, centred(start))
     tolerance = tol or 0.0
     memory: list | None = None
 
@@ -527,7 +544,7 @@ def refine(
 
     def size_by(scores, held_out, model):
         # Squares of enormous coefficients would not be finite.
-        coef = np.clip(model.coef.ravel(), -LARGEST, LARGEST)
+        coef = np.clip(few.shifts.into(model.coef).ravel(), -LARGEST, LARGEST)
         return size_of(
             scores,
             few.label[held_out],

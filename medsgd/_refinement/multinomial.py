@@ -40,6 +40,7 @@ def refine(training, data, problems):
         training_weight,
         plan.refined_units(data.X, training_weight, data.units),
         leverage_weights=plan.leverage_weights,
+        seeks_groups=True,
     )
     rule = None
     if data.held_out is not None:

@@ -5,7 +5,8 @@ outliers the default fit is near weighted least squares, in standard errors, als
 few rows for many parameters, and so is a stream of its rows. The held-out loss of the
 default classifier is near that of a logistic regression. Designs are what users have:
 levels, rare and zero-inflated features, nearly collinear ones, scales of many orders,
-integers, duplicates, weights, interactions, seasons.
+integers, duplicates, weights, interactions, seasons. Classifiers also have splines of
+skewed features, and codes for missing values.
 """
 
 import pickle
@@ -13,8 +14,10 @@ import warnings
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import ndtr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, StandardScaler
 
 from medsgd import MedianSGDClassifier, MedianSGDRegressor
@@ -382,32 +385,77 @@ def run_stream(rng):
     check_near(est, rows, y, weight, 2.0, "stream")
 
 
+def linear_scores(rng, Z, n_classes):
+    """Scores of a multinomial model of standardised features."""
+    W = rng.standard_normal((Z.shape[1], n_classes)) * pick(rng, [0.0, 0.3, 1.0])
+    W /= np.sqrt(max(1, Z.shape[1]))
+    return Z @ W * 2 + rng.standard_normal(n_classes) * 0.5
+
+
+def draw_linear(rng, n, n_classes):
+    """Features of all kinds, scores, and features of a logistic regression."""
+    X, rows = draw_layout(rng, draw_features(rng, n)[:, :30])
+    Z, _, _ = standardised(rows, np.ones(n))
+    return X, linear_scores(rng, Z, n_classes), Z
+
+
+def draw_smooth(rng, n, n_classes):
+    """Splines of skewed or normal features, of which labels depend smoothly."""
+    u = rng.standard_normal((n, rng.integers(1, 5)))
+    to_feature = pick(rng, [np.exp, ndtr, np.asarray, lambda u: -np.log(ndtr(-u))])
+    splines = SplineTransformer(
+        n_knots=int(rng.integers(4, 11)),
+        degree=int(rng.integers(1, 4)),
+        knots=pick(rng, ["uniform", "quantile"]),
+        include_bias=bool(rng.integers(2)),
+    )
+    X, rows = draw_layout(rng, splines.fit_transform(to_feature(u)))
+    W = rng.standard_normal((2, u.shape[1], n_classes)) * pick(rng, [0.3, 1.0])
+    scores = np.sin(1.5 * u) @ W[0] + u @ W[1] / 2
+    return X, scores, rows
+
+
+def draw_codes(rng, n, n_classes):
+    """Codes for missing values beside indicators; the features have 0 instead."""
+    Z = rng.standard_normal((n, rng.integers(2, 6)))
+    n_coded = int(rng.integers(1, Z.shape[1] + 1))
+    missing = rng.random((n, n_coded)) < pick(rng, [0.02, 0.05, 0.1])
+    center, size = pick(rng, [0.0, 100.0, 2000.0]), pick(rng, [1.0, 10.0])
+    values = center + size * Z
+    Z[:, :n_coded][missing] = 0
+    distance = pick(rng, [4, 6, 10, 100, -8, -1000]) * size
+    values[:, :n_coded][missing] = center + distance
+    indicators = missing if rng.random() < 0.7 else ~missing
+    X, _ = draw_layout(rng, np.c_[values, indicators])
+    Z = np.c_[Z, missing]
+    return X, linear_scores(rng, Z, n_classes), Z
+
+
 def run_classification(rng):
     """A default classifier's held-out loss, of labels of a multinomial model."""
     n, n_classes = int(pick(rng, [300, 1000, 2000])), int(pick(rng, [2, 2, 3, 5]))
-    X = draw_features(rng, 2 * n)[:, :30]
-    X, rows = draw_layout(rng, X)
-    Z, _, _ = standardised(rows, np.ones(2 * n))
-    if Z.shape[1] == 0:
+    draw = pick(rng, [draw_linear, draw_smooth, draw_codes])
+    X, scores, known_X = draw(rng, 2 * n, n_classes)
+    if known_X.shape[1] == 0:
         return
-    W = rng.standard_normal((Z.shape[1], n_classes)) * pick(rng, [0.0, 0.3, 1.0])
-    scores = Z @ (W / np.sqrt(Z.shape[1])) * 2 + rng.standard_normal(n_classes) * 0.5
-    gumbel = rng.gumbel(size=scores.shape)
-    label = (scores + gumbel).argmax(axis=1)
+    label = (scores + rng.gumbel(size=scores.shape)).argmax(axis=1)
     train, test = slice(0, n), slice(n, 2 * n)
     if np.bincount(label[train], minlength=n_classes).min() < 30:
         return
-    if LeastSquares(rows[train], label[train], np.ones(n), 1e-9).leverage > FAR_OUT:
-        return
+    if draw is draw_linear:
+        ones = np.ones(n)
+        squares = LeastSquares(known_X[train], label[train], ones, 1e-9)
+        if squares.leverage > FAR_OUT:
+            return
     clf = MedianSGDClassifier("log_loss", random_state=int(rng.integers(10)))
     clf.fit(X[train], label[train])
-    scaler = StandardScaler().fit(Z[train])
-    known = LogisticRegression(max_iter=1000)
-    known.fit(scaler.transform(Z[train]), label[train])
-    proba = clf.predict_proba(X[test]), known.predict_proba(scaler.transform(Z[test]))
+    known = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    known.fit(known_X[train], label[train])
+    proba = clf.predict_proba(X[test]), known.predict_proba(known_X[test])
     loss, best = (log_loss(label[test], p, labels=clf.classes_) for p in proba)
     assert loss <= MOST_LOSS * best + MORE_LOSS, (
-        f"loss {loss:.3f}, of a logistic regression {best:.3f}, {rows.shape}"
+        f"{draw.__name__}: loss {loss:.3f}, of a logistic regression {best:.3f}, "
+        f"{known_X.shape}"
     )
 
 
