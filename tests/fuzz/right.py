@@ -400,13 +400,18 @@ def draw_linear(rng, n, n_classes):
 
 
 def draw_smooth(rng, n, n_classes):
-    """Splines of skewed or normal features, of which labels depend smoothly."""
+    """Splines of skewed or normal features, of which labels depend smoothly.
+
+    The knots resolve what labels depend on: probabilities of a wrong model are too
+    sure, as documented.
+    """
     u = rng.standard_normal((n, rng.integers(1, 5)))
     to_feature = pick(rng, [np.exp, ndtr, np.asarray, lambda u: -np.log(ndtr(-u))])
+    is_skewed = to_feature not in (ndtr, np.asarray)
     splines = SplineTransformer(
-        n_knots=int(rng.integers(4, 11)),
-        degree=int(rng.integers(1, 4)),
-        knots=pick(rng, ["uniform", "quantile"]),
+        n_knots=int(rng.integers(6, 11)),
+        degree=int(rng.integers(2, 4)),
+        knots="quantile" if is_skewed else pick(rng, ["uniform", "quantile"]),
         include_bias=bool(rng.integers(2)),
     )
     X, rows = draw_layout(rng, splines.fit_transform(to_feature(u)))
