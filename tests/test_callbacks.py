@@ -199,7 +199,8 @@ def test_a_callback_stops_the_fit(name, task):
 def test_a_callback_stops_or_fails_at_every_epoch_of_every_stage(task):
     X, y = make_data(task, n=200)
     known = make_estimator(task, max_iter=1000, tol=1e-3).fit(X, y)
-    assert known.n_iter_ > 4  # of two stages or three
+    n_iter_of_few = clone(known).fit(X[:100], y[:100]).n_iter_
+    assert min(known.n_iter_, n_iter_of_few) > 4  # of two stages or three
     for epoch in range(1, known.n_iter_):
         est = clone(known).set_callbacks(Recorder(stop_after=epoch)).fit(X, y)
         assert est.n_iter_ == len(est.loss_curve_) == epoch
@@ -208,6 +209,8 @@ def test_a_callback_stops_or_fails_at_every_epoch_of_every_stage(task):
         # A stopped fit goes on as a stream, and fits anew.
         est.set_callbacks().partial_fit(X, y)
         assert_array_equal(est.fit(X, y).coef_, known.coef_)
+        if epoch >= n_iter_of_few:
+            continue
         before = pickle.dumps(est)
         with pytest.raises(ArithmeticError, match="the callback fails"):
             est.set_callbacks(Recorder(fail_after=epoch)).fit(X[:100], y[:100])
