@@ -18,6 +18,7 @@ from medsgd._fit.units import stacked
 from medsgd._refinement.bisquare import BREAKDOWN, m_scale
 from medsgd._refinement.exact import ExactStage, fewest_rows, is_exact, penalty_of
 from medsgd._refinement.regression import last
+from medsgd._refinement.rows import LARGEST
 from medsgd._refinement.stream_sums import PIECE_SHARE, DiagonalSums, GramSums, begun
 
 # The Gram matrix of more parameters is too large to go with every fitted estimator, and
@@ -242,7 +243,9 @@ class Stream:
 
     def _count(self, data):
         """Return as how many rows a row counts in the sums, in the mean."""
-        return float(np.mean(data.given_weight)) / self.sums.weight_unit
+        with np.errstate(over="ignore"):
+            count = np.mean(data.given_weight, dtype=np.float64) / self.sums.weight_unit
+        return float(min(count, LARGEST))
 
     def _led(self, data, median):
         """Return the predictions of the median for rows."""

@@ -132,7 +132,7 @@ class GramSums:
         y = data.y.astype(np.float64)
         with np.errstate(over="ignore"):
             y = np.clip((y - self.y_center) / self.y_scale, -LARGEST, LARGEST)
-        counts = data.given_weight.astype(np.float64) / self.weight_unit
+            counts = data.given_weight.astype(np.float64) / self.weight_unit
         counts = np.minimum(counts, LARGEST)
         kind = DenseRows if is_blockwise(data.X) else SparseRows
         return kind(
