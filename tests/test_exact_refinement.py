@@ -697,3 +697,20 @@ def test_weights_that_are_no_counts_add_up_to_the_rows():
     assert np.average(bisquare, weights=weight) == pytest.approx(
         0.5 * (40 - 9) / 40, abs=1e-3
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cluster_of_bad_leverage_points_with_many_parameters(seed):
+    rng = np.random.default_rng(100 + seed)
+    n, d = 900, 150
+    X = rng.normal(size=(n, d))
+    right = X @ rng.normal(size=d)
+    y = right + rng.normal(size=n)
+    bad = rng.random(n) < 0.25
+    given = X.copy()
+    given[bad] = 8 * X[0] + 0.1 * X[bad]
+    y[bad] = 200
+    est = MedianSGDRegressor(random_state=0).fit(given, y)
+    ours = est.predict(X[~bad]) - right[~bad]
+    known = LinearRegression().fit(X[~bad], y[~bad]).predict(X[~bad]) - right[~bad]
+    assert np.linalg.norm(ours) <= 1.2 * np.linalg.norm(known)

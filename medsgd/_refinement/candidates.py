@@ -41,10 +41,12 @@ INDEPENDENT = 1e-6
 RIDGE = 1e-10
 # Outer products of more numbers than this are computed faster than read.
 MOST_CACHED = 2**17
-# Most conjugate gradients in a fit: weights that lose most rows of a level, or a
-# direction of collinear columns, change a metric by much. An iteration of least
-# absolute deviations goes on where the one before has ended, and takes few.
-N_ITER, N_ITER_ABSOLUTE = 20, 2
+# Conjugate gradients for candidates, which an S step refines anyway, and where columns
+# are collinear: there the weights of a candidate may change a metric by much. Exact
+# solutions for half of few rows would follow clusters of bad leverage points.
+N_ITER, N_ITER_COLLINEAR = 2, 20
+# A start is far if least squares have residuals so many times smaller.
+FAR_START = 15.0
 # A feature is lost where a smaller share of the rows that it is present in is kept.
 LOST = 0.5
 
@@ -59,10 +61,12 @@ class Fits:
     rows : Rows
     precondition : callable or None
         Approximate solution of the normal equations; None solves them.
+    n_iter : int
+        Most iterations of conjugate gradients in a solution.
     """
 
-    def __init__(self, rows, precondition):
-        self.rows, self.precondition = rows, precondition
+    def __init__(self, rows, precondition, n_iter):
+        self.rows, self.precondition, self.n_iter = rows, precondition, n_iter
         if precondition is None:
             self.products = _products(rows.matrix(), rows.y)
             self.lower = np.tril_indices(rows.n_parameters)
@@ -73,12 +77,8 @@ class Fits:
             return self.rows.y - b @ self.rows.matrix().T
         return np.ascontiguousarray(self.rows.residuals(b.T).T)
 
-    def solve(self, weight, b, n_iter=N_ITER):
-        """Return coefficients for weights, where inexact beginning at ``b``.
-
-        The rest of an inexact solution is in proportion to the way from ``b``. A start
-        that follows the targets makes the rest independent of the size of the effects.
-        """
+    def solve(self, weight, b):
+        """Return coefficients for weights, where inexact beginning at ``b``."""
         rows = self.rows
         if self.precondition is not None:
             weight = weight.T
@@ -88,7 +88,7 @@ class Fits:
                 ),
                 rows.moments(weight * rows.residuals(b.T)),
                 self.precondition,
-                n_iter,
+                self.n_iter,
             )
             return b + step.T
         if len(weight) == 1 and self.products.size > MOST_CACHED:
@@ -115,11 +115,11 @@ def _products(Z, y):
     return products
 
 
-def nearer(fits, b, weight):
-    """Return ``b``, or least squares if their residuals are typically smaller.
+def near_start(fits, b, weight):
+    """Return ``b``, or least squares if ``b`` is far from there.
 
-    Where effects are large, few inexact iterations would not correct a ``b`` that is
-    not near. The solution is of one fit.
+    Few inexact iterations would not correct a start that is far because effects are
+    large. The solution is of one fit.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def nearer(fits, b, weight):
         return b
     both = np.concatenate([b, fits.solve(weight[np.newaxis], b)])
     size = [weighted_median(r, fits.rows.weight) for r in np.abs(fits.residuals(both))]
-    return both[[np.argmin(size)]]
+    return both[[int(FAR_START * size[1] < size[0])]]
 
 
 def least_absolute(fits, b, weight, floor):
@@ -142,18 +142,15 @@ def least_absolute(fits, b, weight, floor):
     for _ in range(N_ABSOLUTE):
         size = np.abs(residual)
         scale = max(median(size[0]), floor)
-        weighted = weight / np.maximum(size, SMALLEST * scale)
-        b = fits.solve(weighted, b, N_ITER_ABSOLUTE)
+        b = fits.solve(weight / np.maximum(size, SMALLEST * scale), b)
         before, residual = residual, fits.residuals(b)
         if np.abs(residual - before).max() <= LAST_STEP * scale:
             break
     return b
 
 
-def sensitivity(fits, begin, target, floor):
+def sensitivity(fits, target, floor):
     """Return least squares on the halves of rows by sensitivity components.
-
-    ``begin``: where inexact solutions begin, of one fit.
 
     D. Pena, V. Yohai, "A Fast Procedure for Outlier Diagnostics in Large Regression
     Problems", JASA 1999.
@@ -180,7 +177,7 @@ def sensitivity(fits, begin, target, floor):
         half = active.sum() / 2 + 1
         keys = np.concatenate([components, -components, np.abs(components)])
         weight = compiled.smallest(keys, active, half)
-        b = fits.solve(weight, np.repeat(begin, len(weight), axis=0))
+        b = fits.solve(weight, np.zeros((len(weight), p)))
         found.append(b)
         residual = fits.residuals(b)
         start = np.full(len(b), previous if np.isfinite(previous) else 1.0)
@@ -197,7 +194,7 @@ def sensitivity(fits, begin, target, floor):
 
 
 @np.errstate(over="ignore")  # an infinite distance is as good as a large one
-def central(fits, begin, bounded):
+def central(fits, bounded):
     """Return least squares on the halves of the rows nearest to their own mean.
 
     Outliers that are far from the majority in several features at once are in the other
@@ -212,8 +209,6 @@ def central(fits, begin, bounded):
 
     Parameters
     ----------
-    begin : ndarray of shape (1, n_parameters)
-        Where inexact solutions begin.
     bounded : ndarray of shape (n_rows,)
         Weights with which no row adds much to a Gram matrix.
     """
@@ -236,8 +231,7 @@ def central(fits, begin, bounded):
             gram.flat[:: p + 1] += least
             inverse = inverse_factor(gram)
             weights.append(_nearest(rows, np.square(Z @ inverse.T).sum(axis=1)))
-    begin = np.repeat(begin, len(weights), axis=0)
-    return fits.solve(np.concatenate(weights), begin)
+    return fits.solve(np.concatenate(weights), np.zeros((len(weights), p)))
 
 
 def _nearest(rows, distance):

@@ -50,7 +50,7 @@ N_FOLDS = 4
 # As many rows for each logit make one part large enough.
 ENOUGH_ROWS = 1000
 # A row determines at most the rest of its own score.
-LEAST_LEFT = 0.05
+LEAST_LEFT = 0.3
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
 SIZE_DEVIATION = 0.25

@@ -453,7 +453,11 @@ class Refinement:
         if isinstance(self.penalised, QuasiNewton) and not self.rows.is_at_hand:
             # To ask for sums takes longer than to add up a Gram matrix.
             self.last_solver = Cholesky(l2, self.penalised.basis)
-        self.fits = candidate.Fits(rows, None if direct else self.solver.precondition)
+        self.fits = candidate.Fits(
+            rows,
+            None if direct else self.solver.precondition,
+            candidate.N_ITER if basis is None else candidate.N_ITER_COLLINEAR,
+        )
 
     def _set_rank(self, metric):
         """Set how many parameters the rows determine, and a basis if not all."""
@@ -500,15 +504,15 @@ class Refinement:
         is_led = small.n_parameters <= candidate.MOST_SENSITIVE
         # Unlike the medians, a fixed point does not depend on the seed.
         begin = first if is_led else others[-1]
-        begin = candidate.nearer(fits, begin, self.bounded)
+        begin = candidate.near_start(fits, begin, self.bounded)
         begin = candidate.least_absolute(fits, begin, weighted, self.floor)
         b = [*others, begin]
         n_values = small.n_rows * small.n_parameters
         if small.n_parameters <= candidate.MOST_SENSITIVE:
-            b.append(candidate.sensitivity(fits, begin, target, self.floor))
+            b.append(candidate.sensitivity(fits, target, self.floor))
             # The squares of all rows may overflow.
             if self.bounded.any():
-                b.append(candidate.central(fits, begin, self.bounded))
+                b.append(candidate.central(fits, self.bounded))
         if self.is_dense and n_values <= candidate.FEW:
             b.append(candidate.subsets(fits))
         b = np.concatenate(b)
