@@ -15,8 +15,6 @@ NORMAL_QUARTILE = ndtri(0.625)
 # Sizes have a long tail if the largest plausible one is so many times that of a normal
 # distribution.
 LONG_TAIL = 1.5
-# Standard errors by which quartiles of few sizes, over their square root, may be wrong.
-FEW_SIZES = 2.0
 # A row is an outlier if more than this share of its features are so many times farther
 # out than those of a normal distribution.
 MOST_FAR, WILD = 0.3, 10.0
@@ -118,9 +116,6 @@ def long_scale(column, size, weight, found, median, scale, clip):
     column, size, weight = column[lower], size[lower], weight[lower]
     _, quartile, _ = column_medians(column, size, weight)
     power = np.log(clip / NORMAL_MEDIAN) / np.log(NORMAL_MEDIAN / NORMAL_QUARTILE)
-    # Few sizes may spread more widely than their quartiles tell.
-    number = np.bincount(column)[found[own]]
-    power *= 1 + FEW_SIZES / np.sqrt(2 * number)
     plausible = median[own] / clip * (median[own] / quartile) ** power
     is_long = plausible > LONG_TAIL * median[own] / NORMAL_MEDIAN
     long[own] = is_long * np.minimum(plausible, largest[own])

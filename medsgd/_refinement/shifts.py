@@ -26,7 +26,7 @@ from medsgd._fit.scales import weighted_median
 # and nearer to the centre of the group in a feature that is shifted.
 FEWEST_ROWS, NEARLY_ALL = 2, 0.9
 # Distance of the centre of a group from that of all rows, in units, that counts as far.
-FAR_CENTER = 3.0
+FAR_CENTER = 2.0
 # The largest number of groups, and of rows that give the centre of one.
 MOST_GROUPS, MOST_ROWS = 64, 1000
 
