@@ -44,6 +44,12 @@ class Data:
         """Return the samples with a weight."""
         return np.flatnonzero(self.weight)
 
+    @cached_property
+    def mean_weight(self):
+        """Return the mean of the given weights, which may overflow."""
+        with np.errstate(over="ignore"):
+            return float(np.mean(self.given_weight, dtype=np.float64))
+
     def of_rows(self, rows):
         """Return copies of some rows. None of them is held out."""
         return replace(

@@ -387,7 +387,7 @@ def _center_and_scale(X, weight, *, centered, clip, spread):
         column, row = np.nonzero(rest)
         size, entry_weight = rest[column, row], weight[row]
         found, median, total = column_medians(column, size, entry_weight)
-        if clip is not None:
+        if spread is not None and clip is not None:
             normal = median / NORMAL_MEDIAN
             far = long_scale(column, size, entry_weight, found, median, normal, clip)
             long[np.flatnonzero(mixed)[found]] = far

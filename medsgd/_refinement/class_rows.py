@@ -280,26 +280,24 @@ class Rows:
         Those of outliers, with any label, are 0.
         """
         n, d = self.X.shape
-        batches = list(gen_batches(n, max(1, BLOCK // d)))
 
-        def with_constant(rows):
-            Z = self.shifts.rows(self._block(rows))
-            Z = np.column_stack([np.ones(len(Z)), Z])
-            Z[self.leverage[rows] < FAR_OUT] = 0
-            return Z
+        def with_constant():
+            for rows, Z in self._blocks(d + 1):
+                Z = self.shifts.rows(Z)
+                Z = np.column_stack([np.ones(len(Z)), Z])
+                Z[self.leverage[rows] < FAR_OUT] = 0
+                yield rows, Z
 
         square = np.zeros((d + 1, d + 1))
-        for rows in batches:
-            Z = with_constant(rows)
+        for rows, Z in with_constant():
             square += Z.T @ (Z * weight[rows, np.newaxis])
         values, vectors = np.linalg.eigh(square)
         is_there = values > d * np.finfo(np.float64).eps * values[-1]
         values, vectors = values[is_there], vectors[:, is_there]
         inverse = 1 / (np.multiply.outer(values, curvature) + l2)
         result = np.empty((n, len(curvature)))
-        for rows in batches:
-            along = np.square(with_constant(rows) @ vectors)
-            np.matmul(along, inverse, out=result[rows])
+        for rows, Z in with_constant():
+            np.matmul(np.square(Z @ vectors), inverse, out=result[rows])
         return result
 
     def _blocks(self, n_outputs):

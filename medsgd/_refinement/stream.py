@@ -244,7 +244,7 @@ class Stream:
     def _count(self, data):
         """Return as how many rows a row counts in the sums, in the mean."""
         with np.errstate(over="ignore"):
-            count = np.mean(data.given_weight, dtype=np.float64) / self.sums.weight_unit
+            count = np.float64(data.mean_weight) / self.sums.weight_unit
         return float(min(count, LARGEST))
 
     def _led(self, data, median):

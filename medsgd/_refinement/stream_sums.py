@@ -273,8 +273,7 @@ class GramSums:
         none, l2 = np.empty(0, dtype=np.intp), penalty.quadratic(self.fit_intercept)
         size = np.abs(residual)
         far = np.flatnonzero((size > FAR * self.scale) & (rows.weight > 0))
-        is_few = len(far) < FEWEST_PRESENT
-        if is_few:
+        if len(far) < FEWEST_PRESENT:
             far = far[size[far] >= M_CONSTANT * self.scale]
         if len(far) == 0:
             return self.b, none
