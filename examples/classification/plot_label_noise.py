@@ -3,10 +3,10 @@
 Wrong labels
 ============
 
-A share of the training rows of scikit-learn's digits is corrupted. In the first run the
-corrupted rows have wrong labels. In the second run, "wild rows", their pixels are in a
-wrong unit, too. The example measures the loss of accuracy of each classifier on a clean
-test set, and whether a classifier finds the wrong labels.
+A share of the training rows of scikit-learn's digits is corrupted. In the first run
+these rows have wrong labels. In the second run, "wild rows", the pixels of these rows
+are also in a wrong unit. The example measures the loss of accuracy of each classifier
+on a clean test set, and whether a classifier finds the wrong labels.
 """
 
 import matplotlib.pyplot as plt

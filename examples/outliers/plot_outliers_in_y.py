@@ -80,9 +80,9 @@ for kind in KINDS:
 # clean data, and twice for wild targets. On clean data it is about that of least
 # squares.
 #
-# `outliers_` marks all shifted rows and most of the wild rows. Residuals of the
-# remaining wild rows are as small as the noise. On clean data `outliers_` marks 1 to 2%
-# of the correct rows. It marks fewer on contaminated data, because outliers inflate the
+# `outliers_` marks all shifted rows and most of the wild rows. The other wild rows have
+# residuals as small as the noise. On clean data `outliers_` marks 1 to 2% of the rows.
+# On contaminated data it marks fewer of the correct rows, because outliers inflate the
 # scale.
 
 print(f"{'error with a share of':42s}" + "".join(f"{share:8.0%}" for share in SHARES))

@@ -49,7 +49,7 @@ HARDLY_PREDICTABLE = 0.75
 N_FOLDS = 4
 # As many rows for each logit make one part large enough.
 ENOUGH_ROWS = 1000
-# A row determines at most the rest of its own score.
+# Least share of a row's score that counts as determined by the other rows.
 LEAST_LEFT = 0.3
 # Standard deviation of the prior of log(size). Without it the size grows without bound
 # on rows that a hyperplane separates.
@@ -399,9 +399,9 @@ def choose_precision(rows, start, weight, fit, size_of):
 def of_left_out_rows(rows, start, weight, fit, size_of):
     """Return a weak precision, a model and a size as ``choose_precision`` does.
 
-    The labels of all rows choose the size, by the scores that the rows would have if
-    the model were not fitted to them. None where that may be far from the truth, which
-    is where rows are few or labels hardly depend on the features, or takes too long.
+    The labels of all rows choose the size, by the scores of ``left_out``. The result is
+    None if these scores may be far from the truth, because rows are few or labels
+    hardly depend on the features. It is also None if they would take too long.
     """
     is_small = rows.X.shape[1] <= MOST_FEATURES
     if rows.n_used <= MANY_ROWS * rows.n_features or not is_small:
@@ -429,7 +429,8 @@ def left_out(rows, model, weight, precision):
     scores += model.intercept
     slope, factor = scores.copy(), 1 + GAMMA
     losses = divergence_with_few(slope, rows.label, weight, GAMMA, rows.few)
-    # The first term of the second derivative: the tilted probabilities, times these.
+    # Of the second derivative the first term alone, which bounds it from above. It is
+    # the tilted probability of each output, times the size of the row.
     curvature = factor * slope
     of_label = factor**2 * weight * (1 - losses * GAMMA / factor)
     curvature[np.arange(len(of_label)), rows.label] += of_label

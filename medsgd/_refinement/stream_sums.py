@@ -187,9 +187,9 @@ class GramSums:
         return sums._stepped(rows, residual, pulled, penalty, memory), late
 
     def with_late(self, rows, since, penalty):
-        """Return the sums with late rows, and which of the rows they count now.
+        """Return the sums with late rows, and which of these rows count now.
 
-        ``since``: how many rows have come since each of them.
+        ``since``: number of rows that have come since each late row.
         """
         known = self.gram + rows.gram(np.ones(rows.n_rows))
         l2 = penalty.quadratic(self.fit_intercept)

@@ -400,10 +400,10 @@ def draw_linear(rng, n, n_classes):
 
 
 def draw_smooth(rng, n, n_classes):
-    """Splines of skewed or normal features, of which labels depend smoothly.
+    """Return splines of features, and scores that are smooth in the features.
 
-    The knots resolve what labels depend on: probabilities of a wrong model are too
-    sure, as documented.
+    The splines have enough knots to represent the scores. A linear model without them
+    would be wrong, and its probabilities too sure, as the guide says.
     """
     u = rng.standard_normal((n, rng.integers(1, 5)))
     to_feature = pick(rng, [np.exp, ndtr, np.asarray, lambda u: -np.log(ndtr(-u))])
@@ -421,7 +421,7 @@ def draw_smooth(rng, n, n_classes):
 
 
 def draw_codes(rng, n, n_classes):
-    """Codes for missing values beside indicators; the features have 0 instead."""
+    """Return features with codes for missing values, and scores without the codes."""
     Z = rng.standard_normal((n, rng.integers(2, 6)))
     n_coded = int(rng.integers(1, Z.shape[1] + 1))
     missing = rng.random((n, n_coded)) < pick(rng, [0.02, 0.05, 0.1])
